@@ -1,0 +1,1 @@
+"""Provable lower bounds on robust accuracy."""

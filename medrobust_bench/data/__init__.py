@@ -1,0 +1,1 @@
+"""Questions and the data sets that they come from."""

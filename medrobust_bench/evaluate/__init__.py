@@ -1,0 +1,1 @@
+"""From a plan to a journal: the part that spends the compute."""

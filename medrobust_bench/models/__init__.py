@@ -1,0 +1,1 @@
+"""Vision-language models behind one protocol, and the cards that describe them."""

@@ -1,0 +1,38 @@
+"""What is wrong with an input: found before any expensive work and reported all together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an input.
+
+    Attributes:
+        where: the file, setting or flag at fault.
+        row: one-based position inside `where` (a JSON array element, a line), if there is one.
+        what: what is wrong, in one sentence.
+        remedy: what the reader can do about it.
+    """
+
+    where: str
+    what: str
+    remedy: str
+    row: int | None = None
+
+    def __str__(self) -> str:
+        place = self.where if self.row is None else f"{self.where}, row {self.row}"
+        return f"{place}: {self.what} → {self.remedy}"
+
+
+class InvalidInputError(ValueError):
+    """Input that cannot be used; carries every problem found, not just the first (exit code 2)."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))

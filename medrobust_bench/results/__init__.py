@@ -1,0 +1,1 @@
+"""Standardised results: their schema, their statistics, their tables."""

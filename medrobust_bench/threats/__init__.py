@@ -1,0 +1,1 @@
+"""What an adversary may do to an image, and the attacks that try it."""

@@ -1,0 +1,59 @@
+"""What a threat is: a frozen, published specification and an attack that searches inside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from medrobust_bench.models.adapter import BoundQuestions
+
+
+class ThreatSpec(BaseModel):
+    """What every specification has; each kind of threat adds its own fields.
+
+    Specifications are frozen, reject unknown keys, and go into the result as they are, so that a number can
+    be traced to exactly one setting.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: str
+
+
+class Threat(Protocol):
+    """An adversary."""
+
+    @property
+    def spec(self) -> ThreatSpec:
+        """The published specification."""
+        ...
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether the attack differentiates through the model."""
+        ...
+
+    def attack(
+        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
+    ) -> torch.Tensor:
+        """Search for images that are answered differently.
+
+        Args:
+            bound: B questions.
+            pixels: [B, 3, H, W] float32 in [0, 1], the clean canonical images.
+            answers: B option indices, the right answers, which the model gives on the clean images.
+            seeds: B integers; all randomness about question i comes from seeds[i], so that the outcome of a
+                question depends neither on its position nor on its company.
+
+        Returns:
+            [B, 3, H, W] on the 8-bit grid (multiples of 1/255) and within the budget: the best image found
+            for each question, whether or not it breaks the answer.
+        """
+        ...

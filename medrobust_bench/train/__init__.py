@@ -1,0 +1,1 @@
+"""Training: the baselines and the reference defence."""
