@@ -1,8 +1,15 @@
-"""The result record: one JSON document per model, threat and data set."""
+"""The result record: one JSON document per model, threat and data set.
+
+Version history of `SCHEMA_VERSION`: 1.0, first published form. A reader refuses another major version.
+"""
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = "1.0"
 
 
 class Record(BaseModel):
@@ -11,13 +18,152 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Estimate(Record):
+    """A proportion with its 95 % Wilson interval."""
+
+    value: float = Field(ge=0, le=1, description="Share of the questions")
+    low: float = Field(ge=0, le=1, description="Lower end of the 95 % Wilson interval")
+    high: float = Field(ge=0, le=1, description="Upper end of the 95 % Wilson interval")
+    n: int = Field(ge=1, description="Number of questions")
+
+
+class CertifiedEstimate(Estimate):
+    """Certified accuracy at one L2 radius."""
+
+    radius: float = Field(ge=0, description="L2 radius in canonical pixel space, pixels in [0, 1]")
+
+
 class ModelRecord(Record):
     """Which model produced a result."""
 
     id: str = Field(description="Card id, hub id or folder name")
     revision: str | None = Field(default=None, description="Hub commit or tag; null for a local folder")
-    weights_sha256: str = Field(description="SHA-256 over name, dtype, shape and bytes of every loaded parameter and buffer, by name")
+    weights_sha256: str = Field(
+        description="SHA-256 over name, dtype, shape and bytes of every loaded parameter and buffer, by name"
+    )
     dtype: str = Field(description="Floating-point type of the parameters during evaluation, e.g. float32")
     answer_mode: str = Field(description="letter, option-text or reasoning")
     parameters: int = Field(description="Number of parameters")
     trust_remote_code: bool = Field(default=False, description="Whether code from the checkpoint's repository was run")
+
+
+class SkippedRow(Record):
+    """A row of the data set that was left out."""
+
+    where: str
+    row: int | None
+    reason: str
+
+
+class DataRecord(Record):
+    """Which questions were asked."""
+
+    name: str
+    split: str
+    synthetic: bool = Field(description="True where images are rendered rather than taken from patients")
+    n: int = Field(ge=1, description="Number of questions asked")
+    digest: str = Field(description="SHA-256 over id, image content, text, options and answer of every question")
+    skipped: tuple[SkippedRow, ...] = ()
+
+
+class ThreatRecord(BaseModel):
+    """The threat's full specification; the fields beyond these depend on its kind."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    kind: str
+
+
+class UnparsedRate(Record):
+    """Share of answers that could not be parsed; each counts as wrong."""
+
+    clean: float = Field(ge=0, le=1)
+    adversarial: float | None = Field(default=None, ge=0, le=1, description="Among the attacked questions")
+
+
+class Scores(Record):
+    """The scores of one group of questions."""
+
+    clean_accuracy: Estimate
+    robust_accuracy: Estimate | None = Field(
+        default=None, description="Right on the clean image and on every image the attack found; null without attack"
+    )
+    certified_accuracy: tuple[CertifiedEstimate, ...] = Field(
+        default=(), description="Right with an L2 certificate of at least this radius; abstention counts as wrong"
+    )
+
+
+class Metrics(Scores):
+    """The scores of a run, whole and by group."""
+
+    unparsed_rate: UnparsedRate
+    by_modality: dict[str, Scores]
+    by_question_type: dict[str, Scores]
+    worst_modality: str | None = Field(
+        description="Modality with the lowest robust (certified, clean) accuracy; null with a single modality"
+    )
+
+
+class Finding(Record):
+    """What one audit check found."""
+
+    check: str
+    value: float | str | None
+    verdict: Literal["pass", "warn", "fail"]
+    meaning: str
+
+
+class Cost(Record):
+    """What the answers and the attack cost; image passes, so a batch of 8 counts 8."""
+
+    forward_passes: int
+    backward_passes: int
+    seconds: float = Field(description="Wall time; the one field that differs between repeated runs")
+
+
+class Environment(Record):
+    """Where a result was computed."""
+
+    medrobust_bench: str
+    python: str
+    torch: str
+    transformers: str
+    adversarial_robustness_toolbox: str
+    platform: str
+    device: str
+
+
+class Result(Record):
+    """One model under one threat on one data set."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    model: ModelRecord
+    data: DataRecord
+    threat: ThreatRecord
+    seed: int
+    metrics: Metrics
+    audit: tuple[Finding, ...] = ()
+    cost: Cost
+    environment: Environment
+
+
+class Outcome(Record):
+    """One question under one threat: a line of the journal."""
+
+    model: str
+    threat: str
+    question: str
+    modality: str
+    question_type: str
+    answer: int = Field(description="Index of the right option")
+    clean_choice: int | None = Field(description="Option chosen on the clean image; null if unparsable")
+    choice: int | None = Field(description="Option chosen under the threat (clean image where there was no attack)")
+    attacked: bool = Field(default=False, description="False where the clean answer was already wrong")
+    correct: bool = Field(description="Still right under the threat")
+    text: str = Field(default="", description="What a generating model said under the threat")
+    witness_sha256: str | None = Field(default=None, description="SHA-256 of the PNG that broke the answer")
+    certificate: dict[str, Any] | None = None
+    forward_passes: int = 0
+    backward_passes: int = 0
+    seconds: float = 0.0
