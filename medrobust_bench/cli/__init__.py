@@ -1,0 +1,57 @@
+"""The `medrobust` command: a thin layer over the library, one file per command, imported only when called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from medrobust_bench import __version__
+from medrobust_bench.problems import InvalidInputError
+
+COMMANDS = {
+    "run": "Measure a model's robust accuracy; with no arguments, the shipped models on phantoms.",
+    "models": "List the model registry, or check that a model can be attacked.",
+    "threats": "List the official threats.",
+    "data": "Check or fetch a data set.",
+    "train": "Train the shipped models from scratch.",
+    "leaderboard": "Build the leaderboard tables from results.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when it is called, not when it is listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Command names, in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import `medrobust_bench.cli.<name>` and return its `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"medrobust_bench.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list for `--help`, from `COMMANDS` alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; bad input prints every problem, one a line, and exits with 2."""
+        try:
+            return super().invoke(ctx)
+        except InvalidInputError as error:
+            count = len(error.problems)
+            click.secho(f"medrobust: {count} problem{'s' if count != 1 else ''} with the input", fg="red", err=True)
+            for problem in error.problems:
+                click.echo(f"  {problem}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="medrobust")
+def main() -> None:
+    """How often does a medical vision-language model still answer right when somebody tampers with the image?"""
