@@ -1,0 +1,198 @@
+"""One chunk of questions under one threat: bind, attack, judge, record."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from medrobust_bench.data.image import to_png
+from medrobust_bench.evaluation.meter import Meter, MeteredQuestions
+from medrobust_bench.evaluation.plan import CLEAN, question_seed
+from medrobust_bench.evaluation.witness import Witness, judge, sha256
+from medrobust_bench.results.schema import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from medrobust_bench.certify.cohen import Certification
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.threats.threat import Threat
+
+
+class Chunk:
+    """Questions of one image shape, bound to one model; every threat works on the same binding.
+
+    Args:
+        adapter: the model.
+        model: its registry id, as the journal names it.
+        questions: B questions of one canonical image shape.
+        seed: the run's seed.
+    """
+
+    def __init__(self, adapter: Adapter, model: str, questions: Sequence[Question], *, seed: int) -> None:
+        self.model = model
+        self.questions = tuple(questions)
+        self.seed = seed
+        self._meter = Meter()
+        self._bound = MeteredQuestions(adapter.bind(questions), self._meter)
+
+    def clean(self) -> list[Outcome]:
+        """Answer the clean images on the deployed path."""
+        stopwatch = Stopwatch(self._meter)
+        answers = self._bound.answer(self._bound.images)
+        costs = stopwatch.shares(len(answers))
+        return [
+            self._outcome(
+                row,
+                CLEAN.name,
+                clean_choice=answer.choice,
+                choice=answer.choice,
+                correct=answer.choice == self.questions[row].answer,
+                text=answer.text,
+                **cost,
+            )
+            for row, (answer, cost) in enumerate(zip(answers, costs, strict=True))
+        ]
+
+    def attack(self, threat: Threat, clean: Sequence[Outcome]) -> tuple[list[Outcome], list[Witness]]:
+        """Attack the questions that were answered right; the others are lost already.
+
+        Args:
+            threat: the adversary.
+            clean: what `clean()` gave, in order.
+
+        Raises:
+            BudgetExceededError: the attack left its budget.
+        """
+        name = threat.spec.name
+        outcomes = [
+            self._outcome(row, name, clean_choice=outcome.choice, choice=outcome.choice, correct=False)
+            for row, outcome in enumerate(clean)
+        ]
+        rows = [row for row, outcome in enumerate(clean) if outcome.correct]
+        if not rows:
+            return outcomes, []
+        stopwatch = Stopwatch(self._meter)
+        bound = self._bound.select(rows)
+        seeds = [question_seed(self.seed, name, question.id) for question in bound.questions]
+        pngs = [to_png(image) for image in self._search(threat, bound, seeds)]
+        budgets = [threat.budget(image.shape[:2], seed) for image, seed in zip(bound.images, seeds, strict=True)]
+        verdicts = judge(bound, pngs, budgets)
+        costs = stopwatch.shares(len(rows))
+        witnesses = []
+        for row, png, verdict, cost in zip(rows, pngs, verdicts, costs, strict=True):
+            question = self.questions[row]
+            correct = verdict.choice == question.answer
+            if not correct:
+                witnesses.append(
+                    Witness(
+                        model=self.model,
+                        threat=name,
+                        question=question.id,
+                        image=png,
+                        sha256=sha256(png),
+                        clean_sha256=sha256(self._bound.images[row].tobytes()),
+                        answer=question.answer,
+                        choice=verdict.choice,
+                        text=verdict.text,
+                    )
+                )
+            outcomes[row] = self._outcome(
+                row,
+                name,
+                clean_choice=question.answer,
+                choice=verdict.choice,
+                attacked=True,
+                correct=correct,
+                text=verdict.text,
+                witness_sha256=None if correct else sha256(png),
+                **cost,
+            )
+        return outcomes, witnesses
+
+    def certify(self, certification: Certification, clean: Sequence[Outcome]) -> list[Outcome]:
+        """Certify every question; the smoothed model may be right where the plain one is wrong."""
+        name = certification.spec.name
+        outcomes = []
+        for row, (question, outcome) in enumerate(zip(self.questions, clean, strict=True)):
+            stopwatch = Stopwatch(self._meter)
+            seed = question_seed(self.seed, name, question.id)
+            certificate = certification.certify(self._bound.select([row]), seed)
+            (cost,) = stopwatch.shares(1)
+            outcomes.append(
+                self._outcome(
+                    row,
+                    name,
+                    clean_choice=outcome.choice,
+                    choice=certificate.prediction,
+                    correct=certificate.prediction == question.answer,
+                    certificate=certificate.model_dump(mode="json"),
+                    **cost,
+                )
+            )
+        return outcomes
+
+    def _search(
+        self, threat: Threat, bound: MeteredQuestions, seeds: Sequence[int]
+    ) -> list[NDArray[np.uint8]]:
+        """Run the attack; where memory runs out, in halves (an outcome does not depend on its company)."""
+        pixels = torch.from_numpy(np.stack(bound.images)).permute(0, 3, 1, 2).float() / 255
+        answers = [question.answer for question in bound.questions]
+        try:
+            adversarial = threat.attack(bound, pixels, answers, seeds)
+        except torch.OutOfMemoryError:
+            if len(answers) == 1:
+                raise
+        else:
+            levels = (adversarial.detach().cpu() * 255).round().to(torch.uint8)
+            return list(levels.permute(0, 2, 3, 1).numpy())
+        torch.cuda.empty_cache()
+        half = len(answers) // 2
+        parts = (range(half), range(half, len(answers)))
+        return [
+            image
+            for part in parts
+            for image in self._search(threat, bound.select(part), seeds[part.start : part.stop])
+        ]
+
+    def _outcome(self, row: int, threat: str, **fields: Any) -> Outcome:
+        question = self.questions[row]
+        return Outcome(
+            model=self.model,
+            threat=threat,
+            question=question.id,
+            modality=question.modality.value,
+            question_type=question.question_type.value,
+            answer=question.answer,
+            **fields,
+        )
+
+
+class Stopwatch:
+    """What has been spent since it was made."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._forward, self._backward = meter.forward_passes, meter.backward_passes
+        self._start = time.perf_counter()
+
+    def shares(self, n: int) -> list[dict[str, Any]]:
+        """The cost so far, split over n questions so that the parts add up to it."""
+        seconds = time.perf_counter() - self._start
+        forward = _split(self._meter.forward_passes - self._forward, n)
+        backward = _split(self._meter.backward_passes - self._backward, n)
+        return [
+            {"forward_passes": f, "backward_passes": b, "seconds": round(seconds / n, 6)}
+            for f, b in zip(forward, backward, strict=True)
+        ]
+
+
+def _split(total: int, n: int) -> list[int]:
+    quotient, remainder = divmod(total, n)
+    return [quotient + (part < remainder) for part in range(n)]
