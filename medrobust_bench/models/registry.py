@@ -1,0 +1,202 @@
+"""From what a user types after `--model` to a card, and from a card to a loaded model."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import medrobust_bench
+from medrobust_bench.models.cards import Card, TrainingData, read_card, read_cards
+from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.problems import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from medrobust_bench.models.adapter import Adapter
+
+ADAPTER_GROUP = "medrobust_bench.adapters"
+SHIPPED = "checkpoints/"
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)+")
+
+_LOAD_REMEDY = (
+    "check the name and the network; for a gated model accept its licence on the hub and run `hf auth login`; "
+    "or download it and give the folder"
+)
+
+_logger = logging.getLogger(__name__)
+
+
+class AdapterLoader(Protocol):
+    """What an entry point of the group `medrobust_bench.adapters` names: a function from card to adapter."""
+
+    def __call__(self, card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Adapter:
+        """Load the card's model; raises OSError when its weights cannot be had."""
+        ...
+
+
+def resolve(name: str, *, answer_mode: AnswerMode | None = None, revision: str | None = None) -> Card:
+    """The card of a model.
+
+    Args:
+        name: a card's id, a card's file (`*.md`), a local folder with a checkpoint, or a hub id
+            (`owner/name`, or `owner/name/folder` where a repository holds several checkpoints); tried in this
+            order. A folder that is called like a card needs `./` in front.
+        answer_mode: replaces the card's; for a folder or hub id without a card, default `letter`.
+        revision: replaces the card's hub revision.
+
+    Raises:
+        InvalidInputError: nothing of that name, or everything wrong with the card.
+    """
+    changes = {
+        key: value
+        for key, value in (("answer_mode", answer_mode), ("revision", revision))
+        if value is not None
+    }
+    return _find(name).model_copy(update=changes)
+
+
+def load_model(
+    card: Card, *, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
+) -> Adapter:
+    """Load the model of a card and compare its weights with the card's digest.
+
+    Args:
+        card: from `resolve`.
+        device: "auto", "cpu", "cuda", "cuda:1", …
+        dtype: "auto" takes the card's.
+        trust_remote_code: whether code from the checkpoint's repository may run; recorded in the result.
+
+    Raises:
+        InvalidInputError: unknown adapter, missing or unreadable checkpoint, or weights other than
+            the card's.
+    """
+    where = str(card.path or card.id)
+    chosen = card.dtype if dtype == "auto" else dtype
+    load = _loader(card, where)
+    try:
+        adapter = load(card, device=device, dtype=chosen, trust_remote_code=trust_remote_code)
+    except OSError as error:
+        reason = str(error).strip() or type(error).__name__
+        what = f"{card.source} cannot be loaded: {reason.splitlines()[0]}"
+        raise InvalidInputError([Problem(where, what, _LOAD_REMEDY)]) from error
+    _check_weights(card, adapter, where)
+    return adapter
+
+
+def checkpoint(card: Card) -> str | Path:
+    """Where the card's weights are: a local folder, or a hub id.
+
+    Raises:
+        InvalidInputError: a local folder without a checkpoint.
+    """
+    where = str(card.path or card.id)
+    if card.source.startswith(SHIPPED):
+        return _checkpoint_folder(Path(medrobust_bench.__file__).parent / card.source, where)
+    if _is_path(card.source):
+        folder = Path(card.source).expanduser()
+        return _checkpoint_folder(folder if card.path is None else card.path.parent / folder, where)
+    return card.source
+
+
+def _find(name: str) -> Card:
+    cards = read_cards()
+    if name in cards:
+        return cards[name]
+    path = Path(name).expanduser()
+    if path.suffix == ".md":
+        return read_card(path)
+    if path.is_dir():
+        return _ad_hoc(path.resolve().name, str(_checkpoint_folder(path.resolve(), name)))
+    if _HUB_ID.fullmatch(name) and not _is_path(name):
+        return _ad_hoc(name, name)
+    if _is_path(name) or path.exists():
+        raise InvalidInputError([Problem(name, "is no folder", "give the folder that holds config.json")])
+    near = difflib.get_close_matches(name, cards, n=3)
+    remedy = (f"did you mean {' or '.join(near)}? " if near else "") + (
+        "`medrobust models` lists the cards; a card file, a folder or a hub id (owner/name) will do as well"
+    )
+    raise InvalidInputError([Problem("--model", f"there is no model {name!r}", remedy)])
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name can only mean a local path."""
+    return name.startswith(("./", "../", "~")) or Path(name).is_absolute()
+
+
+def _ad_hoc(model_id: str, source: str) -> Card:
+    """The card of a model that has none."""
+    return Card(
+        id=model_id,
+        title=model_id,
+        source=source,
+        answer_mode=AnswerMode.LETTER,
+        licence="unknown",
+        training_data=TrainingData(description="unknown", trained_on_omnimedvqa="unknown"),
+        evaluated=False,
+    )
+
+
+def _checkpoint_folder(folder: Path, where: str) -> Path:
+    if not folder.is_dir():
+        raise InvalidInputError([Problem(where, f"there is no folder {folder}", "correct the source")])
+    if not (folder / "config.json").is_file():
+        remedy = "give the folder that `save_pretrained` wrote"
+        raise InvalidInputError([Problem(where, f"{folder} holds no config.json", remedy)])
+    return folder
+
+
+def _loader(card: Card, where: str) -> AdapterLoader:
+    if card.adapter == "huggingface":
+        return _load_hugging_face
+    plugins = {point.name: point for point in entry_points(group=ADAPTER_GROUP)}
+    if card.adapter not in plugins:
+        known = ", ".join(["huggingface", *sorted(plugins)])
+        remedy = f"install the package that provides it; known here: {known}"
+        raise InvalidInputError([Problem(where, f"there is no adapter {card.adapter!r}", remedy)])
+    loader: AdapterLoader = plugins[card.adapter].load()
+    return loader
+
+
+def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Adapter:
+    from medrobust_bench.models.huggingface import HuggingFaceVLM
+
+    source = checkpoint(card)
+    if isinstance(source, str) and source.count("/") > 1:
+        source = _download_folder(source, card.revision)
+    return HuggingFaceVLM(
+        str(source),
+        id=card.id,
+        mode=card.answer_mode,
+        revision=card.revision,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def _download_folder(source: str, revision: str | None) -> Path:
+    """Fetch one folder of a hub repository that holds several checkpoints."""
+    from huggingface_hub import snapshot_download
+
+    owner, name, folder = source.split("/", 2)
+    root = snapshot_download(f"{owner}/{name}", revision=revision, allow_patterns=f"{folder}/*")
+    return _checkpoint_folder(Path(root) / folder, source)
+
+
+def _check_weights(card: Card, adapter: Adapter, where: str) -> None:
+    if card.weights_sha256 is None:
+        return
+    record = adapter.record
+    if record.dtype != card.dtype:
+        message = "%s: weights not compared with the card, whose digest is for %s, not %s"
+        _logger.warning(message, card.id, card.dtype, record.dtype)
+    elif record.weights_sha256 != card.weights_sha256:
+        what = (
+            f"the weights of {card.source} have the digest {record.weights_sha256}, not {card.weights_sha256}"
+        )
+        remedy = "fetch the checkpoint again, pin its revision, or correct weights_sha256 in the card"
+        raise InvalidInputError([Problem(where, what, remedy)])
