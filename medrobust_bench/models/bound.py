@@ -1,0 +1,294 @@
+"""Questions bound to a Hugging Face model: from here on a function of pixels only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+
+from medrobust_bench.models.adapter import Answer, ReferenceLoss
+from medrobust_bench.models.prompt import AnswerMode, parse_completion
+from medrobust_bench.models.scoring import (
+    EMPTY_RATIONALE,
+    continuation_tokens,
+    lead_of_reference,
+    letter_tokens,
+    pad_right,
+    score_letters,
+    token_log_likelihood,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.huggingface import HuggingFaceVLM
+    from medrobust_bench.models.replay import ImageCall
+
+# A lead below this (in logits) is a tie: float and 8-bit path, or batch and single question, may disagree on it.
+TIE = {torch.float32: 0.02, torch.float64: 0.02}
+TIE_IN_HALF_PRECISION = 0.3
+_THINK = "<think>"
+
+
+@dataclass(eq=False)
+class HuggingFaceQuestions:
+    """B questions as one left-padded batch.
+
+    Attributes:
+        adapter: the model.
+        questions: the questions.
+        images: the clean canonical images, B arrays uint8 [H, W, 3].
+        prompts: the rendered prompts.
+        text: model inputs that do not depend on the pixels, each with B rows.
+        growth: what one more token adds to each of them that has a column per token, [B, 1, ...].
+        image_inputs: names of the model inputs that come from the image processor.
+        call: how the processor calls its image processor.
+        lead: tokens that stand between the prompt and the answer letter.
+        letters: [5, S] token ids of the option letters (see `scoring.letter_tokens`); None in option-text mode.
+        option_texts: per question and option the tokens of the option text; empty in the other modes.
+        references: completions on the clean images by row of the batch first bound, shared by all selections.
+        rows: which row of that batch each question is.
+    """
+
+    adapter: HuggingFaceVLM
+    questions: tuple[Question, ...]
+    images: list[NDArray[np.uint8]]
+    prompts: tuple[str, ...]
+    text: dict[str, torch.Tensor]
+    growth: dict[str, torch.Tensor]
+    image_inputs: frozenset[str]
+    call: ImageCall
+    lead: tuple[int, ...]
+    letters: torch.Tensor | None
+    option_texts: tuple[tuple[tuple[int, ...], ...], ...]
+    rows: tuple[int, ...]
+    references: dict[int, list[int]] = field(default_factory=dict)
+
+    @classmethod
+    def create(
+        cls,
+        adapter: HuggingFaceVLM,
+        questions: tuple[Question, ...],
+        images: list[NDArray[np.uint8]],
+        prompts: Sequence[str],
+        inputs: dict[str, Any],
+        call: ImageCall,
+    ) -> HuggingFaceQuestions:
+        """Bind from what the processor made of the clean 8-bit images."""
+        image_inputs = frozenset(inputs) & frozenset(call.outputs)
+        text = adapter.place({name: value for name, value in inputs.items() if name not in image_inputs})
+        lead: list[int] = []
+        letters = None
+        option_texts: tuple[tuple[tuple[int, ...], ...], ...] = ()
+        if adapter.mode is AnswerMode.OPTION_TEXT:
+            option_texts = tuple(
+                tuple(
+                    tuple(continuation_tokens(adapter.tokenizer, prompt, option))
+                    for option in question.options
+                )
+                for question, prompt in zip(questions, prompts, strict=True)
+            )
+        else:
+            bridge = "" if adapter.mode is AnswerMode.LETTER else EMPTY_RATIONALE
+            if _opens_rationale(prompts[0]):
+                bridge = bridge.removeprefix(_THINK)
+            lead, letters = letter_tokens(adapter.tokenizer, prompts[0], bridge)
+            letters = letters.to(adapter.device)
+        return cls(
+            adapter=adapter,
+            questions=questions,
+            images=images,
+            prompts=tuple(prompts),
+            text=text,
+            growth=adapter.growth(text),
+            image_inputs=image_inputs,
+            call=call,
+            lead=tuple(lead),
+            letters=letters,
+            option_texts=option_texts,
+            rows=tuple(range(len(questions))),
+        )
+
+    def select(self, rows: Sequence[int]) -> HuggingFaceQuestions:
+        """The bound batch of these rows only, in this order; repeated rows are allowed."""
+        index = torch.tensor(rows, device=self.adapter.device)
+        text = {name: value[index] for name, value in self.text.items()}
+        padding = int((text["attention_mask"] == 0).cumprod(1).sum(1).amin())
+        return replace(
+            self,
+            questions=tuple(self.questions[row] for row in rows),
+            images=[self.images[row] for row in rows],
+            prompts=tuple(self.prompts[row] for row in rows),
+            text={
+                name: value[:, padding:] if name in self.growth or name == "input_ids" else value
+                for name, value in text.items()
+            },
+            growth={name: value[index] for name, value in self.growth.items()},
+            option_texts=tuple(self.option_texts[row] for row in rows) if self.option_texts else (),
+            rows=tuple(self.rows[row] for row in rows),
+        )
+
+    def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Scores [B, K] of the options as a function of pixels [B, 3, H, W] in [0, 1]; see `BoundQuestions`."""
+        if self.letters is not None:
+            return self._letter_scores(self.image_features(pixels))
+        return self._option_text_scores(self.image_features(pixels[self._option_rows()]))
+
+    def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
+        """Negative log-likelihood of the reference answers; see `BoundQuestions`."""
+        tie = TIE.get(self.adapter.dtype, TIE_IN_HALF_PRECISION)
+        if self.adapter.mode is not AnswerMode.REASONING:
+            scores = self.option_logits(pixels)
+            reference = torch.tensor(answers, device=scores.device)
+            nll = cross_entropy(scores, reference, reduction="none")
+            return ReferenceLoss(nll=nll, doubt=lead_of_reference(scores.detach(), reference) < tie)
+        tokens, real = pad_right(
+            self._reference_tokens(), self.adapter.tokenizer.pad_token_id, self.adapter.device
+        )
+        logits = self._continuation_logits(self.image_features(pixels), tokens, real)[:, :-1].float()
+        logits[..., self.adapter.forbidden_tokens] = -torch.inf  # as in generation
+        nll = -(token_log_likelihood(logits, tokens).masked_fill(~real, 0.0)).sum(-1)
+        leads = lead_of_reference(logits.detach(), tokens).masked_fill(~real, torch.inf)
+        return ReferenceLoss(nll=nll, doubt=leads.amin(-1) < tie)
+
+    def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        """The deployed path, one question at a time; see `BoundQuestions`."""
+        return [self._answer_one(row, image) for row, image in enumerate(images)]
+
+    def image_features(self, pixels: torch.Tensor, *, eight_bit: bool = True) -> dict[str, Any]:
+        """The model inputs that come from the image, as a function of pixels [B, 3, H, W] in [0, 1].
+
+        Args:
+            pixels: [B, 3, H, W] float in [0, 1].
+            eight_bit: imitate the official 8-bit resize; without, the path is smooth.
+        """
+        returned = self.call.replay(self.adapter.processor.image_processor, pixels, eight_bit=eight_bit)
+        return {name: torch.as_tensor(value) for name, value in returned.items() if name in self.image_inputs}
+
+    def next_token_logits(self, features: dict[str, Any]) -> torch.Tensor:
+        """Logits [B, V] of the token after the prompt."""
+        return self.adapter.logits({**self.text, **features}, keep=1)[:, -1]
+
+    def _answer_one(self, row: int, image: NDArray[np.uint8]) -> Answer:
+        question = self.questions[row]
+        if self.adapter.mode is AnswerMode.REASONING:
+            clean = np.array_equal(image, self.images[row])
+            tokens = self._reference(row) if clean else self.adapter.complete(self.prompts[row], image)
+            text = self._completion_text(row, tokens)
+            return Answer(choice=parse_completion(text, len(question.options)), text=text)
+        alone = self.select([row])
+        copies = len(alone._option_rows()) if self.letters is None else 1
+        official = self.adapter.process([self.prompts[row]] * copies, [image] * copies)
+        features = {name: official[name] for name in self.image_inputs}
+        with torch.inference_mode():
+            scores = (
+                alone._letter_scores(features)
+                if self.letters is not None
+                else alone._option_text_scores(features)
+            )
+        return Answer(choice=int(scores[0].argmax()))
+
+    def _letter_scores(self, features: dict[str, Any]) -> torch.Tensor:
+        assert self.letters is not None
+        if self.lead:
+            lead = torch.tensor(self.lead, device=self.adapter.device).expand(len(self.questions), -1)
+            logits = self._continuation_logits(features, lead, torch.ones_like(lead, dtype=torch.bool))[:, -1]
+        else:
+            logits = self.next_token_logits(features)
+        counts = torch.tensor([len(question.options) for question in self.questions], device=logits.device)
+        columns = torch.arange(int(counts.max()), device=logits.device)
+        scores = score_letters(logits, self.letters)[:, : len(columns)]
+        return scores.masked_fill(columns >= counts.unsqueeze(1), -torch.inf)
+
+    def _option_text_scores(self, features: dict[str, Any]) -> torch.Tensor:
+        """Mean log-likelihood per token [B, K] of the option texts in one forward pass.
+
+        Args:
+            features: image inputs with one image per option of every question, see `_option_rows`.
+        """
+        texts = [text for options in self.option_texts for text in options]
+        tokens, real = pad_right(texts, self.adapter.tokenizer.pad_token_id, self.adapter.device)
+        every_option = self.select(self._option_rows())
+        logits = every_option._continuation_logits(features, tokens, real)[:, :-1]
+        likelihood = token_log_likelihood(logits, tokens).masked_fill(~real, 0.0).sum(1) / real.sum(1)
+        counts = [len(options) for options in self.option_texts]
+        return pad_sequence(likelihood.split(counts), batch_first=True, padding_value=-torch.inf)
+
+    def _option_rows(self) -> list[int]:
+        """For every option of every question, the question's row."""
+        return [row for row, options in enumerate(self.option_texts) for _ in options]
+
+    def _continuation_logits(
+        self, features: dict[str, Any], tokens: torch.Tensor, real: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits [B, N + 1, V] of each of N tokens after the prompt (right-padded), and of the token after them."""
+        inputs = dict(self.text)
+        for name, column in self.growth.items():
+            added = column.expand(-1, tokens.shape[1], *column.shape[2:])
+            inputs[name] = torch.cat([inputs[name], added], dim=1)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens], dim=1)
+        inputs["attention_mask"][:, -tokens.shape[1] :] *= real
+        inputs.update(features)
+        return self.adapter.logits(inputs, keep=tokens.shape[1] + 1)
+
+    def _reference_tokens(self) -> list[list[int]]:
+        return [self._reference(row) for row in range(len(self.rows))]
+
+    def _reference(self, row: int) -> list[int]:
+        """The completion on the clean image, generated on first use."""
+        key = self.rows[row]
+        if key not in self.references:
+            self.references[key] = self.adapter.complete(self.prompts[row], self.images[row])
+        return self.references[key]
+
+    def _completion_text(self, row: int, tokens: Sequence[int]) -> str:
+        text = self.adapter.decode(tokens)
+        return _THINK + text if _opens_rationale(self.prompts[row]) else text
+
+
+class OneByOne:
+    """B questions that each stay a batch of their own, for models whose batches disturb each other."""
+
+    def __init__(self, parts: Sequence[HuggingFaceQuestions]) -> None:
+        self.parts = tuple(parts)
+        self.questions = tuple(question for part in parts for question in part.questions)
+
+    @property
+    def images(self) -> list[NDArray[np.uint8]]:
+        """The clean canonical images, B arrays [H, W, 3]."""
+        return [image for part in self.parts for image in part.images]
+
+    def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """As `BoundQuestions.option_logits`, one forward pass per question."""
+        scores = [
+            part.option_logits(image)[0] for part, image in zip(self.parts, pixels.split(1), strict=True)
+        ]
+        return pad_sequence(scores, batch_first=True, padding_value=-torch.inf)
+
+    def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
+        """As `BoundQuestions.reference_loss`, one forward pass per question."""
+        losses = [
+            part.reference_loss(image, [answer])
+            for part, image, answer in zip(self.parts, pixels.split(1), answers, strict=True)
+        ]
+        return ReferenceLoss(*(torch.cat(column) for column in zip(*losses, strict=True)))
+
+    def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        """As `BoundQuestions.answer`."""
+        return [part.answer([image])[0] for part, image in zip(self.parts, images, strict=True)]
+
+    def select(self, rows: Sequence[int]) -> OneByOne:
+        """As `BoundQuestions.select`."""
+        return OneByOne([self.parts[row] for row in rows])
+
+
+def _opens_rationale(prompt: str) -> bool:
+    """Whether the chat template has begun the model's rationale for it."""
+    return prompt.rstrip().endswith(_THINK)

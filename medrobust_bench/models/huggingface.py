@@ -1,0 +1,288 @@
+"""Any image-text-to-text model of transformers as an adapter, without code for a particular model."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+from transformers.utils import ModelOutput
+
+from medrobust_bench.data.image import canonical
+from medrobust_bench.models import probes
+from medrobust_bench.models.bound import HuggingFaceQuestions, OneByOne
+from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.models.replay import recording
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.results.schema import ModelRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.adapter import BoundQuestions
+
+# Chat templates that can be told to think or not listen to this variable.
+_THINKING = "enable_thinking"
+_TOKENS_THAT_STAND_FOR_PIXELS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+
+
+class HuggingFaceVLM:
+    """A checkpoint that `AutoModelForImageTextToText` and `AutoProcessor` load.
+
+    Args:
+        source: local folder or hub id.
+        id: what results call the model; by default the hub id or the folder's name.
+        mode: how the model's answer is obtained.
+        revision: hub commit or tag.
+        device: "auto" (CUDA where there is one), or a torch device.
+        dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), or the name of a torch dtype.
+        trust_remote_code: run code that comes with the checkpoint.
+        prompt: the whole model input with `{prompt}` where question, options and instruction go; replaces the
+            checkpoint's chat template (needed for models that have none).
+        max_new_tokens: length limit of a reasoning model's completion.
+
+    Raises:
+        InvalidInputError: the checkpoint cannot be loaded, or is an encoder-decoder.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        mode: AnswerMode,
+        id: str | None = None,
+        revision: str | None = None,
+        device: str | torch.device = "auto",
+        dtype: str = "auto",
+        trust_remote_code: bool = False,
+        prompt: str | None = None,
+        max_new_tokens: int = 128,
+    ) -> None:
+        self.mode = mode
+        self.max_new_tokens = max_new_tokens
+        self._id = id or (source.name if isinstance(source, Path) else source)
+        self._revision = revision
+        self._trusted = trust_remote_code
+        self._prompt = prompt
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        if dtype == "auto" and self.device.type == "cpu":
+            dtype = "float32"
+        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        try:
+            config = AutoConfig.from_pretrained(source, **options)
+            self.processor: Any = AutoProcessor.from_pretrained(source, padding_side="left", **options)
+            self.model: Any = AutoModelForImageTextToText.from_pretrained(
+                source, config=config, dtype=dtype, use_safetensors=True, **options
+            )
+        except (OSError, ValueError, ImportError) as error:
+            raise _cannot_load(source, str(error)) from error
+        if getattr(config, "is_encoder_decoder", False):
+            raise _cannot_load(source, "encoder-decoder models are not supported")
+        self.model.to(self.device).eval().requires_grad_(False)
+        self.tokenizer = self.processor.tokenizer
+        self.tokenizer.padding_side = "left"
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.dtype: torch.dtype = self.model.dtype
+        # A generated image token could not be fed back: there is no image to fill it.
+        self.forbidden_tokens = sorted(
+            {
+                token
+                for name in _TOKENS_THAT_STAND_FOR_PIXELS
+                if (token := getattr(config, name, None)) is not None
+            }
+        )
+        self.model.generation_config = self._greedy(self.model.generation_config)
+        self.keeps_logits = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+
+    @cached_property
+    def record(self) -> ModelRecord:
+        """What results say about this model; the weight digest is computed once."""
+        return ModelRecord(
+            id=self._id,
+            revision=self._revision,
+            weights_sha256=weights_sha256(self.model.state_dict()),
+            dtype=str(self.dtype).removeprefix("torch."),
+            answer_mode=self.mode.value,
+            parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            trust_remote_code=self._trusted,
+        )
+
+    @cached_property
+    def differentiable(self) -> bool:
+        """Whether gradients reach the pixels, tried once on a synthetic question.
+
+        They do not where the image processor leaves torch, nor where images become discrete tokens (Chameleon).
+        """
+        return probes.gradient_norm(self) > 0
+
+    @cached_property
+    def batchable(self) -> bool:
+        """Whether a question's logits are the same alone and in a left-padded batch, tried once.
+
+        They are not in InstructBLIP, whose Q-Former text has absolute positions; such a model gets its questions
+        one at a time.
+        """
+        return probes.batch_gap(self) <= probes.batch_tolerance(self.dtype)
+
+    def bind(self, questions: Sequence[Question]) -> BoundQuestions:
+        """Tokenise the prompts of questions whose canonical images share one shape.
+
+        Raises:
+            ValueError: no question, or images of different shapes.
+            UnreadableLettersError: the tokenizer does not tell the option letters apart.
+            ProcessorCallError: the processor does not use its image processor in the usual way.
+        """
+        images = [canonical(question.image) for question in questions]
+        shapes = {image.shape for image in images}
+        if len(shapes) != 1:
+            raise ValueError(f"a bound batch needs images of one shape, got {sorted(shapes)}")
+        if len(questions) > 1 and not self.batchable:
+            return OneByOne(
+                [
+                    self.bind_batch([question], [image])
+                    for question, image in zip(questions, images, strict=True)
+                ]
+            )
+        return self.bind_batch(questions, images)
+
+    def bind_batch(
+        self, questions: Sequence[Question], images: Sequence[NDArray[np.uint8]]
+    ) -> HuggingFaceQuestions:
+        """Like `bind`, as one left-padded batch whether or not the model bears it."""
+        prompts = [self.render(question) for question in questions]
+        with recording(self.processor.image_processor) as the_call:
+            inputs = self.process(prompts, images)
+        return HuggingFaceQuestions.create(self, tuple(questions), list(images), prompts, inputs, the_call())
+
+    def render(self, question: Question) -> str:
+        """The whole model input of a question as text, up to where the model begins to write."""
+        words = prompt_text(question, self.mode)
+        if self._prompt is not None:
+            return self._prompt.replace("{prompt}", words)
+        if self.processor.chat_template is None:
+            image = getattr(self.processor, "image_token", None)
+            return f"{image}\n{words}\nAnswer:" if isinstance(image, str) else f"{words}\nAnswer:"
+        content = [{"type": "image"}, {"type": "text", "text": words}]
+        rendered: str = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            tokenize=False,
+            add_generation_prompt=True,
+            **({_THINKING: self.mode is AnswerMode.REASONING} if _THINKING in self.processor.chat_template else {}),
+        )
+        return rendered
+
+    def process(self, prompts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
+        """The unmodified processor on 8-bit images: model inputs, padded left, on the CPU."""
+        # As in transformers' own chat path: a template that writes the first token itself must not get it twice.
+        bos = self.tokenizer.bos_token
+        twice = {"add_special_tokens": False} if bos is not None and prompts[0].startswith(bos) else {}
+        inputs = self.processor(
+            text=list(prompts),
+            images=[[Image.fromarray(image)] for image in images],
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+            **twice,
+        )
+        return {name: value for name, value in inputs.items() if name != "labels"}  # PaliGemma adds labels
+
+    def place(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Move model inputs to the model's device, floating-point ones to its dtype too."""
+        return {
+            name: value.to(self.device, self.dtype if value.is_floating_point() else None)
+            if isinstance(value, torch.Tensor)
+            else value
+            for name, value in inputs.items()
+        }
+
+    def logits(self, inputs: dict[str, Any], keep: int) -> torch.Tensor:
+        """Logits [R, keep, V] of the last `keep` positions."""
+        limit = {"logits_to_keep": keep} if self.keeps_logits else {}
+        # No position ids, ever: 2-D ones would silently replace the multimodal positions of the Qwen-VL family.
+        logits: torch.Tensor = self.model(**self.place(inputs), **limit, use_cache=False).logits
+        return logits[:, -keep:]
+
+    def growth(self, text: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What the model adds to each of its inputs when it writes one more token.
+
+        Its own generation code knows (PaliGemma's new tokens get another type than the prompt's, Mllama's look
+        at the same tiles as the last one).
+
+        Args:
+            text: inputs with a row per question.
+
+        Returns:
+            The added column [B, 1, ...] of each input that grows, token ids aside.
+        """
+        sides = {name: value for name, value in text.items() if name != "input_ids"}
+        grown = self.model._update_model_kwargs_for_generation(
+            ModelOutput(), dict(sides), is_encoder_decoder=False
+        )
+        return {
+            name: grown[name][:, -1:] for name, value in sides.items() if grown[name].shape != value.shape
+        }
+
+    def complete(self, prompt: str, image: NDArray[np.uint8]) -> list[int]:
+        """Tokens of the greedy completion on one 8-bit image, with its end-of-text token where it came to that."""
+        inputs = self.place(self.process([prompt], [image]))
+        with torch.inference_mode():
+            written = self.model.generate(**inputs)[0]
+        length = inputs["input_ids"].shape[1]
+        if torch.equal(
+            written[:length], inputs["input_ids"][0]
+        ):  # models that start from embeddings omit the prompt
+            written = written[length:]
+        return [int(token) for token in written]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of a completion up to its end, special tokens such as <think> included."""
+        words = [token for token in tokens if token not in self._ends]
+        text: str = self.tokenizer.decode(
+            words, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    @property
+    def _ends(self) -> set[int]:
+        ends = self.model.generation_config.eos_token_id
+        return {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.pad_token_id}
+
+    def _greedy(self, shipped: GenerationConfig) -> GenerationConfig:
+        """Greedy decoding and nothing else, whatever sampling or penalties the checkpoint ships with."""
+        end = shipped.eos_token_id if shipped.eos_token_id is not None else self.tokenizer.eos_token_id
+        return GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=self.max_new_tokens,
+            bos_token_id=shipped.bos_token_id,
+            eos_token_id=end,
+            pad_token_id=self.tokenizer.pad_token_id,
+            suppress_tokens=self.forbidden_tokens or None,
+        )
+
+
+def weights_sha256(state: dict[str, torch.Tensor]) -> str:
+    """Hex SHA-256 over name, dtype, shape and bytes of every tensor, in the order of their names."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return total.hexdigest()
+
+
+def _cannot_load(source: str | Path, reason: str) -> InvalidInputError:
+    remedy = "give a local folder or hub id of a safetensors image-text-to-text model"
+    return InvalidInputError([Problem(where=str(source), what=f"cannot be loaded: {reason}", remedy=remedy)])

@@ -1,0 +1,107 @@
+"""Small experiments on a model, with synthetic questions: does a gradient reach the pixels, do batches disturb?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from medrobust_bench.data.image import ImageBytes, to_png
+from medrobust_bench.data.question import Modality, Question, QuestionType
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from medrobust_bench.models.bound import HuggingFaceQuestions
+    from medrobust_bench.models.huggingface import HuggingFaceVLM
+
+SIDE = 64
+_OPTIONS = (
+    ("Present", "Absent"),
+    ("CT", "Magnetic resonance imaging", "X-ray"),
+    ("Mild", "Moderate", "Severe", "None"),
+)
+_TEXTS = (
+    "Is there a lesion?",
+    "Which imaging modality was used to take this picture?",
+    "How severe is the finding?",
+)
+# Largest difference between batch and single question, in standard deviations of the logits: rounding
+# stays far below, a question that sees its neighbours is far above.
+_TOLERANCE, _TOLERANCE_IN_HALF_PRECISION = 0.01, 0.5
+
+
+def synthetic_image(seed: int, height: int = SIDE, width: int = SIDE) -> NDArray[np.uint8]:
+    """A smooth coloured picture, uint8 [H, W, 3], levels well inside 0 to 255."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    waves = [np.sin(2 * np.pi * (a * x + b * y + c)) for a, b, c in rng.uniform(0.3, 2.0, (3, 3))]
+    return (128 + 70 * np.stack(waves, -1)).round().astype(np.uint8)
+
+
+def synthetic_questions(height: int = SIDE, width: int = SIDE) -> list[Question]:
+    """Three questions of different lengths about three pictures of one size."""
+    return [
+        Question(
+            id=f"synthetic-{seed}",
+            image=ImageBytes(to_png(synthetic_image(seed, height, width)), name=f"synthetic image {seed}"),
+            text=text,
+            options=options,
+            answer=0,
+            modality=Modality.CT,
+            question_type=QuestionType.ATTRIBUTES,
+            dataset="synthetic",
+        )
+        for seed, (text, options) in enumerate(zip(_TEXTS, _OPTIONS, strict=True))
+    ]
+
+
+def pixels_of(images: list[NDArray[np.uint8]], device: torch.device) -> torch.Tensor:
+    """Images of one shape as [B, 3, H, W] float32 in [0, 1]."""
+    return torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float() / 255
+
+
+def gradient_norm(adapter: HuggingFaceVLM) -> float:
+    """Euclidean norm of the gradient of the next-token logits' spread in the pixels; 0 where there is none."""
+    if adapter.processor.image_processor.backend != "torchvision":
+        return 0.0
+    bound = adapter.bind_batch(*_bindable(synthetic_questions()[:1]))
+    pixels = pixels_of(bound.images, adapter.device).requires_grad_()
+    spread = bound.next_token_logits(bound.image_features(pixels)).float().std()
+    if not spread.requires_grad:
+        return 0.0
+    (gradient,) = torch.autograd.grad(spread, pixels, allow_unused=True)
+    return 0.0 if gradient is None else float(gradient.norm())
+
+
+def batch_gap(adapter: HuggingFaceVLM) -> float:
+    """Largest difference between the logits of a question in a left-padded batch and alone.
+
+    Returns:
+        The difference in standard deviations of the logits.
+    """
+    questions, images = _bindable(synthetic_questions())
+    together = _official_logits(adapter, adapter.bind_batch(questions, images))
+    alone = torch.cat(
+        [
+            _official_logits(adapter, adapter.bind_batch([question], [image]))
+            for question, image in zip(questions, images, strict=True)
+        ]
+    )
+    return float((together - alone).abs().max() / alone.std())
+
+
+def batch_tolerance(dtype: torch.dtype) -> float:
+    """Up to which `batch_gap` a difference is rounding, by the model's floating-point type."""
+    return _TOLERANCE if dtype in (torch.float32, torch.float64) else _TOLERANCE_IN_HALF_PRECISION
+
+
+def _bindable(questions: list[Question]) -> tuple[list[Question], list[NDArray[np.uint8]]]:
+    return questions, [np.array(question.image.open(), dtype=np.uint8) for question in questions]
+
+
+def _official_logits(adapter: HuggingFaceVLM, bound: HuggingFaceQuestions) -> torch.Tensor:
+    """Next-token logits [B, V] of the clean images by the unmodified processor."""
+    with torch.inference_mode():
+        return adapter.logits(adapter.process(bound.prompts, bound.images), keep=1)[:, -1].float()
