@@ -1,0 +1,139 @@
+"""One synthetic picture: its scene is drawn by lot from (seed, split, modality, index), its pixels from the scene."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from medrobust_bench.data.phantoms import ct, dermoscopy, fundus, microscopy, mri, oct, ultrasound, xray
+from medrobust_bench.data.phantoms.canvas import Plane
+from medrobust_bench.data.phantoms.scene import ABSENT, GRADES, NONE, NORMAL, SEVERITIES, Bank, Scene, stream
+from medrobust_bench.data.phantoms.texture import (
+    ATTRIBUTE_GRATINGS,
+    FINDING_GRATINGS,
+    GRADE_GRATINGS,
+    texture,
+)
+from medrobust_bench.data.question import Modality, QuestionType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+BANKS: dict[Modality, Bank] = {
+    Modality.CT: ct.BANK,
+    Modality.MRI: mri.BANK,
+    Modality.XRAY: xray.BANK,
+    Modality.ULTRASOUND: ultrasound.BANK,
+    Modality.OCT: oct.BANK,
+    Modality.FUNDUS: fundus.BANK,
+    Modality.DERMOSCOPY: dermoscopy.BANK,
+    Modality.MICROSCOPY: microscopy.BANK,
+}
+SPLITS = ("train", "validation", "test")
+_TYPES = tuple(QuestionType)
+_LOWEST, _HIGHEST = (
+    12.0,
+    243.0,
+)  # the picture without its texture stays here, so that the texture is never clipped
+
+
+def pick(rng: Generator, choices: Sequence[T]) -> T:
+    """One of the choices, all equally likely."""
+    return choices[int(rng.integers(len(choices)))]
+
+
+@dataclass(frozen=True, slots=True)
+class Phantom:
+    """A synthetic medical picture, rendered on demand; an image source.
+
+    Attributes:
+        modality: imaging modality.
+        index: number within (seed, split, modality); it also fixes what the picture's question asks about.
+        split: "train", "validation" or "test"; their random streams are disjoint.
+        seed: seed of the whole suite.
+    """
+
+    modality: Modality
+    index: int
+    split: str = "test"
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """E.g. "phantom/test/ct/00012"."""
+        return f"phantom/{self.split}/{self.modality.name.lower()}/{self.index:05d}"
+
+    @property
+    def question_type(self) -> QuestionType:
+        """What is asked about this picture: the types take turns."""
+        return _TYPES[self.index % len(_TYPES)]
+
+    def stream(self, purpose: str) -> Generator:
+        """This picture's own random numbers for one purpose."""
+        return stream(self.seed, self.split, self.modality.name, self.index, purpose)
+
+    def _in_turn(self, choices: Sequence[T]) -> T:
+        """The choice whose turn it is: each comes once in every round, in shuffled order, so answers are balanced."""
+        lap, place = divmod(self.index // len(_TYPES), len(choices))
+        order = stream(self.seed, self.split, self.modality.name, self.question_type.name, lap, "turns")
+        return choices[int(order.permutation(len(choices))[place])]
+
+    def scene(self) -> Scene:
+        """The true parameters; what the question asks about is balanced, the rest is drawn by lot."""
+        bank, kind, rng = BANKS[self.modality], self.question_type, self.stream("scene")
+        anatomy = self._in_turn(bank.anatomies) if kind is QuestionType.ANATOMY else pick(rng, bank.anatomies)
+        attribute = pick(rng, bank.attributes[anatomy])
+        if kind is QuestionType.ATTRIBUTES:
+            attribute = self._in_turn(bank.all_attributes)
+            anatomy = pick(rng, [place for place in bank.anatomies if attribute in bank.attributes[place]])
+        grade = pick(rng, SEVERITIES)
+        finding = pick(rng, bank.findings[anatomy])
+        if kind is QuestionType.GRADING:
+            grade = self._in_turn(GRADES)
+        elif kind is QuestionType.DIAGNOSIS:
+            place = self._in_turn(range(1 + len(bank.findings[anatomy])))
+            finding = (NORMAL, *bank.findings[anatomy])[place]
+        elif kind in (QuestionType.MODALITY, QuestionType.ANATOMY) and rng.random() < 0.25:
+            finding = NORMAL
+        if NORMAL in (finding, grade) or grade == ABSENT:
+            finding, grade = NORMAL, ABSENT
+            attribute = NONE if bank.lesion_attribute else attribute
+        return Scene(anatomy, finding, grade, attribute)
+
+    def render(self) -> NDArray[np.uint8]:
+        """The pixels, uint8 [64, 64, 3]."""
+        bank, scene, rng = BANKS[self.modality], self.scene(), self.stream("pixels")
+        plain = bank.draw(scene, Plane.posed(rng), rng)
+        plain = plain * rng.uniform(0.93, 1.05) + rng.uniform(-6, 6)
+        attributes = (NONE, *bank.all_attributes) if bank.lesion_attribute else bank.all_attributes
+        labels = tuple(
+            (classes.index(label), len(classes))
+            for label, classes in (
+                (scene.finding, bank.all_findings),
+                (scene.grade, GRADES),
+                (scene.attribute, attributes),
+            )
+        )
+        faint = texture(rng, labels, (FINDING_GRATINGS, GRADE_GRATINGS, ATTRIBUTE_GRATINGS))
+        if plain.ndim == 2:
+            plain = np.stack((plain, plain, plain), axis=-1)
+        levels = np.clip(plain, _LOWEST, _HIGHEST) + faint[..., None]
+        return np.floor(levels + 0.5).astype(np.uint8)
+
+    def open(self) -> Image.Image:
+        """The picture as an RGB image."""
+        return Image.fromarray(self.render())
+
+    def digest(self) -> str:
+        """Hex SHA-256 over shape and pixel bytes."""
+        pixels = self.render()
+        return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
