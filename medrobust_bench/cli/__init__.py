@@ -45,13 +45,17 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except InvalidInputError as error:
             count = len(error.problems)
-            click.secho(f"medrobust: {count} problem{'s' if count != 1 else ''} with the input", fg="red", err=True)
+            click.secho(
+                f"medrobust: {count} problem{'s' if count != 1 else ''} with the input", fg="red", err=True
+            )
             for problem in error.problems:
                 click.echo(f"  {problem}", err=True)
             ctx.exit(2)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="medrobust")
 def main() -> None:
     """How often does a medical vision-language model still answer right when somebody tampers with the image?"""

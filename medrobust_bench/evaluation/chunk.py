@@ -82,7 +82,9 @@ class Chunk:
         bound = self._bound.select(rows)
         seeds = [question_seed(self.seed, name, question.id) for question in bound.questions]
         pngs = [to_png(image) for image in self._search(threat, bound, seeds)]
-        budgets = [threat.budget(image.shape[:2], seed) for image, seed in zip(bound.images, seeds, strict=True)]
+        budgets = [
+            threat.budget(image.shape[:2], seed) for image, seed in zip(bound.images, seeds, strict=True)
+        ]
         verdicts = judge(bound, pngs, budgets)
         costs = stopwatch.shares(len(rows))
         witnesses = []

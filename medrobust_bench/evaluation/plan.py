@@ -12,9 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from medrobust_bench.data.image import canonical
 from medrobust_bench.evaluation.settings import RunSettings
-from medrobust_bench.results.schema import DataRecord, Environment, ModelRecord, Record, SkippedRow, ThreatRecord
+from medrobust_bench.results.schema import (
+    DataRecord,
+    Environment,
+    ModelRecord,
+    Record,
+    SkippedRow,
+    ThreatRecord,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +54,7 @@ class RunRecord(Record):
 
     plan: Plan
     environment: Environment
-    models: dict[str, ModelRecord] = {}
+    models: dict[str, ModelRecord] = Field(default_factory=dict)
 
 
 def make_plan(
@@ -60,7 +69,9 @@ def make_plan(
             synthetic=dataset.synthetic,
             n=len(dataset.questions),
             digest=dataset.digest(),
-            skipped=tuple(SkippedRow(where=row.where, row=row.row, reason=row.what) for row in dataset.skipped),
+            skipped=tuple(
+                SkippedRow(where=row.where, row=row.row, reason=row.what) for row in dataset.skipped
+            ),
         ),
         models=tuple(models),
         threats=(CLEAN, *(threat for threat in threats if threat.name != CLEAN.name)),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
@@ -11,13 +10,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt,
 from medrobust_bench.data.question import Modality
 from medrobust_bench.problems import InvalidInputError, Problem
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PHANTOM_LIMIT = 64
 
 
 def _modality(value: Any) -> Any:
     """Accept a modality whatever its case."""
     if isinstance(value, str):
-        return next((modality for modality in Modality if modality.value.lower() == value.strip().lower()), value)
+        return next(
+            (modality for modality in Modality if modality.value.lower() == value.strip().lower()), value
+        )
     return value
 
 
@@ -35,13 +39,16 @@ class RunSettings(BaseModel):
         default=("pgd-linf", "pgd-l2", "patch", "certified-l2"),
         description="Official names, names with overrides (pgd-linf:eps=4/255) or YAML files; clean is always measured",
     )
-    data: str = Field(default="phantoms", description="'phantoms', an OmniMedVQA folder or a published split file")
+    data: str = Field(
+        default="phantoms", description="'phantoms', an OmniMedVQA folder or a published split file"
+    )
     split: Literal["train", "validation", "test", "all"] = "test"
     modalities: tuple[Annotated[Modality, BeforeValidator(_modality)], ...] = Field(
         default=(), description="Only these modalities; empty for all"
     )
     limit: PositiveInt | None = Field(
-        default=None, description=f"A balanced, seeded sample of this size; unset: {PHANTOM_LIMIT} phantoms, or all of any other data set"
+        default=None,
+        description=f"Size of a balanced, seeded sample; unset: {PHANTOM_LIMIT} phantoms, or all of any other data",
     )
     skip_invalid: bool = Field(default=False, description="Leave faulty rows out, and say so in the result")
     answer_mode: Literal["letter", "option-text", "reasoning"] | None = Field(
@@ -81,7 +88,9 @@ def settings_from(values: dict[str, Any], *, where: str) -> RunSettings:
                 Problem(
                     where=where,
                     what=f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}",
-                    remedy=f"known settings are {known}" if fault["type"] == "extra_forbidden" else "correct the value",
+                    remedy=f"known settings are {known}"
+                    if fault["type"] == "extra_forbidden"
+                    else "correct the value",
                 )
                 for fault in error.errors()
             ]
@@ -93,11 +102,19 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInputError([Problem(where=str(path), what=f"cannot be read: {error}", remedy="give a YAML file")]) from error
+        raise InvalidInputError(
+            [Problem(where=str(path), what=f"cannot be read: {error}", remedy="give a YAML file")]
+        ) from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise InvalidInputError(
-            [Problem(where=str(path), what="is not a mapping of settings", remedy="write `models: [...]`, `threats: [...]`, …")]
+            [
+                Problem(
+                    where=str(path),
+                    what="is not a mapping of settings",
+                    remedy="write `models: [...]`, `threats: [...]`, …",
+                )
+            ]
         )
     return values

@@ -44,7 +44,9 @@ class ModelRecord(Record):
     dtype: str = Field(description="Floating-point type of the parameters during evaluation, e.g. float32")
     answer_mode: str = Field(description="letter, option-text or reasoning")
     parameters: int = Field(description="Number of parameters")
-    trust_remote_code: bool = Field(default=False, description="Whether code from the checkpoint's repository was run")
+    trust_remote_code: bool = Field(
+        default=False, description="Whether code from the checkpoint's repository was run"
+    )
 
 
 class SkippedRow(Record):
@@ -62,7 +64,9 @@ class DataRecord(Record):
     split: str
     synthetic: bool = Field(description="True where images are rendered rather than taken from patients")
     n: int = Field(ge=1, description="Number of questions asked")
-    digest: str = Field(description="SHA-256 over id, image content, text, options and answer of every question")
+    digest: str = Field(
+        description="SHA-256 over id, image content, text, options and answer of every question"
+    )
     skipped: tuple[SkippedRow, ...] = ()
 
 
@@ -87,10 +91,12 @@ class Scores(Record):
 
     clean_accuracy: Estimate
     robust_accuracy: Estimate | None = Field(
-        default=None, description="Right on the clean image and on every image the attack found; null without attack"
+        default=None,
+        description="Right on the clean image and on every image the attack found; null without attack",
     )
     certified_accuracy: tuple[CertifiedEstimate, ...] = Field(
-        default=(), description="Right with an L2 certificate of at least this radius; abstention counts as wrong"
+        default=(),
+        description="Right with an L2 certificate of at least this radius; abstention counts as wrong",
     )
 
 
@@ -158,7 +164,9 @@ class Outcome(Record):
     question_type: str
     answer: int = Field(description="Index of the right option")
     clean_choice: int | None = Field(description="Option chosen on the clean image; null if unparsable")
-    choice: int | None = Field(description="Option chosen under the threat (clean image where there was no attack)")
+    choice: int | None = Field(
+        description="Option chosen under the threat (clean image where there was no attack)"
+    )
     attacked: bool = Field(default=False, description="False where the clean answer was already wrong")
     correct: bool = Field(description="Still right under the threat")
     text: str = Field(default="", description="What a generating model said under the threat")

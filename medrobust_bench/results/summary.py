@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from medrobust_bench.results.intervals import wilson
@@ -56,7 +57,9 @@ def summarise(
         ),
         by_modality=by_modality,
         by_question_type=_grouped(outcomes, threat, lambda outcome: outcome.question_type),
-        worst_modality=min(by_modality, key=lambda name: _headline(by_modality[name])) if len(by_modality) > 1 else None,
+        worst_modality=min(by_modality, key=lambda name: _headline(by_modality[name]))
+        if len(by_modality) > 1
+        else None,
     )
     return Result(
         model=model,
@@ -79,10 +82,12 @@ def scores(outcomes: Sequence[Outcome], threat: ThreatRecord) -> Scores:
     clean = wilson(sum(outcome.clean_choice == outcome.answer for outcome in outcomes), n)
     if threat.kind == "clean":
         return Scores(clean_accuracy=clean)
-    if threat.kind == "certified":
+    if threat.kind == "certification":
         certified = tuple(
-            CertifiedEstimate(radius=radius, **dict(wilson(sum(is_certified(o, radius) for o in outcomes), n)))
-            for radius in getattr(threat, "radii")
+            CertifiedEstimate(
+                radius=radius, **dict(wilson(sum(is_certified(o, radius) for o in outcomes), n))
+            )
+            for radius in (float(Fraction(text)) for text in threat.model_dump()["radii"])
         )
         return Scores(clean_accuracy=clean, certified_accuracy=certified)
     return Scores(clean_accuracy=clean, robust_accuracy=wilson(sum(o.correct for o in outcomes), n))

@@ -1,0 +1,244 @@
+"""The main job from end to end: settings → plan → chunks → journal → results.
+
+`run` is what `medrobust run` calls; `evaluate` is the same for those who write Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from medrobust_bench.certify.cohen import Certification
+from medrobust_bench.evaluation.chunk import Chunk
+from medrobust_bench.evaluation.folder import RunFolder
+from medrobust_bench.evaluation.inputs import Inputs, read_inputs
+from medrobust_bench.evaluation.plan import CLEAN, RunRecord, environment, make_plan
+from medrobust_bench.evaluation.settings import RunSettings, settings_from
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.results.schema import ThreatRecord
+from medrobust_bench.results.summary import summarise
+from medrobust_bench.results.tables import run_table
+
+if TYPE_CHECKING:
+    from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.evaluation.plan import Plan
+    from medrobust_bench.evaluation.witness import Witness
+    from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.results.schema import Outcome, Result
+
+
+class Observer(Protocol):
+    """Somebody who watches a run."""
+
+    def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
+        """The plan is made; `finished` is what an earlier, interrupted run had done of it."""
+        ...
+
+    def loading(self, model: str) -> None:
+        """A model is about to be loaded."""
+        ...
+
+    def advanced(self, outcomes: Sequence[Outcome]) -> None:
+        """A chunk under one threat is in the journal."""
+        ...
+
+
+class Silent:
+    """An observer that looks away."""
+
+    def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
+        """See `Observer`."""
+
+    def loading(self, model: str) -> None:
+        """See `Observer`."""
+
+    def advanced(self, outcomes: Sequence[Outcome]) -> None:
+        """See `Observer`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: holds `run.json`, `journal.jsonl`, `witnesses/`, `results/` and `leaderboard.md`.
+        results: one per model and threat, in the plan's order.
+    """
+
+    folder: Path
+    results: tuple[Result, ...]
+
+    def table(self) -> str:
+        """The results as Markdown."""
+        return run_table(self.results)
+
+
+def evaluate(
+    *,
+    model: str | Adapter | Sequence[str | Adapter] | None = None,
+    threats: str | Sequence[str] | None = None,
+    data: str | Dataset | None = None,
+    out: str | Path,
+    resume: bool = False,
+    **settings: Any,
+) -> Run:
+    """Measure robust accuracy; `medrobust run` as a function.
+
+    Args:
+        model: registry ids, checkpoint folders, hub ids, or adapters of your own; unset, the shipped ones.
+        threats: as on the command line; unset, the official ones of the demonstration.
+        data: as on the command line, or a `Dataset`; unset, phantoms.
+        out: folder for everything that is written.
+        resume: continue the run that `out` holds.
+        settings: any other field of `RunSettings`.
+
+    Raises:
+        InvalidInputError: with everything that is wrong with the input, before any model is loaded.
+    """
+    if model is not None:
+        models = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
+        adapters = {item.record.id: item for item in models if not isinstance(item, str)}
+        settings["models"] = tuple(item if isinstance(item, str) else item.record.id for item in models)
+    else:
+        adapters = {}
+    if threats is not None:
+        settings["threats"] = (threats,) if isinstance(threats, str) else tuple(threats)
+    dataset = None if data is None or isinstance(data, str) else data
+    if data is not None:
+        settings["data"] = data if dataset is None else dataset.name
+    return run(
+        settings_from(settings, where="evaluate()"),
+        Path(out),
+        resume=resume,
+        adapters=adapters,
+        dataset=dataset,
+    )
+
+
+def run(
+    settings: RunSettings,
+    out: Path,
+    *,
+    resume: bool = False,
+    observer: Observer | None = None,
+    adapters: dict[str, Adapter] | None = None,
+    dataset: Dataset | None = None,
+) -> Run:
+    """Plan, work, and write the results.
+
+    Args:
+        settings: what to do.
+        out: folder for everything that is written; probed before any work.
+        resume: continue what `out` holds; a finished run is only summarised again.
+        observer: told about progress.
+        adapters: models already in memory, under the names that `settings.models` gives them.
+        dataset: questions already in memory, instead of `settings.data`.
+
+    Raises:
+        InvalidInputError: everything that is wrong with the input, before any model is loaded.
+    """
+    watch = observer or Silent()
+    folder = RunFolder(out)
+    inputs = read_inputs(settings, problems=folder.check(resume=resume), adapters=adapters, dataset=dataset)
+    plan = make_plan(
+        settings,
+        inputs.dataset,
+        models=tuple(inputs.models),
+        threats=[ThreatRecord(**threat.spec.model_dump(mode="json")) for threat in inputs.threats],
+    )
+    record = folder.begin(RunRecord(plan=plan, environment=environment(settings.device)), resume=resume)
+    finished = folder.finished(plan)
+    watch.started(plan, finished)
+    work = _Work(inputs, plan, folder, watch, finished)
+    for model, load in inputs.models.items():
+        if work.remains(model):
+            watch.loading(model)
+            adapter = load()
+            record = folder.enter_model(record, model, adapter.record)
+            work.evaluate(model, adapter)
+    results = tuple(
+        summarise(
+            work.outcomes(model, threat.name),
+            model=record.models[model],
+            data=plan.data,
+            threat=threat,
+            seed=settings.seed,
+            environment=record.environment,
+        )
+        for model in plan.models
+        for threat in plan.threats
+    )
+    for result in results:
+        folder.write_result(result)
+    finished_run = Run(folder=out, results=results)
+    folder.write_table(finished_run.table())
+    return finished_run
+
+
+class _Work:
+    """What is done and what remains of a plan."""
+
+    def __init__(
+        self, inputs: Inputs, plan: Plan, folder: RunFolder, watch: Observer, finished: Sequence[Outcome]
+    ) -> None:
+        self._plan, self._folder, self._watch = plan, folder, watch
+        self._threats = inputs.threats
+        self._questions = {question.id: question for question in inputs.dataset.questions}
+        self._done = {(outcome.model, outcome.threat, outcome.question): outcome for outcome in finished}
+
+    def remains(self, model: str) -> bool:
+        """Whether anything is left to do for a model."""
+        return any(
+            (model, threat.name, question) not in self._done
+            for threat in self._plan.threats
+            for question in self._questions
+        )
+
+    def outcomes(self, model: str, threat: str) -> list[Outcome]:
+        """One outcome per question, in the order of the data set."""
+        return [self._done[model, threat, question] for question in self._questions]
+
+    def evaluate(self, model: str, adapter: Adapter) -> None:
+        """Do what is left for a model; each chunk is bound once and meets every threat in turn.
+
+        Raises:
+            InvalidInputError: a threat needs gradients that the model does not give.
+        """
+        blocked = [
+            threat.spec.name
+            for threat in self._threats
+            if threat.needs_gradient and not adapter.differentiable
+        ]
+        if blocked:
+            what = f"gives no gradient in the pixels, which {', '.join(blocked)} need"
+            raise InvalidInputError(
+                [Problem(where=model, what=what, remedy="take gradient-free threats, such as noise")]
+            )
+        for index, ids in enumerate(self._plan.chunks):
+            names = [
+                threat.name for threat in self._plan.threats if (model, threat.name, ids[0]) not in self._done
+            ]
+            if not names:
+                continue
+            chunk = Chunk(
+                adapter, model, [self._questions[name] for name in ids], seed=self._plan.settings.seed
+            )
+            if CLEAN.name in names:
+                self._keep(chunk.clean(), [], index)
+            clean = [self._done[model, CLEAN.name, question] for question in ids]
+            for threat in self._threats:
+                if threat.spec.name not in names:
+                    continue
+                if isinstance(threat, Certification):
+                    self._keep(chunk.certify(threat, clean), [], index)
+                else:
+                    self._keep(*chunk.attack(threat, clean), index)
+
+    def _keep(self, outcomes: Sequence[Outcome], witnesses: Sequence[Witness], chunk: int) -> None:
+        self._folder.record_chunk(outcomes, witnesses, chunk=chunk)
+        self._done.update(
+            {(outcome.model, outcome.threat, outcome.question): outcome for outcome in outcomes}
+        )
+        self._watch.advanced(outcomes)

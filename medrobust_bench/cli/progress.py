@@ -1,0 +1,150 @@
+"""What a run shows while it works: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from medrobust_bench.benchmark import Observer
+    from medrobust_bench.evaluation.plan import Plan
+    from medrobust_bench.results.schema import Outcome
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Tally:
+    """Running counts per model and threat."""
+
+    def __init__(self) -> None:
+        self.asked: dict[tuple[str, str], int] = {}
+        self.right: dict[tuple[str, str], int] = {}
+
+    def add(self, outcome: Outcome) -> tuple[str, str]:
+        """Count an outcome; returns its key."""
+        key = (outcome.model, outcome.threat)
+        self.asked[key] = self.asked.get(key, 0) + 1
+        self.right[key] = self.right.get(key, 0) + outcome.correct
+        return key
+
+    def text(self, key: tuple[str, str]) -> str:
+        """ "83.3 % right", over what is finished."""
+        return f"{100 * self.right[key] / self.asked[key]:5.1f} % right"
+
+
+class Bars:
+    """A bar per model and threat, with rate, time left and the accuracy so far."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+        self._tally = Tally()
+
+    def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
+        """Draw the bars of every model and threat, the finished part filled."""
+        for model in plan.models:
+            for threat in plan.threats:
+                self._tasks[model, threat.name] = self._bars.add_task(
+                    f"{model}  {threat.name}", total=plan.data.n, start=False, right="", rate=""
+                )
+        self.advanced(finished)
+
+    def loading(self, model: str) -> None:
+        """Say which model is read from disk; large ones take minutes."""
+        self._bars.console.print(f"[dim]loading {model}[/dim]", highlight=False)
+
+    def advanced(self, outcomes: Sequence[Outcome]) -> None:
+        """Fill the bars."""
+        for key in dict.fromkeys(self._tally.add(outcome) for outcome in outcomes):
+            task = self._bars.tasks[self._tasks[key]]
+            if not task.started:
+                self._bars.start_task(task.id)
+            spent = sum(outcome.seconds for outcome in outcomes if (outcome.model, outcome.threat) == key)
+            count = sum((outcome.model, outcome.threat) == key for outcome in outcomes)
+            rate = f"{count / spent:.1f}/s" if spent else ""
+            self._bars.update(
+                task.id, completed=self._tally.asked[key], right=self._tally.text(key), rate=rate
+            )
+
+
+class Lines:
+    """A line per model and threat when it is finished, and one every ten seconds in between."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self._total = 0
+        self._all = 0
+        self._done = 0
+        self._start = self._last = time.monotonic()
+
+    def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
+        """Say what is going to be done."""
+        self._total = plan.data.n
+        self._all = plan.data.n * len(plan.models) * len(plan.threats)
+        kind = "synthetic questions" if plan.data.synthetic else "questions"
+        names = ", ".join(threat.name for threat in plan.threats)
+        click.echo(
+            f"{self._total} {kind} × {len(plan.models)} models × {len(plan.threats)} threats ({names})",
+            err=True,
+        )
+        if finished:
+            click.echo(f"resuming: {len(finished)} of {self._all} outcomes are in the journal", err=True)
+        for outcome in finished:
+            self._tally.add(outcome)
+        self._resumed = len(finished)
+
+    def loading(self, model: str) -> None:
+        """Say which model is read from disk; large ones take minutes."""
+        click.echo(f"loading {model}", err=True)
+
+    def advanced(self, outcomes: Sequence[Outcome]) -> None:
+        """Print what is finished, and now and then how far the run is."""
+        now = time.monotonic()
+        self._done += len(outcomes)
+        for key in dict.fromkeys(self._tally.add(outcome) for outcome in outcomes):
+            if self._tally.asked[key] == self._total:
+                click.echo(f"{key[0]}  {key[1]}  {self._tally.text(key)}  done", err=True)
+                self._last = now
+            elif now - self._last >= SECONDS_BETWEEN_LINES:
+                left = (self._all - self._resumed - self._done) * (now - self._start) / self._done
+                click.echo(
+                    f"{key[0]}  {key[1]}  {self._tally.asked[key]}/{self._total}  {self._tally.text(key)}  "
+                    f"about {left:.0f} s left",
+                    err=True,
+                )
+                self._last = now
+
+
+@contextmanager
+def progress() -> Iterator[Observer]:
+    """An observer that suits the terminal, or its absence; everything goes to standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Lines()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[right]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        yield Bars(bars)

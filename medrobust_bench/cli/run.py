@@ -1,0 +1,102 @@
+"""`medrobust run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medrobust_bench.problems import InvalidInputError, Problem
+
+
+@click.command("run")
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    help="Card id, card file, checkpoint folder or hub id; repeatable.",
+)
+@click.option(
+    "--threat",
+    "threats",
+    multiple=True,
+    metavar="NAME",
+    help="Official name, name:key=value,… or YAML file; repeatable.",
+)
+@click.option("--data", metavar="SOURCE", help="'phantoms', an OmniMedVQA folder, or a published split file.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test", "all"]),
+    help="Image-disjoint part of the data.",
+)
+@click.option(
+    "--modality", "modalities", multiple=True, metavar="NAME", help="Only this modality; repeatable."
+)
+@click.option("--limit", type=int, metavar="N", help="A balanced, seeded sample of N questions.")
+@click.option(
+    "--answer-mode", type=click.Choice(["letter", "option-text", "reasoning"]), help="Instead of the card's."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for everything that is written."
+)
+@click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
+@click.option(
+    "--skip-invalid", is_flag=True, default=None, help="Leave faulty rows out, and say so in the result."
+)
+@click.option("--batch-size", metavar="N|auto", help="Questions per chunk.")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, …")
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Type of the weights."
+)
+@click.option("--seed", type=int, help="Seed of the sample and of every attack.")
+@click.option(
+    "--trust-remote-code", is_flag=True, default=None, help="Run code from the checkpoint's repository."
+)
+def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -> None:
+    """Measure how often models still answer right when somebody tampers with the image.
+
+    With no arguments: the shipped models on a balanced sample of synthetic phantoms, clean, attacked and
+    certified. CONFIG is a YAML file with the same settings; flags override it.
+    """
+    from medrobust_bench.evaluation.settings import read_settings, settings_from
+
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    values = {**(read_settings(config) if config else {}), **given}
+    if resume and out is None:
+        raise InvalidInputError(
+            [Problem(where="--resume", what="needs the folder of the run", remedy="add --out DIR")]
+        )
+    where = f"{config} and flags" if config and given else str(config or "flags")
+    settings = None if resume and not values else settings_from(values, where=where)
+
+    from medrobust_bench.benchmark import run
+    from medrobust_bench.cli.progress import progress
+    from medrobust_bench.evaluation.folder import RunFolder, new_folder
+    from medrobust_bench.results.tables import print_run
+
+    if settings is None:
+        assert out is not None
+        settings = RunFolder(out).read().plan.settings
+    out = out or new_folder(settings.data)
+    try:
+        with progress() as observer:
+            finished = run(settings, out, resume=resume, observer=observer)
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nStopped. Everything finished so far is kept; go on with:\n  medrobust run --resume --out {out}",
+            err=True,
+        )
+        raise click.exceptions.Exit(130) from None
+    print_run(finished.results)
+    click.echo(f"\nWritten to {out}:")
+    for name, what in (
+        ("leaderboard.md", "this table"),
+        ("results/", f"{len(finished.results)} result files (JSON)"),
+        ("witnesses/", "the images that broke an answer (Parquet)"),
+        ("journal.jsonl", "every question under every threat"),
+        ("run.json", "plan, settings, environment"),
+    ):
+        click.echo(f"  {out / name}  {what}")
