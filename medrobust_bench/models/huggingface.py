@@ -16,6 +16,7 @@ from transformers.utils import ModelOutput
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models import probes
 from medrobust_bench.models.bound import HuggingFaceQuestions, OneByOne
+from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.prompt import AnswerMode, prompt_text
 from medrobust_bench.models.replay import recording
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -90,6 +91,7 @@ class HuggingFaceVLM:
         if getattr(config, "is_encoder_decoder", False):
             raise _cannot_load(source, "encoder-decoder models are not supported")
         self.model.to(self.device).eval().requires_grad_(False)
+        project_patches(self.model)
         self.tokenizer = self.processor.tokenizer
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
