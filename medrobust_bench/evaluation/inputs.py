@@ -17,7 +17,7 @@ from medrobust_bench.threats.registry import load_threat
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from medrobust_bench.certify.cohen import Certification
+    from medrobust_bench.certify.certification import Certification
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.evaluation.settings import RunSettings
     from medrobust_bench.models.adapter import Adapter
@@ -90,7 +90,7 @@ def read_inputs(
     if found.problems or dataset is None:
         raise InvalidInputError(found.problems)
     if settings.sample_size is not None:
-        dataset = sample(dataset, settings.sample_size, settings.seed)
+        dataset = sample(dataset, settings.sample_size, seed=settings.seed)
     return Inputs(models=dict(models), threats=tuple(threat for threat in threats if threat), dataset=dataset)
 
 

@@ -5,11 +5,11 @@ Version history of `SCHEMA_VERSION`: 1.0, first published form. A reader refuses
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION: Final = "1.0"
 
 
 class Record(BaseModel):

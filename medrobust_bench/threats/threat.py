@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.threats.budget import Budget
 
 
 class ThreatSpec(BaseModel):
@@ -38,6 +39,13 @@ class Threat(Protocol):
     @property
     def needs_gradient(self) -> bool:
         """Whether the attack differentiates through the model."""
+        ...
+
+    def budget(self, shape: tuple[int, int], seed: int) -> Budget:
+        """What the adversary may change in an image of (height, width), for the question with this seed.
+
+        Known without running the attack, so that what it hands in can be checked against it.
+        """
         ...
 
     def attack(
