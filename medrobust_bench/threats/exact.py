@@ -1,0 +1,45 @@
+"""Numbers that a specification keeps exactly: a budget of 8/255 is not 0.031."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated
+
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+
+_MOST_DECIMALS = 9
+
+
+def parse_exact(value: object) -> Fraction:
+    """Read "8/255", "0.03", 0.03 or 4 as the number that was written, not as its nearest binary float.
+
+    Raises:
+        ValueError: `value` is not a finite number.
+    """
+    if isinstance(value, Fraction):
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{value!r} is not a number")
+    try:
+        return Fraction(value.replace(" ", "") if isinstance(value, str) else repr(value))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{value!r} is not a number such as 8/255 or 0.03") from None
+
+
+def exact_text(number: Fraction) -> str:
+    """Write it so that `parse_exact` reads the same number: an integer, a decimal, n/255, or reduced."""
+    for decimals in range(_MOST_DECIMALS + 1):
+        if (number * 10**decimals).denominator == 1:
+            return f"{Decimal(number.numerator) / number.denominator:.{decimals}f}"
+    if 255 % number.denominator == 0:
+        return f"{number * 255}/255"
+    return str(number)
+
+
+Exact = Annotated[
+    Fraction,
+    PlainValidator(parse_exact),
+    PlainSerializer(exact_text, return_type=str),
+    WithJsonSchema({"type": "string", "description": 'Exact number, e.g. "8/255" or "0.25"'}),
+]

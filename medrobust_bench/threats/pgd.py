@@ -1,0 +1,159 @@
+"""Projected gradient descent by ART, run per question from per-question seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_pytorch import (
+    ProjectedGradientDescentPyTorch,
+)
+
+from medrobust_bench.threats.budget import L2Budget, LinfBudget
+from medrobust_bench.threats.estimator import QuestionEstimator
+from medrobust_bench.threats.randomness import Purpose, stream
+from medrobust_bench.threats.search import Search, to_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.threats.budget import Budget
+    from medrobust_bench.threats.search import Finding
+    from medrobust_bench.threats.specification import PgdSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Pgd:
+    """PGD in an L∞ or L2 ball (Madry et al. 2018, https://arxiv.org/abs/1706.06083).
+
+    Attributes:
+        spec: the published specification.
+    """
+
+    spec: PgdSpec
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Always."""
+        return True
+
+    def budget(self, shape: tuple[int, int], seed: int) -> Budget:
+        """What is allowed; the same for every image of a size, whatever the seed."""
+        return LinfBudget(self.spec.eps) if self.spec.norm == "linf" else L2Budget(self.spec.eps)
+
+    def search(
+        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
+    ) -> list[Finding]:
+        """Attack, with the verified answers and the cost of each question; arguments as `attack`."""
+        height, width = pixels.shape[2:]
+        radius = self.spec.radius(height, width)
+        size = 3 * height * width
+
+        def start(seed: int, restart: int) -> NDArray[np.float64]:
+            draw = stream(seed, Purpose.START, restart)
+            ball = uniform_in_linf_ball if self.spec.norm == "linf" else uniform_in_l2_ball
+            return ball(draw, size, radius).reshape(3, height, width)
+
+        search = Search(bound, answers, [self.budget((height, width), seed) for seed in seeds])
+        ascend(
+            search,
+            bound,
+            pixels,
+            starts=lambda restart: np.stack([start(seed, restart) for seed in seeds]),
+            restarts=self.spec.restarts,
+            norm=np.inf if self.spec.norm == "linf" else 2,
+            eps=radius,
+            eps_step=radius * float(self.spec.step_size / self.spec.eps),
+            max_iter=self.spec.steps,
+        )
+        return search.findings()
+
+    def attack(
+        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
+    ) -> torch.Tensor:
+        """Search for images that are answered differently; see `Threat`."""
+        findings = self.search(bound, pixels, answers, seeds)
+        return to_pixels([finding.image for finding in findings], pixels.device)
+
+
+def ascend(
+    search: Search,
+    bound: BoundQuestions,
+    pixels: torch.Tensor,
+    *,
+    starts: Callable[[int], NDArray[np.float64]],
+    restarts: int,
+    mask: torch.Tensor | None = None,
+    **settings: Any,
+) -> None:
+    """Run ART's PGD into a search, restart after restart, until every question is broken.
+
+    Args:
+        search: receives every image tried.
+        bound: B questions.
+        pixels: [B, 3, H, W] float32 in [0, 1], clean.
+        starts: offsets [B, 3, H, W] of the start from the clean images, given the number of the restart.
+        restarts: how many runs at most.
+        mask: [B, 1, H, W], zero where pixels may not change.
+        settings: ART's `norm`, `eps`, `eps_step`, `max_iter`.
+    """
+    estimator = QuestionEstimator(bound, search, pixels.device)
+    for restart in range(restarts):
+        if not search.open_rows:
+            return
+        offsets = torch.from_numpy(starts(restart)).to(pixels.device, pixels.dtype)
+        # One forward pass for the last iterate, whose loss no gradient step has seen.
+        search.try_images(_StartedPgd(estimator, offsets, **settings).run(pixels, mask))
+        search.settle()
+
+
+class _StartedPgd(ProjectedGradientDescentPyTorch):  # type: ignore[misc]
+    """ART's PGD from a start of the caller's; ART draws its own from numpy's global state, batch by batch."""
+
+    def __init__(self, estimator: QuestionEstimator, offsets: torch.Tensor, **settings: Any) -> None:
+        super().__init__(estimator, num_random_init=1, verbose=False, **settings)
+        self._offsets = offsets
+
+    def run(self, pixels: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """One run of ART's step loop; returns its last iterate.
+
+        ART's own `generate` ends by predicting the clean and the attacked images, only to log a success rate.
+        """
+        targets = torch.zeros(len(pixels), self.estimator.nb_classes, device=pixels.device)
+        last = self._generate_batch(pixels, targets, mask, self.eps, self.eps_step)
+        return torch.from_numpy(last).to(pixels.device)
+
+    def _compute_pytorch(
+        self,
+        x: torch.Tensor,
+        x_init: torch.Tensor,
+        y: torch.Tensor,
+        mask: torch.Tensor | None,
+        eps: float,
+        eps_step: float,
+        random_init: bool,
+        momentum: torch.Tensor,
+    ) -> torch.Tensor:
+        """One step of ART's, the random start replaced."""
+        if random_init:
+            offsets = self._offsets if mask is None else self._offsets * mask
+            x = (x + offsets).clamp(0, 1)
+        stepped: torch.Tensor = super()._compute_pytorch(x, x_init, y, mask, eps, eps_step, False, momentum)
+        return stepped
+
+
+def uniform_in_linf_ball(draw: np.random.Generator, size: int, radius: float) -> NDArray[np.float64]:
+    """A point drawn uniformly from the cube of half-width `radius`; [size]."""
+    return draw.uniform(-radius, radius, size)
+
+
+def uniform_in_l2_ball(draw: np.random.Generator, size: int, radius: float) -> NDArray[np.float64]:
+    """A point drawn uniformly from the Euclidean ball: a uniform direction, length radius·U^(1/size); [size]."""
+    point: NDArray[np.float64] = draw.standard_normal(size)
+    point *= radius * draw.uniform() ** (1 / size) / np.linalg.norm(point)
+    return point
