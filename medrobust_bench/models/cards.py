@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 import medrobust_bench
 from medrobust_bench.models.prompt import AnswerMode
@@ -63,8 +63,13 @@ class FrontMatter(_Section):
     )
     dtype: Dtype = Field(default="auto", description="Type of the weights, unless the user says otherwise")
     answer_mode: AnswerMode
-    prompt: Text | None = Field(
-        default=None, description="Instruction after question and options; null takes the answer mode's own"
+    prompt: Annotated[str, Field(pattern=r"\{prompt\}")] | None = Field(
+        default=None,
+        description="Whole model input with {prompt} where question, options and instruction go; "
+        "null takes the checkpoint's chat template",
+    )
+    max_new_tokens: PositiveInt | None = Field(
+        default=None, description="Length limit of a reasoning model's completion; null takes the adapter's"
     )
     size: Text | None = Field(default=None, description="Number of parameters, for people: 2 M, 7 B")
     licence: Text

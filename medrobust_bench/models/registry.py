@@ -23,7 +23,7 @@ SHIPPED = "checkpoints/"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)+")
 
 _LOAD_REMEDY = (
-    "check the name and the network; for a gated model accept its licence on the hub and run `hf auth login`; "
+    "check the name and the network; accept a gated model's licence on the hub and run `hf auth login`; "
     "or download it and give the folder"
 )
 
@@ -51,12 +51,9 @@ def resolve(name: str, *, answer_mode: AnswerMode | None = None, revision: str |
     Raises:
         InvalidInputError: nothing of that name, or everything wrong with the card.
     """
-    changes = {
-        key: value
-        for key, value in (("answer_mode", answer_mode), ("revision", revision))
-        if value is not None
-    }
-    return _find(name).model_copy(update=changes)
+    changes = {"answer_mode": answer_mode, "revision": revision}
+    given = {key: value for key, value in changes.items() if value is not None}
+    return _find(name).model_copy(update=given)
 
 
 def load_model(
@@ -167,14 +164,17 @@ def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code
     source = checkpoint(card)
     if isinstance(source, str) and source.count("/") > 1:
         source = _download_folder(source, card.revision)
+    length = {} if card.max_new_tokens is None else {"max_new_tokens": card.max_new_tokens}
     return HuggingFaceVLM(
-        str(source),
+        source,
         id=card.id,
         mode=card.answer_mode,
         revision=card.revision,
         device=device,
         dtype=dtype,
         trust_remote_code=trust_remote_code,
+        prompt=card.prompt,
+        **length,
     )
 
 

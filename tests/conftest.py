@@ -1,0 +1,100 @@
+"""Fixtures that several folders of tests use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from medrobust_bench.results.intervals import wilson
+from medrobust_bench.results.schema import (
+    CertifiedEstimate,
+    Cost,
+    DataRecord,
+    Environment,
+    Finding,
+    Metrics,
+    ModelRecord,
+    Result,
+    Scores,
+    ThreatRecord,
+    UnparsedRate,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PGD = {"norm": "linf", "eps": "8/255", "steps": 20}
+
+
+@pytest.fixture
+def make_result() -> Callable[..., Result]:
+    """A function that makes a schema-valid result record out of counts of right answers."""
+
+    def make(
+        *,
+        model: str = "model",
+        threat: str = "pgd-linf",
+        kind: str = "pgd",
+        spec: dict[str, Any] | None = None,
+        clean: int = 18,
+        robust: int | None = 5,
+        certified: dict[float, int] | None = None,
+        n: int = 20,
+        by_modality: dict[str, tuple[int, int, int]] | None = None,
+        unparsed: float = 0.0,
+        data: str = "phantoms",
+        synthetic: bool = True,
+        digest: str = "d" * 64,
+        weights: str = "a" * 64,
+        dtype: str = "float32",
+        answer_mode: str = "letter",
+        seed: int = 0,
+        audit: Sequence[Finding] = (),
+    ) -> Result:
+        """By modality: (clean, robust, n) each; robust counts are ignored where `robust` is None."""
+
+        def scores(right: int, held: int | None, total: int) -> Scores:
+            return Scores(
+                clean_accuracy=wilson(right, total),
+                robust_accuracy=None if robust is None or held is None else wilson(held, total),
+                certified_accuracy=tuple(
+                    CertifiedEstimate(radius=radius, **dict(wilson(count, total)))
+                    for radius, count in (certified or {}).items()
+                ),
+            )
+
+        groups = {
+            name: scores(*counts) for name, counts in (by_modality or {"CT": (clean, robust or 0, n)}).items()
+        }
+        worst = min(
+            groups, key=lambda name: (groups[name].robust_accuracy or groups[name].clean_accuracy).value
+        )
+        return Result(
+            model=ModelRecord(
+                id=model, weights_sha256=weights, dtype=dtype, answer_mode=answer_mode, parameters=10
+            ),
+            data=DataRecord(name=data, split="test", synthetic=synthetic, n=n, digest=digest),
+            threat=ThreatRecord(name=threat, kind=kind, **(PGD if spec is None else spec)),
+            seed=seed,
+            metrics=Metrics(
+                **dict(scores(clean, robust, n)),
+                unparsed_rate=UnparsedRate(clean=unparsed),
+                by_modality=groups,
+                by_question_type={"Disease diagnosis": scores(clean, robust, n)},
+                worst_modality=worst if len(groups) > 1 else None,
+            ),
+            audit=tuple(audit),
+            cost=Cost(forward_passes=1, backward_passes=1, seconds=1.0),
+            environment=Environment(
+                medrobust_bench="0",
+                python="3",
+                torch="2",
+                transformers="5",
+                adversarial_robustness_toolbox="1",
+                platform="linux",
+                device="cpu",
+            ),
+        )
+
+    return make
