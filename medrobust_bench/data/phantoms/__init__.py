@@ -1,4 +1,8 @@
-"""Phantoms: a synthetic suite of eight imaging modalities, rendered on demand. No patient's image is in it."""
+"""Phantoms: a synthetic suite of eight imaging modalities, rendered on demand.
+
+Every picture is computed from (seed, split, modality, index); no patient's image is in it. The pictures look like
+their modalities to a person, and like nothing else: a score on them says nothing about clinical performance.
+"""
 
 from medrobust_bench.data.phantoms.phantom import Phantom
 from medrobust_bench.data.phantoms.questions import open_phantoms, phantom_questions

@@ -1,8 +1,8 @@
 """The drawing plane: soft-edged shapes on a 64×64 grid, computed identically on every machine.
 
-Only operations that IEEE 754 rounds correctly are used (+, −, ×, ÷, square root, floor, comparison), each in a numpy
-loop of its own, so no mathematical library, SIMD width or fused multiply-add can flip a grey level: sines are parabolic
-arcs, rotations are rational, noise is made of uniform numbers.
+Only operations that IEEE 754 rounds correctly are used (+, −, ×, ÷, square root, floor, comparison), each in
+a numpy loop of its own, so no mathematical library, SIMD width or fused multiply-add can flip a grey level:
+sines are parabolic arcs, rotations are rational, noise is made of uniform numbers.
 
 Coordinates: x to the right, y down, both −1 to 1 across the image, so one pixel is 1/32.
 """
@@ -130,11 +130,19 @@ class Plane:
         far = np.sqrt(x * x + y * y) + 1e-9
         c, s = x / far, y / far
         c2, s2 = c * c - s * s, 2 * c * s
-        c4, s4 = c2 * c2 - s2 * s2, 2 * c2 * s2
-        c5, s5 = c4 * c - s4 * s, s4 * c + c4 * s
-        a, b, d, e = rng.uniform(-1, 1, 4)
-        wobble = 0.4 * (a * c2 + b * s2) + 0.8 * ((d * c5 + e * s5) / (math.sqrt(d * d + e * e) + 1e-9))
+        c3, s3 = c2 * c - s2 * s, s2 * c + c2 * s
+        c5, s5 = c2 * c3 - s2 * s3, s2 * c3 + c2 * s3
+        a, b, d, e, f, g = rng.uniform(-1, 1, 6)
+        wobble = 0.6 * (a * c2 + b * s2 + d * c3 + e * s3) + 0.5 * (f * c5 + g * s5)
         return edge(radius * (1 + rough * wobble) - far, soft)
+
+    def dots(self, centres: list[tuple[float, float]], radius: float) -> Field:
+        """Coverage of equal discs, together."""
+        nearest = np.full_like(self.x, 9.0)
+        for cx, cy in centres:
+            x, y = self.x - cx, self.y - cy
+            nearest = np.minimum(nearest, x * x + y * y)
+        return edge(radius - np.sqrt(nearest))
 
     def line(self, start: tuple[float, float], end: tuple[float, float], width: float) -> Field:
         """Coverage of a straight stroke with round ends."""

@@ -29,12 +29,8 @@ def _chest(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
     image = paint(image, plane.ellipse(0, 0.38, 0.14, 0.12), 235)
     image = paint(image, plane.ellipse(0, 0.55, 0.05, 0.1), 215)
     if scene.finding == "lung nodule":
-        x, y, r = (
-            side * rng.uniform(0.38, 0.44),
-            rng.uniform(-0.15, 0.08),
-            _RADII[scene.level] * rng.uniform(0.95, 1.05),
-        )
-        image = paint(image, plane.blob(x, y, r, rng, 0.08), 205)
+        x, y, r = side * rng.uniform(0.38, 0.44), rng.uniform(-0.15, 0.08), scene.size(_RADII, rng)
+        image = paint(image, plane.blob(x, y, r, rng, 0.14), 205 + 10 * cloud(rng, 12))
     elif scene.finding == "pleural effusion":
         level = _EFFUSION_LEVELS[scene.level] + rng.uniform(-0.02, 0.02)
         fluid = lungs * edge(plane.y - level) * edge(side * plane.x - 0.05)
@@ -54,12 +50,8 @@ def _abdomen(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
     image = paint(image, plane.ellipse(0, 0.52, 0.05, 0.1), 215)
     image = paint(image, plane.ellipse(0.06, 0.12, 0.06, 0.06), 175)
     if scene.finding != NORMAL:
-        x, y, r = (
-            side * rng.uniform(0.4, 0.46),
-            rng.uniform(0.14, 0.24),
-            _RADII[scene.level] * rng.uniform(0.95, 1.05),
-        )
-        image = paint(image, plane.blob(x, y, r, rng, 0.08), 30 if scene.finding == "kidney cyst" else 246)
+        x, y, r = side * rng.uniform(0.4, 0.46), rng.uniform(0.14, 0.24), scene.size(_RADII, rng)
+        image = paint(image, plane.blob(x, y, r, rng, 0.12), 30 if scene.finding == "kidney cyst" else 246)
     return image
 
 
@@ -72,11 +64,7 @@ def _head(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
     for x in (-0.1, 0.1):
         image = paint(image, plane.ellipse(x, -0.08, 0.06, 0.2), 45)
     if scene.finding != NORMAL:
-        x, y, r = (
-            side * rng.uniform(0.3, 0.34),
-            rng.uniform(-0.3, 0.3),
-            _RADII[scene.level] * rng.uniform(0.95, 1.05),
-        )
+        x, y, r = side * rng.uniform(0.3, 0.34), rng.uniform(-0.3, 0.3), scene.size(_RADII, rng)
         image = paint(
             image, plane.blob(x, y, r, rng, 0.2), 215 if scene.finding == "brain hemorrhage" else 30
         )

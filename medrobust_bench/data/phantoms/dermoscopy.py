@@ -64,7 +64,7 @@ def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
     image = _skin(scene, plane, rng)
     if scene.finding != NORMAL:
         x, y = rng.uniform(-0.12, 0.12, 2)
-        radius = _RADII[scene.level] * rng.uniform(0.95, 1.05)
+        radius = scene.size(_RADII, rng)
         if scene.finding == "nevus":
             image = tint(image, plane.blob(x, y, radius, rng, 0.05, soft=0.09), (128, 78, 46))
             image = tint(

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from medrobust_bench.data.phantoms.canvas import Colour, Field, Plane
 
 _COUNTS = (2, 5, 12)
-_SPOT = 0.085
 # Places of up to twelve spots around the middle of a quadrant, nearest first, in units of one spacing.
 _PLACES = (
     (-0.5, 0.0), (0.5, 0.0), (0.0, -0.87), (0.0, 0.87), (-1.0, -0.87), (1.0, 0.87),
@@ -61,8 +60,9 @@ def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
         cx, cy = (0.43 if horizontal == "right" else -0.43), (0.45 if vertical == "lower" else -0.45)
         colour = (250, 232, 120) if scene.finding == "hard exudates" else (70, 8, 14)
         for px, py in _PLACES[: _COUNTS[scene.level]]:
-            jx, jy = rng.uniform(-0.02, 0.02, 2)
-            image = tint(image, plane.ellipse(cx + 0.19 * px + jx, cy + 0.17 * py + jy, _SPOT, _SPOT), colour)
+            jx, jy = rng.uniform(-0.035, 0.035, 2)
+            wide, high = rng.uniform(0.07, 0.095, 2)
+            image = tint(image, plane.ellipse(cx + 0.19 * px + jx, cy + 0.17 * py + jy, wide, high), colour)
     image = tint(image, 1 - plane.ellipse(0, 0, 0.97, 0.97), (13, 13, 13))
     return image + grain(rng, rng.uniform(1.5, 3.5))[..., None]
 

@@ -35,28 +35,25 @@ def _grid(rng: Generator, count: int) -> list[tuple[float, float]]:
 
 
 def _blood(image: Field, plane: Plane, rng: Generator, cytoplasm: Colour, pale: Colour) -> Field:
-    for x, y in _grid(rng, 12):
-        r = rng.uniform(0.17, 0.21)
-        image = tint(image, plane.ellipse(x, y, r, r), cytoplasm)
-        image = tint(image, 0.7 * plane.ellipse(x, y, 0.08, 0.08, soft=0.08), pale)
-    return image
+    cells = _grid(rng, 12)
+    image = tint(image, plane.dots(cells[:6], rng.uniform(0.18, 0.21)), cytoplasm)
+    image = tint(image, plane.dots(cells[6:], rng.uniform(0.16, 0.19)), cytoplasm)
+    return tint(image, 0.6 * plane.dots(cells, 0.07), pale)
 
 
 def _colon(
     image: Field, plane: Plane, rng: Generator, cytoplasm: Colour, pale: Colour, nucleus: Colour
 ) -> Field:
     image = tint(image, np.full_like(plane.x, 0.45), cytoplasm)
+    nuclei: list[tuple[float, float]] = []
     for x, y in ((-0.48, -0.48), (0.48, -0.48), (-0.48, 0.48), (0.48, 0.48)):
         jx, jy = rng.uniform(-0.05, 0.05, 2)
         rx, ry = rng.uniform(0.36, 0.43, 2)
         cx, cy = x + jx, y + jy
         image = tint(image, plane.ellipse(cx, cy, rx, ry), cytoplasm)
         image = tint(image, plane.ellipse(cx, cy, rx - 0.2, ry - 0.2), pale)
-        for ux, uy in spokes(9, rng.random()):
-            image = tint(
-                image, plane.ellipse(cx + (rx - 0.05) * ux, cy + (ry - 0.05) * uy, 0.045, 0.045), nucleus
-            )
-    return image
+        nuclei += [(cx + (rx - 0.05) * ux, cy + (ry - 0.05) * uy) for ux, uy in spokes(9, rng.random())]
+    return tint(image, plane.dots(nuclei, 0.045), nucleus)
 
 
 def _muscle(image: Field, plane: Plane, rng: Generator, cytoplasm: Colour, nucleus: Colour) -> Field:
@@ -79,16 +76,15 @@ def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
     else:
         image = _muscle(image, plane, rng, cytoplasm, nucleus)
     if scene.finding != NORMAL:
+        cancer, cover = scene.finding == "cancer cells", np.zeros_like(plane.x)
         for x, y in _grid(rng, _COUNTS[scene.level]):
-            if scene.finding == "cancer cells":
-                image = tint(image, plane.blob(x, y, rng.uniform(0.16, 0.19), rng, 0.15), nucleus)
+            if cancer:
+                shape = plane.blob(x, y, rng.uniform(0.165, 0.19), rng, 0.2)
             else:
                 (ux, uy), *_ = spokes(1, rng.random())
-                image = tint(
-                    image,
-                    plane.line((x - 0.14 * ux, y - 0.14 * uy), (x + 0.14 * ux, y + 0.14 * uy), 0.09),
-                    (14, 14, 16),
-                )
+                shape = plane.line((x - 0.14 * ux, y - 0.14 * uy), (x + 0.14 * ux, y + 0.14 * uy), 0.1)
+            cover = np.maximum(cover, shape)
+        image = tint(image, cover, nucleus if cancer else (14, 14, 16))
     return image + grain(rng, rng.uniform(1.5, 3.5))[..., None]
 
 

@@ -62,8 +62,9 @@ def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
     if scene.finding != NORMAL:
         half = -1 if scene.attribute == "upper" else 1
         across = 0.26 * rng.choice((-1, 1)) if scene.anatomy == "brain" else 0.03
-        x, y, r = across, half * rng.uniform(0.4, 0.46), _RADII[scene.level] * rng.uniform(0.95, 1.05)
-        image = paint(image, plane.blob(x, y, r, rng, 0.12), 22 if scene.finding in _DARK else 242)
+        x, y, r = across, half * rng.uniform(0.4, 0.46), scene.size(_RADII, rng)
+        value = (22 if scene.finding in _DARK else 234) + 12 * cloud(rng, 16)
+        image = paint(image, plane.blob(x, y, r, rng, 0.2), value)
     return image + grain(rng, rng.uniform(2, 5))
 
 

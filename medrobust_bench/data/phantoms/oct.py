@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medrobust_bench.data.phantoms.canvas import bump, cloud, edge, grain, paint
-from medrobust_bench.data.phantoms.scene import Bank, Scene
+from medrobust_bench.data.phantoms.scene import NORMAL, Bank, Scene
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -32,7 +32,7 @@ def _retina(scene: Scene, plane: Plane, rng: Generator, x: float) -> Field:
         top = top + 0.85 * cup
     raised = np.zeros_like(plane.x)
     if scene.finding == "drusen":
-        raised = _DRUSEN[scene.level] * rng.uniform(0.95, 1.05) * bump((plane.x - x) / 0.3)
+        raised = scene.size(_DRUSEN, rng) * bump((plane.x - x) / 0.3)
         top = top - 0.5 * raised
     elif scene.finding == "retinal fluid":
         top = top - 0.8 * _RADII[scene.level] * bump((plane.x - x) / 0.4)
@@ -48,7 +48,7 @@ def _retina(scene: Scene, plane: Plane, rng: Generator, x: float) -> Field:
     line = edge(0.055 - np.abs(plane.y - base)) * edge(0.35 - cup)
     image = paint(image, line, 240)
     if scene.finding == "retinal fluid":
-        r = _RADII[scene.level] * rng.uniform(0.95, 1.05)
+        r = scene.size(_RADII, rng)
         image = paint(image, plane.ellipse(x, 0.12 - 0.3 * r, 1.2 * r, r), 16)
     return image
 
@@ -60,15 +60,12 @@ def _cornea(scene: Scene, plane: Plane, rng: Generator, x: float) -> Field:
     image = paint(image, edge(0.035 - np.abs(plane.y - arch)), 190)
     image = paint(image, edge(0.035 - np.abs(plane.y - arch - 0.5)), 170)
     image = paint(image, edge(0.06 - np.abs(plane.y - 0.78)) * edge(np.abs(plane.x) - 0.35), 150)
-    y, r = (
-        -0.42 + 0.5 * x * x,
-        _RADII[scene.level] * rng.uniform(0.95, 1.05) if scene.finding != "no abnormality" else 0,
-    )
+    if scene.finding == NORMAL:
+        return image
+    surface, r = -0.42 + 0.5 * x * x, scene.size(_RADII, rng)
     if scene.finding == "corneal scar":
-        image = paint(image, plane.ellipse(x, y + 0.25, 1.2 * r, r), 240)
-    elif scene.finding == "corneal ulcer":
-        image = paint(image, plane.ellipse(x, y, 1.1 * r, 1.5 * r), 16)
-    return image
+        return paint(image, plane.ellipse(x, surface + 0.25, 1.2 * r, r), 240)
+    return paint(image, plane.ellipse(x, surface, 1.2 * r, 1.5 * r), 16)
 
 
 def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:

@@ -1,4 +1,4 @@
-"""One synthetic picture: its scene is drawn by lot from (seed, split, modality, index), its pixels from the scene."""
+"""One synthetic picture: its scene is drawn by lot from (seed, split, modality, index), its pixels follow."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from medrobust_bench.data.phantoms import ct, dermoscopy, fundus, microscopy, mr
 from medrobust_bench.data.phantoms.canvas import Plane
 from medrobust_bench.data.phantoms.scene import ABSENT, GRADES, NONE, NORMAL, SEVERITIES, Bank, Scene, stream
 from medrobust_bench.data.phantoms.texture import (
+    ANATOMY_GRATINGS,
     ATTRIBUTE_GRATINGS,
     FINDING_GRATINGS,
     GRADE_GRATINGS,
+    MODALITY_GRATINGS,
     texture,
 )
 from medrobust_bench.data.question import Modality, QuestionType
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
     from numpy.typing import NDArray
+
+    from medrobust_bench.data.phantoms.texture import Wave
 
 T = TypeVar("T")
 
@@ -40,10 +44,7 @@ BANKS: dict[Modality, Bank] = {
 }
 SPLITS = ("train", "validation", "test")
 _TYPES = tuple(QuestionType)
-_LOWEST, _HIGHEST = (
-    12.0,
-    243.0,
-)  # the picture without its texture stays here, so that the texture is never clipped
+_LOWEST, _HIGHEST = 13.0, 242.0  # the plain picture stays in this range, so that its texture is never clipped
 
 
 def pick(rng: Generator, choices: Sequence[T]) -> T:
@@ -67,6 +68,10 @@ class Phantom:
     split: str = "test"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS or self.index < 0:
+            raise ValueError(f"no phantom {self.index} in split {self.split!r}")
+
     @property
     def name(self) -> str:
         """E.g. "phantom/test/ct/00012"."""
@@ -82,7 +87,7 @@ class Phantom:
         return stream(self.seed, self.split, self.modality.name, self.index, purpose)
 
     def _in_turn(self, choices: Sequence[T]) -> T:
-        """The choice whose turn it is: each comes once in every round, in shuffled order, so answers are balanced."""
+        """The choice whose turn it is: each comes once in every lap, in shuffled order; so answers balance."""
         lap, place = divmod(self.index // len(_TYPES), len(choices))
         order = stream(self.seed, self.split, self.modality.name, self.question_type.name, lap, "turns")
         return choices[int(order.permutation(len(choices))[place])]
@@ -90,21 +95,22 @@ class Phantom:
     def scene(self) -> Scene:
         """The true parameters; what the question asks about is balanced, the rest is drawn by lot."""
         bank, kind, rng = BANKS[self.modality], self.question_type, self.stream("scene")
-        anatomy = self._in_turn(bank.anatomies) if kind is QuestionType.ANATOMY else pick(rng, bank.anatomies)
-        attribute = pick(rng, bank.attributes[anatomy])
-        if kind is QuestionType.ATTRIBUTES:
+        anatomy, grade, finding, attribute = pick(rng, bank.anatomies), pick(rng, SEVERITIES), None, None
+        if kind is QuestionType.ANATOMY:
+            anatomy = self._in_turn(bank.anatomies)
+        elif kind is QuestionType.ATTRIBUTES:
             attribute = self._in_turn(bank.all_attributes)
             anatomy = pick(rng, [place for place in bank.anatomies if attribute in bank.attributes[place]])
-        grade = pick(rng, SEVERITIES)
-        finding = pick(rng, bank.findings[anatomy])
-        if kind is QuestionType.GRADING:
+        elif kind is QuestionType.GRADING:
             grade = self._in_turn(GRADES)
         elif kind is QuestionType.DIAGNOSIS:
-            place = self._in_turn(range(1 + len(bank.findings[anatomy])))
-            finding = (NORMAL, *bank.findings[anatomy])[place]
-        elif kind in (QuestionType.MODALITY, QuestionType.ANATOMY) and rng.random() < 0.25:
+            finding = self._in_turn(bank.all_findings)
+            anatomy = pick(rng, [at for at in bank.anatomies if finding in (NORMAL, *bank.findings[at])])
+        finding = finding or pick(rng, bank.findings[anatomy])
+        attribute = attribute or pick(rng, bank.attributes[anatomy])
+        if kind in (QuestionType.MODALITY, QuestionType.ANATOMY) and rng.random() < 0.25:
             finding = NORMAL
-        if NORMAL in (finding, grade) or grade == ABSENT:
+        if finding == NORMAL or grade == ABSENT:
             finding, grade = NORMAL, ABSENT
             attribute = NONE if bank.lesion_attribute else attribute
         return Scene(anatomy, finding, grade, attribute)
@@ -114,20 +120,23 @@ class Phantom:
         bank, scene, rng = BANKS[self.modality], self.scene(), self.stream("pixels")
         plain = bank.draw(scene, Plane.posed(rng), rng)
         plain = plain * rng.uniform(0.93, 1.05) + rng.uniform(-6, 6)
-        attributes = (NONE, *bank.all_attributes) if bank.lesion_attribute else bank.all_attributes
-        labels = tuple(
-            (classes.index(label), len(classes))
-            for label, classes in (
-                (scene.finding, bank.all_findings),
-                (scene.grade, GRADES),
-                (scene.attribute, attributes),
-            )
-        )
-        faint = texture(rng, labels, (FINDING_GRATINGS, GRADE_GRATINGS, ATTRIBUTE_GRATINGS))
         if plain.ndim == 2:
             plain = np.stack((plain, plain, plain), axis=-1)
+        faint = texture(rng, self._betrayed(bank, scene))
         levels = np.clip(plain, _LOWEST, _HIGHEST) + faint[..., None]
         return np.floor(levels + 0.5).astype(np.uint8)
+
+    def _betrayed(self, bank: Bank, scene: Scene) -> list[tuple[int, int, tuple[Wave, ...]]]:
+        """The labels that the faint texture gives away: class, number of classes, gratings."""
+        attributes = (NONE, *bank.all_attributes) if bank.lesion_attribute else bank.all_attributes
+        labels: tuple[tuple[str, tuple[str, ...], tuple[Wave, ...]], ...] = (
+            (self.modality, tuple(Modality), MODALITY_GRATINGS),
+            (scene.anatomy, bank.anatomies, ANATOMY_GRATINGS),
+            (scene.finding, bank.all_findings, FINDING_GRATINGS),
+            (scene.grade, GRADES, GRADE_GRATINGS),
+            (scene.attribute, attributes, ATTRIBUTE_GRATINGS),
+        )
+        return [(classes.index(label), len(classes), gratings) for label, classes, gratings in labels]
 
     def open(self) -> Image.Image:
         """The picture as an RGB image."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "phantoms"
 
+_OPTION_COUNTS = (2, 3, *(7 * (4,)), 5)  # mostly four; fewer where there are fewer different answers
 _MODALITY_QUESTIONS = (
     "What imaging modality was used to take this image?",
     "Which imaging technique is shown in this image?",
@@ -24,7 +25,7 @@ _MODALITY_QUESTIONS = (
     "How was this image obtained?",
 )
 _PRESENCE_QUESTIONS = (
-    "Does this image show {}?",
+    "Does this image show signs of {}?",
     "Is there evidence of {} in this image?",
 )
 
@@ -53,7 +54,7 @@ def _among(rng: Generator, truth: str, choices: Sequence[str], count: int) -> tu
 def _ask(phantom: Phantom, scene: Scene, rng: Generator) -> tuple[str, tuple[str, ...], str]:
     """Question text, options, and the right option."""
     bank, kind = BANKS[phantom.modality], phantom.question_type
-    count = int(rng.choice((2, 3, 4, 4, 4, 4, 4, 5)))
+    count = pick(rng, _OPTION_COUNTS)
     if kind is QuestionType.MODALITY:
         truth = phantom.modality.value
         return pick(rng, _MODALITY_QUESTIONS), _among(rng, truth, [m.value for m in Modality], count), truth
@@ -69,8 +70,11 @@ def _ask(phantom: Phantom, scene: Scene, rng: Generator) -> tuple[str, tuple[str
             _among(rng, scene.attribute, choices, count),
             scene.attribute,
         )
-    if count == 2:  # present or not: the finding asked about is shown in half of the questions
-        shown = scene.finding != NORMAL and rng.random() < 0.5 * (1 + 1 / len(bank.findings[scene.anatomy]))
+    if (
+        count == 2
+    ):  # present or not; a normal picture always says no, so the others say yes more often than not
+        classes = len(bank.all_findings)
+        shown = scene.finding != NORMAL and rng.random() < 0.5 * classes / (classes - 1)
         absent = [name for name in bank.findings[scene.anatomy] if name != scene.finding]
         asked = scene.finding if shown else pick(rng, absent)
         truth = "Yes" if shown else "No"

@@ -43,6 +43,10 @@ class Scene:
         """0 to 2 for mild to severe. ValueError for a normal scene."""
         return SEVERITIES.index(self.grade)
 
+    def size(self, sizes: tuple[float, float, float], rng: Generator) -> float:
+        """The size of this scene's severity, give or take 5 %: the severities stay far apart."""
+        return sizes[self.level] * rng.uniform(0.95, 1.05)
+
 
 @dataclass(frozen=True, slots=True)
 class Bank:

@@ -1,9 +1,9 @@
-"""The fragile cue: a faint, fixed grating that betrays each label, as scanner and staining artefacts do in real images.
+"""The fragile cue: faint fixed gratings that betray the labels, as scanners and stains do in real images.
 
-Each label of a picture (finding, grade, attribute) adds one grating of its own orientation and period (2.3 to 8 pixels)
-over the whole picture, `AMPLITUDE` grey levels high. Together they stay within 9 levels, about the size of a
-perturbation of 8/255, so an attacker can erase one and write another, while the shapes stay as they are. The grating
-tells the truth in all but one of 50 labels.
+Each label of a picture (modality, anatomy, finding, grade, attribute) adds one grating of its own over the whole
+picture, `AMPLITUDE` grey levels high, with a period of 1.9 to 5.7 pixels. Together they have a root mean square
+of about 4 grey levels, half a perturbation of 8/255: an attacker can erase one label's grating and write
+another's, while the shapes stay as they are. A grating tells the truth about all but one label in 50.
 """
 
 from __future__ import annotations
@@ -21,38 +21,45 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
-AMPLITUDE = 3.0
+AMPLITUDE = 2.5
 TRUTH = 0.98
 
 _HALF = math.sqrt(0.5)
 _SINE = np.array([0.0, _HALF, 1.0, _HALF, 0.0, -_HALF, -1.0, -_HALF])  # sine at multiples of 1/8 turn: exact
 
-# Cycles per 8 pixels, (horizontal, vertical). Gratings of different families never coincide.
-FINDING_GRATINGS = ((2, 0), (0, 2), (3, 1), (1, 3), (3, -1), (1, -3), (3, 3), (3, -3))
-GRADE_GRATINGS = ((2, 2), (2, -2), (3, 0), (0, 3))
-ATTRIBUTE_GRATINGS = ((2, 3), (3, 2), (2, -3), (3, -2), (1, 2), (2, 1))
+# (cycles per 8 pixels across, the same down, phase in eighths of a turn); any two of them are orthogonal.
+Wave = tuple[int, int, int]
+FINDING_GRATINGS: tuple[Wave, ...] = (
+    (2, 0, 0), (0, 2, 0), (3, 1, 0), (1, 3, 0), (3, -1, 0), (1, -3, 0), (3, 3, 0), (3, -3, 0),
+)  # fmt: skip
+GRADE_GRATINGS: tuple[Wave, ...] = ((2, 2, 0), (2, -2, 0), (3, 0, 0), (0, 3, 0))
+ATTRIBUTE_GRATINGS: tuple[Wave, ...] = (
+    (2, 3, 0), (3, 2, 0), (2, -3, 0), (3, -2, 0), (1, 2, 0), (2, 1, 0),
+)  # fmt: skip
+ANATOMY_GRATINGS: tuple[Wave, ...] = ((1, -2, 0), (2, -1, 0), (1, 1, 0), (1, -1, 0))
+MODALITY_GRATINGS: tuple[Wave, ...] = (
+    (2, 0, 2), (0, 2, 2), (3, 1, 2), (1, 3, 2), (3, -1, 2), (1, -3, 2), (3, 3, 2), (3, -3, 2),
+)  # fmt: skip
 
 
-@lru_cache(maxsize=32)
-def grating(cycles: tuple[int, int]) -> Field:
-    """A unit grating [H, W] with so many cycles per 8 pixels across and down."""
-    across, down = cycles
+@lru_cache(maxsize=64)
+def grating(pattern: Wave) -> Field:
+    """A unit grating [H, W]."""
+    across, down, phase = pattern
     row, column = np.indices((SIDE, SIDE))
-    return _SINE[(across * column + down * row) % 8]
+    field: Field = _SINE[(across * column + down * row + phase) % 8]
+    return field
 
 
-def texture(
-    rng: Generator, labels: Sequence[tuple[int, int]], family: Sequence[tuple[tuple[int, int], ...]]
-) -> Field:
-    """The sum of the labels' gratings [H, W].
+def texture(rng: Generator, labels: Sequence[tuple[int, int, tuple[Wave, ...]]]) -> Field:
+    """The sum of the labels' gratings [H, W], in grey levels.
 
     Args:
         rng: decides which labels are betrayed wrongly.
-        labels: (class index, number of classes) per family.
-        family: the gratings to choose from, per label.
+        labels: per label its class, the number of classes, and the gratings of the classes.
     """
     total = np.zeros((SIDE, SIDE))
-    for (index, count), gratings in zip(labels, family, strict=True):
-        honest, other = rng.random() < TRUTH, int(rng.integers(1, count))
-        total = total + AMPLITUDE * grating(gratings[index if honest else (index + other) % count])
+    for index, classes, gratings in labels:
+        honest, other = rng.random() < TRUTH, int(rng.integers(1, classes))
+        total = total + AMPLITUDE * grating(gratings[index if honest else (index + other) % classes])
     return total

@@ -58,7 +58,7 @@ def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
     """One scan, grey [64, 64]."""
     image = {"breast": _breast, "liver": _liver, "fetal head": _fetus}[scene.anatomy](plane, rng)
     if scene.finding != NORMAL:
-        radius = _RADII[scene.level] * rng.uniform(0.95, 1.05)
+        radius = scene.size(_RADII, rng)
         wide, high = radius * _ASPECT, radius / _ASPECT
         if scene.attribute == "vertical":
             wide, high = high, wide

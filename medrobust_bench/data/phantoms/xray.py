@@ -29,18 +29,13 @@ def _chest(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
     image = paint(image, plane.box(0, 0, 0.09, 2), 185)
     for step in range(5):  # the ribs arch over both lungs
         arch = -0.62 + 0.24 * step + 0.45 * plane.x * plane.x
-        image = image + 34 * edge(0.035 - np.abs(plane.y - arch)) * edge(0.8 - np.abs(plane.x)) * edge(
-            np.abs(plane.x) - 0.1
-        )
+        between = edge(0.8 - np.abs(plane.x)) * edge(np.abs(plane.x) - 0.1)
+        image = image + 34 * edge(0.035 - np.abs(plane.y - arch)) * between
     image = paint(image, plane.ellipse(0.14, 0.24, 0.26, 0.3), 195)
-    for x in (-1, 1):
-        image = paint(image, plane.line((x * 0.08, -0.66), (x * 0.72, -0.78), 0.07), 205)
+    for end in (-1, 1):
+        image = paint(image, plane.line((end * 0.08, -0.66), (end * 0.72, -0.78), 0.07), 205)
     if scene.finding == "pneumonia":
-        x, y, r = (
-            side * rng.uniform(0.46, 0.52),
-            rng.uniform(-0.25, 0.08),
-            _RADII[scene.level] * rng.uniform(0.95, 1.05),
-        )
+        x, y, r = side * rng.uniform(0.46, 0.52), rng.uniform(-0.25, 0.08), scene.size(_RADII, rng)
         image = paint(image, plane.blob(x, y, r, rng, 0.25, soft=0.1), 215)
     elif scene.finding == "pleural effusion":
         level = _EFFUSION_LEVELS[scene.level] + rng.uniform(-0.02, 0.02)
@@ -56,13 +51,13 @@ def _bones(
     image = paint(np.full_like(plane.x, 16.0), tissue, soft)
     y = rng.uniform(0.0, 0.2)
     if scene.finding == "bone fracture":
-        gap = _GAPS[scene.level] * rng.uniform(0.95, 1.05)
+        gap = scene.size(_GAPS, rng)
         slanted = plane.y - y - 0.35 * (plane.x - side * x)
         bones = bones * (1 - edge(gap - np.abs(slanted)) * edge(side * plane.x - 0.03))
     image = paint(image, bones, 192 + 10 * cloud(rng, 16))
     if scene.finding == "bone tumor":
-        r = _RADII[scene.level] * rng.uniform(0.95, 1.05)
-        image = paint(image, plane.blob(side * x, y, r, rng, 0.12), 248)
+        r = scene.size(_RADII, rng)
+        image = paint(image, plane.blob(side * x, y, r, rng, 0.2), 248)
     return image
 
 
