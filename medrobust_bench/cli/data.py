@@ -1,0 +1,234 @@
+"""`medrobust data`: check a data set, or fetch the published one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from medrobust_bench.data.audit import Audit
+    from medrobust_bench.data.leakage import Leak
+    from medrobust_bench.problems import Problem
+
+_SHOWN_PER_KIND = 3
+
+
+@click.group()
+def command() -> None:
+    """Check or fetch a data set."""
+
+
+@command.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another data set, such as training data: report images of PATH that stand in it. May be repeated.",
+)
+@click.option(
+    "--images", type=click.Path(path_type=Path), help="Folder that the image paths of PATH are relative to."
+)
+@click.option("--text-only", is_flag=True, help="Check the text alone; compare images by their paths.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the split by image content.")
+@click.option("--all", "show_all", is_flag=True, help="Show every problem instead of the first of each kind.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    *,
+    path: Path,
+    against: tuple[Path, ...],
+    images: Path | None,
+    text_only: bool,
+    seed: int,
+    show_all: bool,
+) -> None:
+    """Count the questions of PATH, and report everything wrong with them and every image shared between splits.
+
+    PATH is an OmniMedVQA folder (with QA_information), a published split file (.json) or a folder of such files; split
+    files without an Images folder are checked by their text alone.
+
+    Exits with 0 when all is well, 1 when splits share images, 2 when there are problems.
+    """
+    from rich.console import Console
+
+    from medrobust_bench.data.audit import audit
+
+    console = Console(highlight=False)
+    checked = audit(path, images=images, text_only=text_only, seed=seed)
+    _print_counts(console, checked)
+    leaks = list(checked.leaks())
+    problems = list(checked.problems)
+    for other_path in against:
+        other = audit(other_path, text_only=text_only, seed=seed)
+        leaks += checked.leaks_into(other)
+        problems += other.problems
+    _print_leaks(
+        console, leaks, compared=len(checked.splits()) > 1 or bool(against), by_content=checked.has_images
+    )
+    _print_skipped(checked.skipped)
+    _print_problems(problems, limit=None if show_all else _SHOWN_PER_KIND)
+    if problems:
+        ctx.exit(2)
+    if leaks:
+        ctx.exit(1)
+
+
+def _print_counts(console: Console, checked: Audit) -> None:
+    from medrobust_bench.data.question import Modality, QuestionType
+
+    counts = checked.counts()
+    images = checked.images(by_content=checked.has_images)
+    types = [
+        question_type for question_type in QuestionType if any(counts[row, question_type] for row in Modality)
+    ]
+    rows = []
+    for modality in Modality:
+        per_type = [counts[modality, question_type] for question_type in types]
+        if sum(per_type):
+            rows.append([str(modality), *per_type, sum(per_type), len(images[modality])])
+    distinct = frozenset[str]().union(*images.values())
+    rows.append(
+        ["all", *(sum(column) for column in zip(*(row[1:-1] for row in rows), strict=True)), len(distinct)]
+    )
+    if len(rows) > 1:
+        _print_table(
+            console, f"{checked.name}: questions", ["modality", *map(str, types), "all", "images"], rows
+        )
+    if checked.types_inferred:
+        click.echo(
+            f"The types of {checked.types_inferred} questions are not published and were guessed from their wording."
+        )
+    if repeated := checked.repeated_files():
+        click.echo(f"{repeated} image files repeat the content of another.")
+    splits = checked.splits()
+    if len(splits) > 1:
+        origin = "by image content" if checked.split_by_content else "as published"
+        rows = []
+        for modality in (present for present in Modality if present in images):
+            rows.append([str(modality)])
+            for split in splits:
+                count = sum(entry.split == split and entry.modality == modality for entry in checked.entries)
+                in_split = checked.images(by_content=checked.has_images, split=split).get(
+                    modality, frozenset()
+                )
+                rows[-1].append(f"{count} ({len(in_split)})" if count else "-")
+        _print_table(console, f"Splits {origin}: questions (images)", ["modality", *splits], rows)
+    if not checked.has_images:
+        click.echo("No images opened: only the text was checked, and images are compared by path.")
+
+
+def _print_leaks(console: Console, leaks: Sequence[Leak], *, compared: bool, by_content: bool) -> None:
+    if not compared:
+        return
+    if not leaks:
+        click.echo(
+            f"No leakage: no image stands on both sides, compared by {'content' if by_content else 'path'}."
+        )
+        return
+    rows = [
+        [
+            str(leak.modality),
+            leak.held_out,
+            leak.seen,
+            f"{len(leak.images)} of {leak.total}",
+            f"{len(leak.images) / leak.total:.1%}",
+        ]
+        for leak in leaks
+    ]
+    header = ["modality", "images of", "seen in", "how many", "share"]
+    _print_table(console, "Leakage: images on both sides", header, rows)
+
+
+def _print_skipped(skipped: Sequence[Problem]) -> None:
+    for problem in skipped:
+        click.echo(f"left out: {problem}")
+
+
+def _print_problems(problems: Sequence[Problem], *, limit: int | None) -> None:
+    """Problems by kind; those of one kind have the same remedy."""
+    if not problems:
+        click.echo("No problems.")
+        return
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.remedy, []).append(problem)
+    click.secho(f"{len(problems)} problem{'s' * (len(problems) != 1)}", fg="red")
+    for of_kind in kinds.values():
+        for problem in of_kind[:limit]:
+            click.echo(f"  {problem}")
+        hidden = len(of_kind) - len(of_kind[:limit])
+        if hidden:
+            click.echo(f"  … and {hidden} more of this kind (--all shows them)")
+
+
+def _print_table(
+    console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
+    """A rich table on a terminal, plain text elsewhere."""
+    if console.is_terminal:
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left")
+        for index, name in enumerate(header):
+            table.add_column(name, overflow="fold", justify="left" if index == 0 else "right")
+        for row in rows:
+            table.add_row(*map(str, row))
+        console.print(table)
+        return
+    from tabulate import tabulate
+
+    stacked = [name.replace(" ", "\n") for name in header]
+    align = ["left", *["right"] * (len(header) - 1)]
+    click.echo(f"{title}\n{tabulate(rows, headers=stacked, colalign=align, disable_numparse=True)}\n")
+
+
+@command.group()
+def fetch() -> None:
+    """Fetch a published data set."""
+
+
+@fetch.command()
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option(
+    "--archive", type=click.Path(path_type=Path), help="Unpack this archive instead of downloading one."
+)
+@click.option(
+    "--endpoint", help="Address of the Hugging Face hub or a mirror.  [default: $HF_ENDPOINT or the hub]"
+)
+@click.option(
+    "--revision", default="main", show_default=True, help="Branch, tag or commit of the repository."
+)
+def omnimedvqa(*, out: Path, archive: Path | None, endpoint: str | None, revision: str) -> None:
+    """Download OmniMedVQA (about 11 GB) and unpack it safely.
+
+    The archive stays in the Hugging Face cache, and an interrupted download goes on where it stopped. OUT appears only
+    when it is complete.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from medrobust_bench.data.archive import download, leftovers, unpack
+    from medrobust_bench.data.omnimedvqa import tree_root
+
+    if tree_root(out) is not None:
+        click.echo(f"{out} already holds OmniMedVQA; remove it to fetch it again.")
+        return
+    for folder in leftovers(out):
+        click.echo(
+            f"{folder} is left from an unpacking that was broken off (or still runs); it can be removed."
+        )
+    if archive is None:
+        archive = download(revision=revision, endpoint=endpoint)
+        click.echo(f"archive: {archive} (revision {archive.parent.name})")
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("unpacking", total=None)
+        unpack(archive, out, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    click.echo(f"unpacked into {out}; next: medrobust data check {out}")

@@ -1,0 +1,163 @@
+"""What a data set holds, what is wrong with it, and whether its splits share images."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from medrobust_bench.data.leakage import Leak, find_leaks
+from medrobust_bench.data.omnimedvqa import tree_root
+from medrobust_bench.data.rows import without_repeated_ids
+from medrobust_bench.data.source import check_images, read_source
+from medrobust_bench.data.split_files import images_base
+from medrobust_bench.data.splits import SPLITS, split_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medrobust_bench.data.question import Modality, QuestionType
+    from medrobust_bench.data.rows import PublishedQuestion
+    from medrobust_bench.problems import Problem
+
+UNSPLIT = "unsplit"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One usable question, as an audit sees it.
+
+    Attributes:
+        split: "train", "validation", "test", or "unsplit" where neither the publisher nor the image's content tells.
+        modality: its modality.
+        question_type: its question type.
+        image_path: its image's published path.
+        digest: hex SHA-256 of its image; None when only the text was read.
+    """
+
+    split: str
+    modality: Modality
+    question_type: QuestionType
+    image_path: str
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The result of checking one data set.
+
+    Attributes:
+        source: the path that was checked.
+        name: the data set's name.
+        entries: every usable question.
+        problems: everything that is wrong.
+        skipped: what was left out on purpose.
+        has_images: whether image files were opened; otherwise only the text was checked.
+        split_by_content: whether the splits are this project's own (`splits.split_of`) rather than published ones.
+        types_inferred: number of questions whose type is a guess from the wording.
+    """
+
+    source: str
+    name: str
+    entries: tuple[Entry, ...]
+    problems: tuple[Problem, ...]
+    skipped: tuple[Problem, ...]
+    has_images: bool
+    split_by_content: bool
+    types_inferred: int
+
+    def counts(self) -> Counter[tuple[Modality, QuestionType]]:
+        """Number of questions by modality and question type."""
+        return Counter((entry.modality, entry.question_type) for entry in self.entries)
+
+    def repeated_files(self) -> int:
+        """Number of image files whose content stands under another path already."""
+        files = {(entry.image_path, entry.digest) for entry in self.entries if entry.digest is not None}
+        return len(files) - len({digest for _, digest in files})
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have questions, training first."""
+        present = {entry.split for entry in self.entries}
+        return tuple(split for split in (*SPLITS, UNSPLIT) if split in present)
+
+    def images(self, *, by_content: bool, split: str | None = None) -> dict[Modality, frozenset[str]]:
+        """Keys of the distinct images by modality: content digests, or published paths."""
+        keys: defaultdict[Modality, set[str]] = defaultdict(set)
+        for entry in self.entries:
+            key = entry.digest if by_content else entry.image_path
+            if key is not None and split in (None, entry.split):
+                keys[entry.modality].add(key)
+        return {modality: frozenset(found) for modality, found in keys.items()}
+
+    def leaks(self) -> tuple[Leak, ...]:
+        """Images that two of its splits share: those of the later split that stand again in the earlier one."""
+        found: list[Leak] = []
+        for seen, held_out in combinations(self.splits(), 2):
+            if UNSPLIT not in (seen, held_out):
+                found += find_leaks(
+                    self.images(by_content=self.has_images, split=held_out),
+                    self.images(by_content=self.has_images, split=seen),
+                    held_out_name=held_out,
+                    seen_name=seen,
+                )
+        return tuple(found)
+
+    def leaks_into(self, other: Audit) -> tuple[Leak, ...]:
+        """Images of this data set that stand again in another one; by content when both have their images."""
+        by_content = self.has_images and other.has_images
+        return find_leaks(
+            self.images(by_content=by_content),
+            other.images(by_content=by_content),
+            held_out_name=self.source,
+            seen_name=other.source,
+        )
+
+
+def audit(source: Path, *, images: Path | None = None, text_only: bool = False, seed: int = 0) -> Audit:
+    """Check a data set on disk completely, all splits of it.
+
+    Args:
+        source: an OmniMedVQA tree, a split file or a folder of split files; see `source.open_data`.
+        images: the folder that image paths are relative to, if it is not found by itself.
+        text_only: read the text alone. Split files without an `Images` folder are always read so.
+        seed: seed of the split by image content.
+
+    Raises:
+        InvalidInputError: it is no data set at all. Problems inside it are collected, not raised.
+    """
+    is_tree = source.is_dir() and tree_root(source) is not None
+    has_images = not text_only and (is_tree or images is not None or images_base(source) is not None)
+    reading = read_source(source, split="all", images=images, text_only=not has_images)
+    by_split: defaultdict[str | None, list[PublishedQuestion]] = defaultdict(list)
+    for row in reading.questions:
+        by_split[row.split].append(row)
+    problems, skipped = list(reading.problems), list(reading.skipped)
+    rows: list[PublishedQuestion] = []
+    for rows_of_split in by_split.values():
+        # The same question in two published splits is a leak, not a repeated row.
+        kept, repeated = without_repeated_ids(rows_of_split)
+        rows += kept
+        problems += repeated
+    digests: tuple[str | None, ...] = (None,) * len(rows)
+    if has_images:
+        checked = check_images(rows, split="all", seed=seed)
+        rows, digests = list(checked.rows), checked.digests
+        problems += checked.problems
+        skipped += checked.skipped
+    entries = tuple(_entry(row, digest, seed) for row, digest in zip(rows, digests, strict=True))
+    return Audit(
+        source=str(source),
+        name=reading.name,
+        entries=entries,
+        problems=tuple(problems),
+        skipped=tuple(skipped),
+        has_images=has_images,
+        split_by_content=all(row.split is None for row in rows),
+        types_inferred=sum(row.type_inferred for row in rows),
+    )
+
+
+def _entry(row: PublishedQuestion, digest: str | None, seed: int) -> Entry:
+    split = row.split or (UNSPLIT if digest is None else split_of(digest, seed=seed))
+    return Entry(split, row.question.modality, row.question.question_type, row.image_path, digest)

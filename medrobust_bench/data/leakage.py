@@ -1,0 +1,71 @@
+"""Images that stand on both sides of a split.
+
+A model that was trained on a test image has seen the answer's image before: its accuracy there, clean or robust, says
+little about new patients. Images are compared by content where their files are at hand, else by published path. Neither
+finds crops, rescaled copies or other slices of the same patient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Set
+
+    from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.data.question import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Held-out images of one modality that also stand in the other set.
+
+    Attributes:
+        modality: modality of the held-out images.
+        held_out: name of the set that should hold unseen images.
+        seen: name of the set in which they stand again.
+        images: the images found in both, by key (path or digest), sorted.
+        total: number of distinct held-out images of the modality.
+    """
+
+    modality: Modality
+    held_out: str
+    seen: str
+    images: tuple[str, ...]
+    total: int
+
+
+def find_leaks(
+    held_out: Mapping[Modality, Set[str]],
+    seen: Mapping[Modality, Set[str]],
+    *,
+    held_out_name: str,
+    seen_name: str,
+) -> tuple[Leak, ...]:
+    """Compare two sets of image keys.
+
+    Args:
+        held_out: keys (content digests, or published paths) of the held-out images by modality.
+        seen: keys of the other set; an image counts as seen whatever modality it is listed under.
+        held_out_name: what to call the first set.
+        seen_name: what to call the second set.
+
+    Returns:
+        One entry for each modality with a leak, in the order of `held_out`.
+    """
+    all_seen = frozenset[str]().union(*seen.values())
+    leaks = []
+    for modality, keys in held_out.items():
+        shared = keys & all_seen
+        if shared:
+            leaks.append(Leak(modality, held_out_name, seen_name, tuple(sorted(shared)), len(keys)))
+    return tuple(leaks)
+
+
+def content_keys(dataset: Dataset) -> dict[Modality, frozenset[str]]:
+    """Content digests of a data set's images by modality, in the order of first appearance."""
+    keys: dict[Modality, set[str]] = {}
+    for question in dataset.questions:
+        keys.setdefault(question.modality, set()).add(question.image.digest())
+    return {modality: frozenset(digests) for modality, digests in keys.items()}

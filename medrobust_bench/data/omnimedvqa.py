@@ -1,0 +1,122 @@
+"""OmniMedVQA as published: `Images/…` and `QA_information/{Open,Restricted}-access/*.json`.
+
+Hu et al., OmniMedVQA: A New Large-Scale Comprehensive Evaluation Benchmark for Medical LVLM, CVPR 2024.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from medrobust_bench.data.image import ImageFile
+from medrobust_bench.data.image_files import locate
+from medrobust_bench.data.question import Question
+from medrobust_bench.data.rows import (
+    PublishedQuestion,
+    Reading,
+    RowError,
+    check_options,
+    find_answer,
+    read_rows,
+    text_of,
+)
+from medrobust_bench.data.vocabulary import (
+    MODALITY_NAMES,
+    QUESTION_TYPE_NAMES,
+    modality_of,
+    question_type_of,
+    uncovered_modality,
+)
+from medrobust_bench.problems import Problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUESTIONS_FOLDER = "QA_information"
+RESTRICTED_FOLDER = "Restricted-access"
+
+_OPTION_KEY = re.compile(r"option_[A-Z]")
+
+
+def tree_root(folder: Path) -> Path | None:
+    """The folder with `QA_information`: `folder` itself or its one level of wrapping, as in the published archive."""
+    for candidate in (folder, folder / "OmniMedVQA"):
+        if (candidate / QUESTIONS_FOLDER).is_dir():
+            return candidate
+    return None
+
+
+def read_tree(root: Path, *, images: Path | None = None) -> Reading:
+    """Read the text of every question file of a tree; images are located but not opened.
+
+    Rows of the four modalities that this benchmark does not cover are left out, with one entry in `skipped` for each
+    file and modality. Everything else that cannot be used is a problem.
+
+    Args:
+        root: the folder that holds `QA_information`.
+        images: the folder that image paths are relative to, if it is not `root`.
+    """
+    questions: list[PublishedQuestion] = []
+    problems: list[Problem] = []
+    skipped: list[Problem] = []
+    base = (images or root).resolve()
+    folder = root / QUESTIONS_FOLDER
+    files = sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
+    if not files:
+        what = "holds no question files (*.json)"
+        problems.append(Problem(str(folder), what, "unpack the data set again, completely"))
+    for path in files:
+        where = str(path)
+        rows, faults = read_rows(path, where)
+        problems += faults
+        left_out: Counter[str] = Counter()
+        restricted = RESTRICTED_FOLDER in path.relative_to(folder).parts
+        for number, row in rows:
+            try:
+                spelling = text_of(row, "modality_type")
+                uncovered = uncovered_modality(spelling)
+                if uncovered is not None:
+                    left_out[uncovered] += 1
+                    continue
+                question, image_path, path = _question(row, base, spelling)
+            except RowError as error:
+                problems.append(Problem(where, error.what, error.remedy, number))
+                continue
+            questions.append(
+                PublishedQuestion(question, where, number, image_path, path, restricted=restricted)
+            )
+        for modality, count in sorted(left_out.items()):
+            what = f"{count} of {len(rows)} rows left out: they show {modality}"
+            skipped.append(Problem(where, what, "nothing to do; this benchmark covers eight modalities"))
+    return Reading(root.resolve().name, tuple(questions), tuple(problems), tuple(skipped))
+
+
+def _question(row: dict[str, object], base: Path, modality_spelling: str) -> tuple[Question, str, Path]:
+    modality = modality_of(modality_spelling)
+    if modality is None:
+        raise RowError(f"unknown modality {modality_spelling!r}", f"use one of: {MODALITY_NAMES}")
+    type_spelling = text_of(row, "question_type")
+    question_type = question_type_of(type_spelling)
+    if question_type is None:
+        raise RowError(f"unknown question type {type_spelling!r}", f"use one of: {QUESTION_TYPE_NAMES}")
+    image_path = text_of(row, "image_path")
+    path = locate(base, image_path)
+    options = tuple(text_of(row, key) for key in _option_keys(row))
+    check_options(options)
+    question = Question(
+        id=text_of(row, "question_id"),
+        image=ImageFile(path),
+        text=text_of(row, "question"),
+        options=options,
+        answer=find_answer(text_of(row, "gt_answer"), options),
+        modality=modality,
+        question_type=question_type,
+        dataset=text_of(row, "dataset"),
+    )
+    return question, image_path, path
+
+
+def _option_keys(row: dict[str, object]) -> list[str]:
+    """Keys of the options in the order of their letters; a null stands for no option, as tables write it."""
+    return sorted(key for key, value in row.items() if _OPTION_KEY.fullmatch(key) and value is not None)

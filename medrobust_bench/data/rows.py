@@ -1,0 +1,195 @@
+"""Published rows: a JSON array of objects, read one row at a time so that one bad row hides no other."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medrobust_bench.data.question import MAX_OPTIONS, MIN_OPTIONS
+from medrobust_bench.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from medrobust_bench.data.question import Question
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedQuestion:
+    """A question and the place where it was published.
+
+    Attributes:
+        question: the question; its image has not been looked at yet.
+        file: the file that holds it, as messages call it.
+        row: one-based position in that file.
+        image_path: the image's path as published, with forward slashes.
+        path: where that file should be.
+        split: "train", "validation" or "test" where the publisher fixed it, else None.
+        restricted: whether its images cannot be published, so that they may rightly be absent.
+        type_inferred: whether its question type is a guess from the wording.
+    """
+
+    question: Question
+    file: str
+    row: int
+    image_path: str
+    path: Path
+    split: str | None = None
+    restricted: bool = False
+    type_inferred: bool = False
+
+    def problem(self, what: str, remedy: str) -> Problem:
+        """A problem with this row."""
+        return Problem(where=self.file, row=self.row, what=what, remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the text of a data set says, before any image is opened.
+
+    Attributes:
+        name: what results call the data set.
+        questions: every row that makes a question.
+        problems: every row or file that does not.
+        skipped: rows left out on purpose, by reason.
+    """
+
+    name: str
+    questions: tuple[PublishedQuestion, ...]
+    problems: tuple[Problem, ...]
+    skipped: tuple[Problem, ...] = ()
+
+
+class RowError(ValueError):
+    """One row cannot be used; `what` and `remedy` as in `Problem`."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what, self.remedy = what, remedy
+        super().__init__(what)
+
+
+def read_rows(path: Path, where: str) -> tuple[list[tuple[int, dict[str, object]]], list[Problem]]:
+    """Read a JSON array of objects.
+
+    Args:
+        path: the file.
+        where: what to call it in problems.
+
+    Returns:
+        The objects with their one-based positions, and everything that is wrong with the file as JSON.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        return [], [Problem(where, f"cannot be read: {error.strerror}", "check the path and its permissions")]
+    except UnicodeDecodeError:
+        return [], [Problem(where, "is not UTF-8 text", "save it as UTF-8 JSON")]
+    except RecursionError:
+        return [], [Problem(where, "is nested too deeply", "write it as a plain JSON array of objects")]
+    except json.JSONDecodeError as error:
+        what = f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+        return [], [Problem(where, what, "restore the file from its source; it may be cut off")]
+    if not isinstance(content, list):
+        return [], [
+            Problem(where, f"holds {_kind(content)} instead of an array", "write it as a JSON array of rows")
+        ]
+    if not content:
+        return [], [Problem(where, "holds no rows", "restore the file from its source, or remove it")]
+    rows, problems = [], []
+    for number, row in enumerate(content, start=1):
+        if isinstance(row, dict):
+            rows.append((number, row))
+        else:
+            problems.append(
+                Problem(
+                    where, f"is {_kind(row)} instead of an object", "write every row as an object", number
+                )
+            )
+    return rows, problems
+
+
+def text_of(row: dict[str, object], key: str) -> str:
+    """The non-empty text under a key, outer white space removed.
+
+    Raises:
+        RowError: the key is absent, or its value is empty or no text.
+    """
+    if key not in row:
+        raise RowError(f"has no `{key}`", f"add `{key}` to the row")
+    value = row[key]
+    if not isinstance(value, str):
+        raise RowError(f"`{key}` is {_kind(value)} instead of text", f"write `{key}` as text")
+    if not value.strip():
+        raise RowError(f"`{key}` is empty", f"fill in `{key}`")
+    return value.strip()
+
+
+def _kind(value: object) -> str:
+    """A JSON value's type in JSON's own words."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "an array" if isinstance(value, list) else "an object"
+
+
+def same_option(text: str) -> str:
+    """What an option is compared by: white space, capitals and closing dots do not tell two options apart."""
+    return " ".join(re.sub(r"[\s.]+$", "", text).split()).casefold()
+
+
+def find_answer(answer: str, options: Sequence[str]) -> int:
+    """Index of the option that an answer's text means.
+
+    Published answers differ from their option by a trailing dot, white space or capitals; a verbatim match goes
+    first, then one that ignores those.
+
+    Raises:
+        RowError: no option means the answer, or two do, so that two letters would be right.
+    """
+    alike = [index for index, option in enumerate(options) if same_option(option) == same_option(answer)]
+    if not alike:
+        raise RowError(
+            f"answer {answer!r} is not among its options", "make the answer's text equal to one option's"
+        )
+    if len(alike) > 1:
+        raise RowError(
+            f"right option {answer!r} stands there {len(alike)} times", "remove the repeated option"
+        )
+    return alike[0]
+
+
+def check_options(options: Sequence[str]) -> None:
+    """Check that there are two to five options, none of them empty.
+
+    A wrong option that stands there twice is kept as published: it leaves exactly one right letter.
+
+    Raises:
+        RowError: there are too few or too many options, or an empty one.
+    """
+    if len(options) < MIN_OPTIONS:
+        count = f"{len(options)} option{'s' * (len(options) != 1)}"
+        raise RowError(f"has {count}", f"give it {MIN_OPTIONS} to {MAX_OPTIONS} options")
+    if len(options) > MAX_OPTIONS:
+        raise RowError(f"has {len(options)} options", f"give it {MIN_OPTIONS} to {MAX_OPTIONS} options")
+    if not all(option.strip() for option in options):
+        raise RowError("has an empty option", "fill in the option or remove it")
+
+
+def without_repeated_ids(rows: Sequence[PublishedQuestion]) -> tuple[list[PublishedQuestion], list[Problem]]:
+    """The rows whose id did not stand before, and a problem for each of the others."""
+    first: dict[str, PublishedQuestion] = {}
+    problems = []
+    for row in rows:
+        earlier = first.setdefault(row.question.id, row)
+        if earlier is not row:
+            what = f"id {row.question.id!r} stands already in {earlier.file}, row {earlier.row}"
+            problems.append(row.problem(what, "remove the repeated row or give it an id of its own"))
+    return list(first.values()), problems
