@@ -1,0 +1,116 @@
+"""Result files that want to stand in a leaderboard: read, and checked against each other and the cards."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.results.schema import SCHEMA_VERSION, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+    from pathlib import Path
+
+    from medrobust_bench.models.cards import Card
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A result and the file that it came from."""
+
+    path: Path
+    result: Result
+
+
+def read_results(folder: Path, *, cards: Mapping[str, Card]) -> list[Submission]:
+    """Read and check every result file below a folder.
+
+    Raises:
+        InvalidInputError: unreadable or invalid files, results reported twice, weights other than the card's,
+            or no result at all.
+    """
+    paths = sorted(folder.rglob("*.json"))
+    if not paths:
+        what = "holds no result file (*.json)" if folder.is_dir() else "is no folder"
+        remedy = "give the results/ folder of a run with --results"
+        raise InvalidInputError([Problem(str(folder), what, remedy)])
+    submissions: list[Submission] = []
+    problems: list[Problem] = []
+    for path in paths:
+        result, found = _read(path)
+        problems += found
+        if result is not None:
+            submissions.append(Submission(path, result))
+    problems += _repeated(submissions)
+    problems += [problem for entry in submissions for problem in _other_weights(entry, cards)]
+    if problems:
+        raise InvalidInputError(problems)
+    return submissions
+
+
+def _read(path: Path) -> tuple[Result | None, list[Problem]]:
+    where = str(path)
+    try:
+        content = path.read_bytes()
+        document = json.loads(content)
+    except OSError as error:
+        return None, [Problem(where, f"cannot be read: {error}", "correct its permissions")]
+    except json.JSONDecodeError as error:
+        return None, [
+            Problem(where, f"is not JSON: {error.msg}", "copy it from the run again", row=error.lineno)
+        ]
+    except UnicodeDecodeError:
+        return None, [Problem(where, "is not UTF-8", "copy it from the run again")]
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        what = "is no result file" if version is None else f"has schema version {version!r}"
+        remedy = f"keep only result files of schema version {SCHEMA_VERSION} in this folder"
+        return None, [Problem(where, what, remedy)]
+    try:
+        return Result.model_validate_json(content), []
+    except ValidationError as error:
+        return None, [
+            Problem(
+                where, f"{'.'.join(map(str, details['loc']))}: {details['msg']}", "copy it from the run again"
+            )
+            for details in error.errors()
+        ]
+
+
+def _repeated(submissions: Sequence[Submission]) -> list[Problem]:
+    """The same model, threat, questions and seed in two files: which of them counts?"""
+    seen: dict[Hashable, Path] = {}
+    problems = []
+    for path, result in ((entry.path, entry.result) for entry in submissions):
+        threat = json.dumps(result.threat.model_dump(mode="json"), sort_keys=True)
+        model = result.model
+        key = (
+            model.id,
+            model.answer_mode,
+            model.dtype,
+            model.weights_sha256,
+            threat,
+            result.data.digest,
+            result.seed,
+        )
+        other = seen.setdefault(key, path)
+        if other != path:
+            problems.append(
+                Problem(str(path), f"reports the same measurement as {other}", "keep one of the two")
+            )
+    return problems
+
+
+def _other_weights(submission: Submission, cards: Mapping[str, Card]) -> list[Problem]:
+    model = submission.result.model
+    card = cards.get(model.id)
+    if card is None or card.weights_sha256 in (None, model.weights_sha256) or card.dtype != model.dtype:
+        return []
+    what = (
+        f"was measured on weights {model.weights_sha256[:12]}…, the card {card.id} says {card.weights_sha256}"
+    )
+    return [Problem(str(submission.path), what, "measure the card's weights, or give this model its own id")]
