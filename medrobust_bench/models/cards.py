@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Text = Annotated[str, Field(min_length=1)]
 
+SHIPPED = "checkpoints/"
+"""How the source of a checkpoint inside the package begins."""
+
 _FENCE = "---"
 
 
@@ -94,6 +97,11 @@ class Card(FrontMatter):
     id: Text
     path: Path | None = None
     text: str = ""
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the checkpoint comes with the package."""
+        return self.source.startswith(SHIPPED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from medrobust_bench.models.adapter import Adapter
 
 ADAPTER_GROUP = "medrobust_bench.adapters"
-SHIPPED = "checkpoints/"
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)+")
 
@@ -91,7 +90,7 @@ def checkpoint(card: Card) -> str | Path:
         InvalidInputError: a local folder without a checkpoint.
     """
     where = str(card.path or card.id)
-    if card.source.startswith(SHIPPED):
+    if card.shipped:
         return _checkpoint_folder(Path(medrobust_bench.__file__).parent / card.source, where)
     if _is_path(card.source):
         folder = Path(card.source).expanduser()

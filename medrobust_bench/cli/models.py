@@ -1,0 +1,108 @@
+"""`medrobust models`: which models there are, and whether one can be attacked honestly."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from medrobust_bench.problems import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from medrobust_bench.models.selftest import SelfTest
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the cards' front matter as JSON.")
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """List the model registry, or check one model.
+
+    Beside the ids listed, `--model` takes a card file, a local checkpoint folder and any hub id.
+    """
+    if context.invoked_subcommand is not None:
+        if as_json:
+            raise click.UsageError("--json goes with the list; see also `medrobust models check ID --json`")
+        return
+    from medrobust_bench.models.cards import read_cards
+
+    # The shipped models first: they are the ones that run without a download.
+    cards = sorted(read_cards().values(), key=lambda card: (not card.shipped, card.id))
+    if as_json:
+        entries = [card.model_dump(mode="json", exclude={"path", "text"}) for card in cards]
+        click.echo(json.dumps(entries, indent=2, ensure_ascii=False))
+        return
+    from tabulate import tabulate
+
+    rows = [
+        (
+            card.id,
+            card.title,
+            card.answer_mode.value,
+            card.size or "",
+            card.licence,
+            "yes" if card.evaluated else "no",
+        )
+        for card in cards
+    ]
+    headers = ("Id", "Model", "Answers by", "Size", "Licence", "Evaluated here")
+    click.echo(tabulate(rows, headers=headers, disable_numparse=True))
+
+
+@command.command()
+@click.argument("model", metavar="ID")
+@click.option(
+    "--answer-mode", type=click.Choice(["letter", "option-text", "reasoning"]), help="Instead of the card's."
+)
+@click.option(
+    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1, …"
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Type of the weights.",
+)
+@click.option("--trust-remote-code", is_flag=True, help="Run code from the checkpoint's repository.")
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def check(
+    model: str, answer_mode: str | None, device: str, dtype: str, trust_remote_code: bool, as_json: bool
+) -> None:
+    """Load a model and check that attacks on it measure the deployed model.
+
+    ID is a card's id, a card file, a checkpoint folder or a hub id. Exit code 1 if a check fails.
+    """
+    from medrobust_bench.models.prompt import AnswerMode
+    from medrobust_bench.models.registry import load_model, resolve
+
+    card = resolve(model, answer_mode=None if answer_mode is None else AnswerMode(answer_mode))
+    adapter = load_model(card, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+
+    from medrobust_bench.models import selftest
+    from medrobust_bench.models.huggingface import HuggingFaceVLM
+
+    if not isinstance(adapter, HuggingFaceVLM):
+        remedy = "check it with the means of the package that provides the adapter"
+        raise InvalidInputError([Problem(model, f"adapter {card.adapter!r} has no self-test", remedy)])
+    report = selftest.run(adapter)
+    click.echo(report.model_dump_json(indent=2) if as_json else _report(report))
+    if not report.passed:
+        raise click.exceptions.Exit(1)
+
+
+def _report(report: SelfTest) -> str:
+    from tabulate import tabulate
+
+    rows = [
+        (
+            check.name,
+            "" if check.value is None else f"{check.value:.3g} {check.unit}",
+            check.verdict.value,
+            check.meaning,
+        )
+        for check in report.checks
+    ]
+    table = tabulate(rows, headers=("Check", "Value", "Verdict", "Meaning"), disable_numparse=True)
+    return f"{report.model}\n\n{table}"
