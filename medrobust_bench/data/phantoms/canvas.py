@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
+    from medrobust_bench.data.phantoms.draws import Draws
 SIDE = 64
 Field: TypeAlias = NDArray[np.float64]
 Colour: TypeAlias = tuple[float, float, float]
@@ -70,7 +69,7 @@ def flat(colour: Colour) -> Field:
     return np.broadcast_to(np.array(colour, dtype=np.float64), (SIDE, SIDE, 3)).copy()
 
 
-def grain(rng: Generator, deviation: float) -> Field:
+def grain(rng: Draws, deviation: float) -> Field:
     """Pixel noise [H, W] of a standard deviation, made of two uniform numbers per pixel."""
     return (rng.random((SIDE, SIDE)) + rng.random((SIDE, SIDE)) - 1.0) * (math.sqrt(6.0) * deviation)
 
@@ -83,7 +82,7 @@ def _lattice(cells: int) -> tuple[NDArray[np.intp], Field]:
     return index.astype(np.intp), part * part * (3 - 2 * part)
 
 
-def cloud(rng: Generator, cells: int) -> Field:
+def cloud(rng: Draws, cells: int) -> Field:
     """Smooth noise [H, W] between −1 and 1 with `cells` bumps to a side."""
     knots = rng.random((cells + 1, cells + 1)) * 2 - 1
     index, part = _lattice(cells)
@@ -104,9 +103,9 @@ class Plane:
     y: Field
 
     @classmethod
-    def posed(cls, rng: Generator, *, shift: float = 0.07, zoom: float = 0.05, tilt: float = 0.04) -> Plane:
+    def posed(cls, rng: Draws, *, shift: float = 0.07, zoom: float = 0.05, tilt: float = 0.04) -> Plane:
         """The plane moved by up to `shift`, scaled by up to `zoom` and turned by up to about 2·`tilt` radians."""
-        dx, dy = rng.uniform(-shift, shift, 2)
+        dx, dy = rng.uniforms(-shift, shift, 2)
         scale = rng.uniform(1 - zoom, 1 + zoom)
         t = rng.uniform(-tilt, tilt)
         cosine, sine = (1 - t * t) / (1 + t * t) / scale, 2 * t / (1 + t * t) / scale
@@ -123,7 +122,7 @@ class Plane:
         return self.ellipse(cx, cy, rx, ry) - self.ellipse(cx, cy, rx - width, ry - width)
 
     def blob(
-        self, cx: float, cy: float, radius: float, rng: Generator, rough: float, soft: float = _SOFT
+        self, cx: float, cy: float, radius: float, rng: Draws, rough: float, soft: float = _SOFT
     ) -> Field:
         """Coverage of a disc whose border wobbles by `rough` (0 round, 0.3 ragged) of its radius."""
         x, y = self.x - cx, self.y - cy
@@ -132,7 +131,7 @@ class Plane:
         c2, s2 = c * c - s * s, 2 * c * s
         c3, s3 = c2 * c - s2 * s, s2 * c + c2 * s
         c5, s5 = c2 * c3 - s2 * s3, s2 * c3 + c2 * s3
-        a, b, d, e, f, g = rng.uniform(-1, 1, 6)
+        a, b, d, e, f, g = rng.uniforms(-1, 1, 6)
         wobble = 0.6 * (a * c2 + b * s2 + d * c3 + e * s3) + 0.5 * (f * c5 + g * s5)
         return edge(radius * (1 + rough * wobble) - far, soft)
 

@@ -10,15 +10,14 @@ from medrobust_bench.data.phantoms.canvas import cloud, edge, grain, paint, spok
 from medrobust_bench.data.phantoms.scene import NORMAL, Bank, Scene
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
     from medrobust_bench.data.phantoms.canvas import Field, Plane
+    from medrobust_bench.data.phantoms.draws import Draws
 
 _RADII = (0.11, 0.18, 0.27)
 _EFFUSION_LEVELS = (0.17, -0.03, -0.24)
 
 
-def _chest(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
+def _chest(scene: Scene, plane: Plane, rng: Draws, side: int) -> Field:
     image = paint(np.full_like(plane.x, 14.0), plane.ellipse(0, 0, 0.93, 0.72), 85)
     image = paint(image, plane.ellipse(0, 0, 0.86, 0.65), 125)
     for x, y in spokes(12, rng.uniform(0, 0.08)):
@@ -38,7 +37,7 @@ def _chest(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
     return image
 
 
-def _abdomen(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
+def _abdomen(scene: Scene, plane: Plane, rng: Draws, side: int) -> Field:
     image = paint(np.full_like(plane.x, 14.0), plane.ellipse(0, 0, 0.93, 0.74), 70)
     image = paint(image, plane.ellipse(0, 0, 0.82, 0.62), 112 + 14 * cloud(rng, 8))
     image = paint(image, plane.ellipse(-0.36, -0.16, 0.4, 0.36), 150)
@@ -55,7 +54,7 @@ def _abdomen(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
     return image
 
 
-def _head(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
+def _head(scene: Scene, plane: Plane, rng: Draws, side: int) -> Field:
     image = paint(np.full_like(plane.x, 14.0), plane.ellipse(0, 0, 0.73, 0.9), 90)
     image = paint(image, plane.ellipse(0, 0, 0.69, 0.86), 240)
     brain = plane.ellipse(0, 0, 0.59, 0.76)
@@ -71,7 +70,7 @@ def _head(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
     return image
 
 
-def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
+def draw(scene: Scene, plane: Plane, rng: Draws) -> Field:
     """One axial slice, grey [64, 64]."""
     side = -1 if scene.attribute == "left" else 1
     image = {"chest": _chest, "abdomen": _abdomen, "head": _head}[scene.anatomy](scene, plane, rng, side)

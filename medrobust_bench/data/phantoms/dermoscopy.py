@@ -10,14 +10,13 @@ from medrobust_bench.data.phantoms.canvas import cloud, edge, flat, grain, tint,
 from medrobust_bench.data.phantoms.scene import NORMAL, Bank, Scene
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
     from medrobust_bench.data.phantoms.canvas import Field, Plane
+    from medrobust_bench.data.phantoms.draws import Draws
 
-_RADII = (0.15, 0.26, 0.41)
+_RADII = (0.17, 0.28, 0.42)
 
 
-def _skin(scene: Scene, plane: Plane, rng: Generator) -> Field:
+def _skin(scene: Scene, plane: Plane, rng: Draws) -> Field:
     tone = rng.uniform(-12, 8)
     image = flat((226 + tone, 178 + tone, 152 + tone)) + (7 * cloud(rng, 5))[..., None]
     if scene.anatomy == "sole":
@@ -33,16 +32,16 @@ def _skin(scene: Scene, plane: Plane, rng: Generator) -> Field:
     return image
 
 
-def _hair(image: Field, plane: Plane, rng: Generator, count: int) -> Field:
+def _hair(image: Field, plane: Plane, rng: Draws, count: int) -> Field:
     for _ in range(count):
-        x, y = rng.uniform(-1, 1, 2)
+        x, y = rng.uniforms(-1, 1, 2)
         dx, dy = rng.uniform(-0.35, 0.35), rng.uniform(0.7, 1.1)
-        image = tint(image, 0.85 * plane.line((x - dx, y - dy), (x + dx, y + dy), 0.045), (62, 44, 36))
+        image = tint(image, 0.8 * plane.line((x - dx, y - dy), (x + dx, y + dy), 0.045), (62, 44, 36))
     return image
 
 
-def _artefact(image: Field, name: str, plane: Plane, rng: Generator) -> Field:
-    side = int(rng.choice((-1, 1)))
+def _artefact(image: Field, name: str, plane: Plane, rng: Draws) -> Field:
+    side = rng.pick((-1, 1))
     if name == "ruler marks":
         for step in range(9):
             y, length = -0.84 + 0.21 * step, 0.26 if step % 2 == 0 else 0.16
@@ -51,7 +50,7 @@ def _artefact(image: Field, name: str, plane: Plane, rng: Generator) -> Field:
         image = tint(image, plane.line((-0.75, side * 0.85), (0.75, side * 0.72), 0.17), (70, 40, 165))
     elif name == "air bubbles":
         for x, y in ((-0.72, -0.7), (0.74, -0.66), (0.7, 0.74), (-0.7, 0.7)):
-            jx, jy = rng.uniform(-0.06, 0.06, 2)
+            jx, jy = rng.uniforms(-0.06, 0.06, 2)
             image = tint(image, plane.ring(x + jx, y + jy, 0.19, 0.19, 0.075), (255, 255, 255))
     else:
         far = np.sqrt(plane.x * plane.x + plane.y * plane.y)
@@ -59,11 +58,11 @@ def _artefact(image: Field, name: str, plane: Plane, rng: Generator) -> Field:
     return image
 
 
-def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
+def draw(scene: Scene, plane: Plane, rng: Draws) -> Field:
     """One photograph, RGB [64, 64, 3]."""
     image = _skin(scene, plane, rng)
     if scene.finding != NORMAL:
-        x, y = rng.uniform(-0.12, 0.12, 2)
+        x, y = rng.uniforms(-0.12, 0.12, 2)
         radius = scene.size(_RADII, rng)
         if scene.finding == "nevus":
             image = tint(image, plane.blob(x, y, radius, rng, 0.05, soft=0.09), (128, 78, 46))
@@ -72,18 +71,18 @@ def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
             )
         elif scene.finding == "melanoma":
             image = tint(image, plane.blob(x, y, radius, rng, 0.34), (52, 32, 34))
-            jx, jy = radius * rng.uniform(-0.35, 0.35, 2)
+            jx, jy = rng.uniforms(-0.35 * radius, 0.35 * radius, 2)
             image = tint(
                 image, 0.8 * plane.ellipse(x + jx, y + jy, 0.45 * radius, 0.4 * radius), (70, 82, 128)
             )
         else:
             image = tint(image, plane.blob(x, y, radius, rng, 0.1), (188, 26, 44))
             for _ in range(4):
-                jx, jy = 0.55 * radius * rng.uniform(-1, 1, 2)
+                jx, jy = rng.uniforms(-0.55 * radius, 0.55 * radius, 2)
                 image = tint(
                     image, 0.6 * plane.ellipse(x + jx, y + jy, 0.3 * radius, 0.3 * radius), (120, 6, 30)
                 )
-    image = _hair(image, plane, rng, 16 if scene.anatomy == "scalp" else 0)
+    image = _hair(image, plane, rng, 11 if scene.anatomy == "scalp" else 0)
     image = _artefact(image, scene.attribute, plane, rng)
     return image + grain(rng, rng.uniform(1.5, 3.5))[..., None]
 

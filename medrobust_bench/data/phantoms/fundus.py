@@ -10,9 +10,8 @@ from medrobust_bench.data.phantoms.canvas import cloud, edge, flat, grain, tint
 from medrobust_bench.data.phantoms.scene import NORMAL, Bank, Scene
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
     from medrobust_bench.data.phantoms.canvas import Colour, Field, Plane
+    from medrobust_bench.data.phantoms.draws import Draws
 
 _COUNTS = (2, 5, 12)
 # Places of up to twelve spots around the middle of a quadrant, nearest first, in units of one spacing.
@@ -31,13 +30,13 @@ def _arcades(plane: Plane, x: float, y: float, side: int, bend: float, width: fl
     return edge(width - distance) * edge(dx + 0.03)
 
 
-def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
+def draw(scene: Scene, plane: Plane, rng: Draws) -> Field:
     """One photograph, RGB [64, 64, 3]."""
     red, green = rng.uniform(178, 205), rng.uniform(92, 112)
     image = flat((red, green, rng.uniform(40, 55)))
     shade = 1 - 0.22 * (plane.x * plane.x + plane.y * plane.y) + 0.05 * cloud(rng, 6)
     image = image * shade[..., None]
-    side = int(rng.choice((-1, 1)))
+    side = rng.pick((-1, 1))
     if scene.anatomy == "peripheral retina":
         for step in range(3):
             y = -0.55 + 0.5 * step + rng.uniform(-0.08, 0.08)
@@ -60,8 +59,8 @@ def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
         cx, cy = (0.43 if horizontal == "right" else -0.43), (0.45 if vertical == "lower" else -0.45)
         colour = (250, 232, 120) if scene.finding == "hard exudates" else (70, 8, 14)
         for px, py in _PLACES[: _COUNTS[scene.level]]:
-            jx, jy = rng.uniform(-0.035, 0.035, 2)
-            wide, high = rng.uniform(0.07, 0.095, 2)
+            jx, jy = rng.uniforms(-0.035, 0.035, 2)
+            wide, high = rng.uniforms(0.07, 0.095, 2)
             image = tint(image, plane.ellipse(cx + 0.19 * px + jx, cy + 0.17 * py + jy, wide, high), colour)
     image = tint(image, 1 - plane.ellipse(0, 0, 0.97, 0.97), (13, 13, 13))
     return image + grain(rng, rng.uniform(1.5, 3.5))[..., None]

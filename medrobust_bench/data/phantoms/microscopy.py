@@ -10,9 +10,8 @@ from medrobust_bench.data.phantoms.canvas import cloud, flat, grain, spokes, tin
 from medrobust_bench.data.phantoms.scene import NORMAL, Bank, Scene
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
     from medrobust_bench.data.phantoms.canvas import Colour, Field, Plane
+    from medrobust_bench.data.phantoms.draws import Draws
 
 _COUNTS = (2, 5, 11)
 # Stain: background, cytoplasm, nucleus.
@@ -24,31 +23,29 @@ _STAINS: dict[str, tuple[Colour, Colour, Colour]] = {
 }
 
 
-def _grid(rng: Generator, count: int) -> list[tuple[float, float]]:
+def _grid(rng: Draws, count: int) -> list[tuple[float, float]]:
     """`count` places on a jittered 4×4 grid, no two close together."""
     places = []
-    for cell in rng.permutation(16)[:count]:
-        row, column = divmod(int(cell), 4)
-        jx, jy = rng.uniform(-0.05, 0.05, 2)
+    for cell in rng.shuffled(range(16))[:count]:
+        row, column = divmod(cell, 4)
+        jx, jy = rng.uniforms(-0.05, 0.05, 2)
         places.append((-0.69 + 0.46 * column + jx, -0.69 + 0.46 * row + jy))
     return places
 
 
-def _blood(image: Field, plane: Plane, rng: Generator, cytoplasm: Colour, pale: Colour) -> Field:
+def _blood(image: Field, plane: Plane, rng: Draws, cytoplasm: Colour, pale: Colour) -> Field:
     cells = _grid(rng, 12)
     image = tint(image, plane.dots(cells[:6], rng.uniform(0.18, 0.21)), cytoplasm)
     image = tint(image, plane.dots(cells[6:], rng.uniform(0.16, 0.19)), cytoplasm)
     return tint(image, 0.6 * plane.dots(cells, 0.07), pale)
 
 
-def _colon(
-    image: Field, plane: Plane, rng: Generator, cytoplasm: Colour, pale: Colour, nucleus: Colour
-) -> Field:
+def _colon(image: Field, plane: Plane, rng: Draws, cytoplasm: Colour, pale: Colour, nucleus: Colour) -> Field:
     image = tint(image, np.full_like(plane.x, 0.45), cytoplasm)
     nuclei: list[tuple[float, float]] = []
     for x, y in ((-0.48, -0.48), (0.48, -0.48), (-0.48, 0.48), (0.48, 0.48)):
-        jx, jy = rng.uniform(-0.05, 0.05, 2)
-        rx, ry = rng.uniform(0.36, 0.43, 2)
+        jx, jy = rng.uniforms(-0.05, 0.05, 2)
+        rx, ry = rng.uniforms(0.36, 0.43, 2)
         cx, cy = x + jx, y + jy
         image = tint(image, plane.ellipse(cx, cy, rx, ry), cytoplasm)
         image = tint(image, plane.ellipse(cx, cy, rx - 0.2, ry - 0.2), pale)
@@ -56,7 +53,7 @@ def _colon(
     return tint(image, plane.dots(nuclei, 0.045), nucleus)
 
 
-def _muscle(image: Field, plane: Plane, rng: Generator, cytoplasm: Colour, nucleus: Colour) -> Field:
+def _muscle(image: Field, plane: Plane, rng: Draws, cytoplasm: Colour, nucleus: Colour) -> Field:
     tilted = plane.y + rng.uniform(-0.2, 0.2) * plane.x + 0.05 * cloud(rng, 4)
     stripes = np.clip(0.75 + 1.2 * wave(tilted * 1.8 + rng.random()), 0.0, 1.0)
     image = tint(image, stripes, cytoplasm)
@@ -65,7 +62,7 @@ def _muscle(image: Field, plane: Plane, rng: Generator, cytoplasm: Colour, nucle
     return image
 
 
-def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
+def draw(scene: Scene, plane: Plane, rng: Draws) -> Field:
     """One field of view, RGB [64, 64, 3]."""
     pale, cytoplasm, nucleus = _STAINS[scene.attribute]
     image = flat(pale) + (4 * cloud(rng, 6))[..., None]

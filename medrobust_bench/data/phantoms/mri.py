@@ -10,15 +10,14 @@ from medrobust_bench.data.phantoms.canvas import cloud, grain, paint, wave
 from medrobust_bench.data.phantoms.scene import NORMAL, Bank, Scene
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
     from medrobust_bench.data.phantoms.canvas import Field, Plane
+    from medrobust_bench.data.phantoms.draws import Draws
 
 _RADII = (0.11, 0.18, 0.27)
 _DARK = {"brain cyst", "bone tumor", "spine metastasis"}
 
 
-def _brain(plane: Plane, rng: Generator) -> Field:
+def _brain(plane: Plane, rng: Draws) -> Field:
     image = paint(np.full_like(plane.x, 13.0), plane.ellipse(0, 0, 0.76, 0.92), 165)
     image = paint(image, plane.ellipse(0, 0, 0.69, 0.85), 22)
     brain = plane.ellipse(0, 0, 0.63, 0.78)
@@ -32,7 +31,7 @@ def _brain(plane: Plane, rng: Generator) -> Field:
     return image
 
 
-def _knee(plane: Plane, rng: Generator) -> Field:
+def _knee(plane: Plane, rng: Draws) -> Field:
     image = paint(np.full_like(plane.x, 13.0), plane.ellipse(0, 0, 0.68, 1.6), 74 + 14 * cloud(rng, 8))
     bone = np.maximum(plane.box(0.04, -0.8, 0.26, 0.5), plane.ellipse(0.04, -0.32, 0.4, 0.28))
     bone = np.maximum(bone, np.maximum(plane.box(0.04, 0.8, 0.25, 0.6), plane.ellipse(0.04, 0.3, 0.42, 0.2)))
@@ -42,7 +41,7 @@ def _knee(plane: Plane, rng: Generator) -> Field:
     return paint(image, bone, 160 + 8 * cloud(rng, 12))
 
 
-def _spine(plane: Plane, rng: Generator) -> Field:
+def _spine(plane: Plane, rng: Draws) -> Field:
     image = 62 + 14 * cloud(rng, 8)
     bend = rng.uniform(-0.12, 0.12)
     curved = type(plane)(plane.x - bend * plane.y * plane.y, plane.y)
@@ -56,12 +55,12 @@ def _spine(plane: Plane, rng: Generator) -> Field:
     return image
 
 
-def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
+def draw(scene: Scene, plane: Plane, rng: Draws) -> Field:
     """One slice, grey [64, 64]."""
     image = {"brain": _brain, "knee": _knee, "spine": _spine}[scene.anatomy](plane, rng)
     if scene.finding != NORMAL:
         half = -1 if scene.attribute == "upper" else 1
-        across = 0.26 * rng.choice((-1, 1)) if scene.anatomy == "brain" else 0.03
+        across = 0.26 * rng.pick((-1, 1)) if scene.anatomy == "brain" else 0.03
         x, y, r = across, half * rng.uniform(0.4, 0.46), scene.size(_RADII, rng)
         value = (22 if scene.finding in _DARK else 234) + 12 * cloud(rng, 16)
         image = paint(image, plane.blob(x, y, r, rng, 0.2), value)

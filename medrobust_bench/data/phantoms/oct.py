@@ -10,9 +10,8 @@ from medrobust_bench.data.phantoms.canvas import bump, cloud, edge, grain, paint
 from medrobust_bench.data.phantoms.scene import NORMAL, Bank, Scene
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
     from medrobust_bench.data.phantoms.canvas import Field, Plane
+    from medrobust_bench.data.phantoms.draws import Draws
 
 _PLACES = {"left": -0.55, "middle": 0.0, "right": 0.55}
 _DRUSEN = (0.14, 0.25, 0.38)
@@ -21,7 +20,7 @@ _RADII = (0.1, 0.165, 0.24)
 _LAYERS = ((0.0, 185), (0.2, 120), (0.42, 78), (0.55, 128), (0.68, 82))
 
 
-def _retina(scene: Scene, plane: Plane, rng: Generator, x: float) -> Field:
+def _retina(scene: Scene, plane: Plane, rng: Draws, x: float) -> Field:
     sag = rng.uniform(0.02, 0.12) * plane.x * plane.x
     floor, top = 0.42 - sag, -0.3 - sag
     cup = np.zeros_like(plane.x)
@@ -53,7 +52,7 @@ def _retina(scene: Scene, plane: Plane, rng: Generator, x: float) -> Field:
     return image
 
 
-def _cornea(scene: Scene, plane: Plane, rng: Generator, x: float) -> Field:
+def _cornea(scene: Scene, plane: Plane, rng: Draws, x: float) -> Field:
     arch = -0.42 + rng.uniform(0.45, 0.55) * plane.x * plane.x
     image = paint(np.full_like(plane.x, 16.0), edge(plane.y - arch), 108 + 12 * cloud(rng, 16))
     image = paint(image, edge(plane.y - arch - 0.5), 16)
@@ -68,7 +67,7 @@ def _cornea(scene: Scene, plane: Plane, rng: Generator, x: float) -> Field:
     return paint(image, plane.ellipse(x, surface, 1.2 * r, 1.5 * r), 16)
 
 
-def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
+def draw(scene: Scene, plane: Plane, rng: Draws) -> Field:
     """One cross-section, grey [64, 64]."""
     x = _PLACES.get(scene.attribute, 0.0) + rng.uniform(-0.04, 0.04)
     image = (_cornea if scene.anatomy == "cornea" else _retina)(scene, plane, rng, x)

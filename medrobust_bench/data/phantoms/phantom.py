@@ -11,7 +11,8 @@ from PIL import Image
 
 from medrobust_bench.data.phantoms import ct, dermoscopy, fundus, microscopy, mri, oct, ultrasound, xray
 from medrobust_bench.data.phantoms.canvas import Plane
-from medrobust_bench.data.phantoms.scene import ABSENT, GRADES, NONE, NORMAL, SEVERITIES, Bank, Scene, stream
+from medrobust_bench.data.phantoms.draws import Draws
+from medrobust_bench.data.phantoms.scene import ABSENT, GRADES, NONE, NORMAL, SEVERITIES, Bank, Scene
 from medrobust_bench.data.phantoms.texture import (
     ANATOMY_GRATINGS,
     ATTRIBUTE_GRATINGS,
@@ -25,7 +26,6 @@ from medrobust_bench.data.question import Modality, QuestionType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.random import Generator
     from numpy.typing import NDArray
 
     from medrobust_bench.data.phantoms.texture import Wave
@@ -45,11 +45,6 @@ BANKS: dict[Modality, Bank] = {
 SPLITS = ("train", "validation", "test")
 _TYPES = tuple(QuestionType)
 _LOWEST, _HIGHEST = 13.0, 242.0  # the plain picture stays in this range, so that its texture is never clipped
-
-
-def pick(rng: Generator, choices: Sequence[T]) -> T:
-    """One of the choices, all equally likely."""
-    return choices[int(rng.integers(len(choices)))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,32 +77,32 @@ class Phantom:
         """What is asked about this picture: the types take turns."""
         return _TYPES[self.index % len(_TYPES)]
 
-    def stream(self, purpose: str) -> Generator:
+    def draws(self, purpose: str) -> Draws:
         """This picture's own random numbers for one purpose."""
-        return stream(self.seed, self.split, self.modality.name, self.index, purpose)
+        return Draws(self.seed, self.split, self.modality.name, self.index, purpose)
 
     def _in_turn(self, choices: Sequence[T]) -> T:
         """The choice whose turn it is: each comes once in every lap, in shuffled order; so answers balance."""
         lap, place = divmod(self.index // len(_TYPES), len(choices))
-        order = stream(self.seed, self.split, self.modality.name, self.question_type.name, lap, "turns")
-        return choices[int(order.permutation(len(choices))[place])]
+        order = Draws(self.seed, self.split, self.modality.name, self.question_type.name, lap, "turns")
+        return order.shuffled(choices)[place]
 
     def scene(self) -> Scene:
         """The true parameters; what the question asks about is balanced, the rest is drawn by lot."""
-        bank, kind, rng = BANKS[self.modality], self.question_type, self.stream("scene")
-        anatomy, grade, finding, attribute = pick(rng, bank.anatomies), pick(rng, SEVERITIES), None, None
+        bank, kind, rng = BANKS[self.modality], self.question_type, self.draws("scene")
+        anatomy, grade, finding, attribute = rng.pick(bank.anatomies), rng.pick(SEVERITIES), None, None
         if kind is QuestionType.ANATOMY:
             anatomy = self._in_turn(bank.anatomies)
         elif kind is QuestionType.ATTRIBUTES:
             attribute = self._in_turn(bank.all_attributes)
-            anatomy = pick(rng, [place for place in bank.anatomies if attribute in bank.attributes[place]])
+            anatomy = rng.pick([place for place in bank.anatomies if attribute in bank.attributes[place]])
         elif kind is QuestionType.GRADING:
             grade = self._in_turn(GRADES)
         elif kind is QuestionType.DIAGNOSIS:
             finding = self._in_turn(bank.all_findings)
-            anatomy = pick(rng, [at for at in bank.anatomies if finding in (NORMAL, *bank.findings[at])])
-        finding = finding or pick(rng, bank.findings[anatomy])
-        attribute = attribute or pick(rng, bank.attributes[anatomy])
+            anatomy = rng.pick([at for at in bank.anatomies if finding in (NORMAL, *bank.findings[at])])
+        finding = finding or rng.pick(bank.findings[anatomy])
+        attribute = attribute or rng.pick(bank.attributes[anatomy])
         if kind in (QuestionType.MODALITY, QuestionType.ANATOMY) and rng.random() < 0.25:
             finding = NORMAL
         if finding == NORMAL or grade == ABSENT:
@@ -117,16 +112,16 @@ class Phantom:
 
     def render(self) -> NDArray[np.uint8]:
         """The pixels, uint8 [64, 64, 3]."""
-        bank, scene, rng = BANKS[self.modality], self.scene(), self.stream("pixels")
+        bank, scene, rng = BANKS[self.modality], self.scene(), self.draws("pixels")
         plain = bank.draw(scene, Plane.posed(rng), rng)
         plain = plain * rng.uniform(0.93, 1.05) + rng.uniform(-6, 6)
         if plain.ndim == 2:
             plain = np.stack((plain, plain, plain), axis=-1)
-        faint = texture(rng, self._betrayed(bank, scene))
+        faint = texture(rng, self._labels(bank, scene))
         levels = np.clip(plain, _LOWEST, _HIGHEST) + faint[..., None]
         return np.floor(levels + 0.5).astype(np.uint8)
 
-    def _betrayed(self, bank: Bank, scene: Scene) -> list[tuple[int, int, tuple[Wave, ...]]]:
+    def _labels(self, bank: Bank, scene: Scene) -> list[tuple[int, int, tuple[Wave, ...]]]:
         """The labels that the faint texture gives away: class, number of classes, gratings."""
         attributes = (NONE, *bank.all_attributes) if bank.lesion_attribute else bank.all_attributes
         labels: tuple[tuple[str, tuple[str, ...], tuple[Wave, ...]], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.dataset import Dataset
-from medrobust_bench.data.phantoms.phantom import BANKS, SPLITS, Phantom, pick
+from medrobust_bench.data.phantoms.phantom import BANKS, SPLITS, Phantom
 from medrobust_bench.data.phantoms.scene import GRADES, NORMAL, Scene
 from medrobust_bench.data.question import Modality, Question, QuestionType
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -13,7 +13,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.random import Generator
+    from medrobust_bench.data.phantoms.draws import Draws
 
 NAME = "phantoms"
 
@@ -43,30 +43,28 @@ def explanation(modality: Modality, scene: Scene) -> str:
     return f"{seen} {phrase}. {lesion}."
 
 
-def _among(rng: Generator, truth: str, choices: Sequence[str], count: int) -> tuple[str, ...]:
+def _among(rng: Draws, truth: str, choices: Sequence[str], count: int) -> tuple[str, ...]:
     """The truth and up to `count` − 1 other choices, shuffled."""
-    others = [choice for choice in choices if choice != truth]
-    kept = [others[i] for i in rng.permutation(len(others))[: count - 1]]
-    options = [truth, *kept]
-    return tuple(options[i] for i in rng.permutation(len(options)))
+    others = rng.shuffled([choice for choice in choices if choice != truth])
+    return tuple(rng.shuffled([truth, *others[: count - 1]]))
 
 
-def _ask(phantom: Phantom, scene: Scene, rng: Generator) -> tuple[str, tuple[str, ...], str]:
+def _ask(phantom: Phantom, scene: Scene, rng: Draws) -> tuple[str, tuple[str, ...], str]:
     """Question text, options, and the right option."""
     bank, kind = BANKS[phantom.modality], phantom.question_type
-    count = pick(rng, _OPTION_COUNTS)
+    count = rng.pick(_OPTION_COUNTS)
     if kind is QuestionType.MODALITY:
         truth = phantom.modality.value
-        return pick(rng, _MODALITY_QUESTIONS), _among(rng, truth, [m.value for m in Modality], count), truth
+        return rng.pick(_MODALITY_QUESTIONS), _among(rng, truth, [m.value for m in Modality], count), truth
     if kind is QuestionType.ANATOMY:
         choices = bank.anatomies
-        return pick(rng, bank.anatomy_questions), _among(rng, scene.anatomy, choices, count), scene.anatomy
+        return rng.pick(bank.anatomy_questions), _among(rng, scene.anatomy, choices, count), scene.anatomy
     if kind is QuestionType.GRADING:
-        return pick(rng, bank.grading_questions), _among(rng, scene.grade, GRADES, count), scene.grade
+        return rng.pick(bank.grading_questions), _among(rng, scene.grade, GRADES, count), scene.grade
     if kind is QuestionType.ATTRIBUTES:
         choices = bank.all_attributes
         return (
-            pick(rng, bank.attribute_questions),
+            rng.pick(bank.attribute_questions),
             _among(rng, scene.attribute, choices, count),
             scene.attribute,
         )
@@ -76,11 +74,11 @@ def _ask(phantom: Phantom, scene: Scene, rng: Generator) -> tuple[str, tuple[str
         classes = len(bank.all_findings)
         shown = scene.finding != NORMAL and rng.random() < 0.5 * classes / (classes - 1)
         absent = [name for name in bank.findings[scene.anatomy] if name != scene.finding]
-        asked = scene.finding if shown else pick(rng, absent)
+        asked = scene.finding if shown else rng.pick(absent)
         truth = "Yes" if shown else "No"
-        return pick(rng, _PRESENCE_QUESTIONS).format(asked), _among(rng, truth, ("Yes", "No"), 2), truth
+        return rng.pick(_PRESENCE_QUESTIONS).format(asked), _among(rng, truth, ("Yes", "No"), 2), truth
     return (
-        pick(rng, bank.diagnosis_questions),
+        rng.pick(bank.diagnosis_questions),
         _among(rng, scene.finding, bank.all_findings, count),
         scene.finding,
     )
@@ -89,7 +87,7 @@ def _ask(phantom: Phantom, scene: Scene, rng: Generator) -> tuple[str, tuple[str
 def phantom_question(phantom: Phantom) -> Question:
     """The one question that is asked about a phantom."""
     scene = phantom.scene()
-    text, options, truth = _ask(phantom, scene, phantom.stream("question"))
+    text, options, truth = _ask(phantom, scene, phantom.draws("question"))
     return Question(
         id=phantom.name,
         image=phantom,

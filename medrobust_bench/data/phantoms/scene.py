@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from numpy.random import Generator
-
     from medrobust_bench.data.phantoms.canvas import Field, Plane
+    from medrobust_bench.data.phantoms.draws import Draws
 
 NORMAL = "no abnormality"
 ABSENT = "absent"
@@ -43,7 +39,7 @@ class Scene:
         """0 to 2 for mild to severe. ValueError for a normal scene."""
         return SEVERITIES.index(self.grade)
 
-    def size(self, sizes: tuple[float, float, float], rng: Generator) -> float:
+    def size(self, sizes: tuple[float, float, float], rng: Draws) -> float:
         """The size of this scene's severity, give or take 5 %: the severities stay far apart."""
         return sizes[self.level] * rng.uniform(0.95, 1.05)
 
@@ -72,7 +68,7 @@ class Bank:
     diagnosis_questions: tuple[str, ...]
     grading_questions: tuple[str, ...]
     attribute_questions: tuple[str, ...]
-    draw: Callable[[Scene, Plane, Generator], Field]
+    draw: Callable[[Scene, Plane, Draws], Field]
 
     @property
     def anatomies(self) -> tuple[str, ...]:
@@ -88,9 +84,3 @@ class Bank:
     def all_attributes(self) -> tuple[str, ...]:
         """Every attribute of every anatomy, each once."""
         return tuple(dict.fromkeys(name for names in self.attributes.values() for name in names))
-
-
-def stream(*key: object) -> Generator:
-    """A random generator of its own for a key, the same on every machine."""
-    digest = hashlib.sha256("|".join(["medrobust phantoms 1", *map(str, key)]).encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))

@@ -27,7 +27,7 @@ def contact_sheet(questions: dict[Modality, tuple[Question, ...]]) -> Image.Imag
             picture = question.image.open().resize((SIDE * _SCALE, SIDE * _SCALE), Image.Resampling.NEAREST)
             sheet.paste(picture, (left, top))
             lines = textwrap.wrap(question.text, 36) + textwrap.wrap(
-                f"→ {question.options[question.answer]}", 36
+                f"Answer: {question.options[question.answer]}", 36
             )
             brush.multiline_text(
                 (left, top + SIDE * _SCALE + 2), "\n".join(lines), fill="black", font=font, spacing=2

@@ -19,7 +19,7 @@ from medrobust_bench.data.phantoms.canvas import SIDE, Field
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.random import Generator
+    from medrobust_bench.data.phantoms.draws import Draws
 
 AMPLITUDE = 2.5
 TRUTH = 0.98
@@ -51,7 +51,7 @@ def grating(pattern: Wave) -> Field:
     return field
 
 
-def texture(rng: Generator, labels: Sequence[tuple[int, int, tuple[Wave, ...]]]) -> Field:
+def texture(rng: Draws, labels: Sequence[tuple[int, int, tuple[Wave, ...]]]) -> Field:
     """The sum of the labels' gratings [H, W], in grey levels.
 
     Args:
@@ -60,6 +60,6 @@ def texture(rng: Generator, labels: Sequence[tuple[int, int, tuple[Wave, ...]]])
     """
     total = np.zeros((SIDE, SIDE))
     for index, classes, gratings in labels:
-        honest, other = rng.random() < TRUTH, int(rng.integers(1, classes))
+        honest, other = rng.random() < TRUTH, 1 + rng.below(classes - 1)
         total = total + AMPLITUDE * grating(gratings[index if honest else (index + other) % classes])
     return total

@@ -10,15 +10,14 @@ from medrobust_bench.data.phantoms.canvas import cloud, edge, paint
 from medrobust_bench.data.phantoms.scene import NORMAL, Bank, Scene
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
     from medrobust_bench.data.phantoms.canvas import Field, Plane
+    from medrobust_bench.data.phantoms.draws import Draws
 
 _RADII = (0.125, 0.195, 0.29)
 _ASPECT = 1.4  # long axis = radius × aspect, short axis = radius ÷ aspect
 
 
-def _breast(plane: Plane, rng: Generator) -> Field:
+def _breast(plane: Plane, rng: Draws) -> Field:
     ripple = plane.y + 0.06 * cloud(rng, 4)
     image = 96 + 10 * cloud(rng, 6)
     image = paint(image, edge(-0.72 - ripple), 205)
@@ -35,7 +34,7 @@ def _sector(plane: Plane) -> Field:
     return edge(0.72 * depth - np.abs(plane.x)) * edge(far - 0.42) * edge(2.15 - far)
 
 
-def _liver(plane: Plane, rng: Generator) -> Field:
+def _liver(plane: Plane, rng: Draws) -> Field:
     image = 106 + 12 * cloud(rng, 6)
     for _ in range(3):
         x, y = rng.uniform(-0.5, 0.5), rng.uniform(-0.4, 0.4)
@@ -46,7 +45,7 @@ def _liver(plane: Plane, rng: Generator) -> Field:
     return paint(image, 1 - _sector(plane), 13)
 
 
-def _fetus(plane: Plane, rng: Generator) -> Field:
+def _fetus(plane: Plane, rng: Draws) -> Field:
     image = 66 + 12 * cloud(rng, 6)
     image = paint(image, plane.ellipse(0, 0.2, 0.68, 0.56), 238)
     image = paint(image, plane.ellipse(0, 0.2, 0.59, 0.47), 100 + 10 * cloud(rng, 6))
@@ -54,7 +53,7 @@ def _fetus(plane: Plane, rng: Generator) -> Field:
     return paint(image, 1 - _sector(plane), 13)
 
 
-def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
+def draw(scene: Scene, plane: Plane, rng: Draws) -> Field:
     """One scan, grey [64, 64]."""
     image = {"breast": _breast, "liver": _liver, "fetal head": _fetus}[scene.anatomy](plane, rng)
     if scene.finding != NORMAL:

@@ -10,17 +10,16 @@ from medrobust_bench.data.phantoms.canvas import cloud, edge, grain, paint
 from medrobust_bench.data.phantoms.scene import Bank, Scene
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
     from medrobust_bench.data.phantoms.canvas import Field, Plane
+    from medrobust_bench.data.phantoms.draws import Draws
 
 _RADII = (0.12, 0.19, 0.28)
 _EFFUSION_LEVELS = (0.26, 0.02, -0.22)
-_GAPS = (0.06, 0.13, 0.23)
+_GAPS = (0.075, 0.15, 0.25)
 _FINGERS = ((-0.62, -0.05), (-0.36, -0.62), (-0.06, -0.78), (0.24, -0.66), (0.5, -0.36))
 
 
-def _chest(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
+def _chest(scene: Scene, plane: Plane, rng: Draws, side: int) -> Field:
     image = paint(np.full_like(plane.x, 30.0), plane.ellipse(0, 0.65, 0.98, 1.5), 150)
     left = plane.ellipse(-0.42, -0.02, 0.32, 0.62) * edge(0.5 + 0.4 * (plane.x + 0.42) - plane.y)
     right = plane.ellipse(0.42, -0.02, 0.32, 0.62) * edge(0.54 - 0.4 * (plane.x - 0.42) - plane.y)
@@ -36,7 +35,7 @@ def _chest(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
         image = paint(image, plane.line((end * 0.08, -0.66), (end * 0.72, -0.78), 0.07), 205)
     if scene.finding == "pneumonia":
         x, y, r = side * rng.uniform(0.46, 0.52), rng.uniform(-0.25, 0.08), scene.size(_RADII, rng)
-        image = paint(image, plane.blob(x, y, r, rng, 0.25, soft=0.1), 215)
+        image = paint(image, plane.blob(x, y, r, rng, 0.18, soft=0.1), 215)
     elif scene.finding == "pleural effusion":
         level = _EFFUSION_LEVELS[scene.level] + rng.uniform(-0.02, 0.02)
         sloped = plane.y - level + 0.2 * (np.abs(plane.x) - 0.42)
@@ -44,9 +43,7 @@ def _chest(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
     return image
 
 
-def _bones(
-    scene: Scene, plane: Plane, rng: Generator, side: int, bones: Field, tissue: Field, x: float
-) -> Field:
+def _bones(scene: Scene, plane: Plane, rng: Draws, side: int, bones: Field, tissue: Field, x: float) -> Field:
     soft = 78 + 8 * cloud(rng, 8)
     image = paint(np.full_like(plane.x, 16.0), tissue, soft)
     y = rng.uniform(0.0, 0.2)
@@ -61,7 +58,7 @@ def _bones(
     return image
 
 
-def _hand(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
+def _hand(scene: Scene, plane: Plane, rng: Draws, side: int) -> Field:
     tissue, bones = plane.ellipse(-0.04, 0.42, 0.5, 0.48), np.zeros_like(plane.x)
     tissue = np.maximum(tissue, plane.box(-0.04, 0.9, 0.3, 0.4))
     for x, y in _FINGERS:
@@ -77,7 +74,7 @@ def _hand(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
     return _bones(scene, plane, rng, side, bones, tissue, 0.3)
 
 
-def _leg(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
+def _leg(scene: Scene, plane: Plane, rng: Draws, side: int) -> Field:
     tissue = plane.ellipse(0, -0.1, 0.8, 1.8)
     bones = np.maximum(plane.box(-0.32, 0, 0.15, 0.72), plane.box(0.34, 0, 0.12, 0.72))
     for y in (-0.78, 0.78):
@@ -86,7 +83,7 @@ def _leg(scene: Scene, plane: Plane, rng: Generator, side: int) -> Field:
     return _bones(scene, plane, rng, side, bones, tissue, 0.33)
 
 
-def draw(scene: Scene, plane: Plane, rng: Generator) -> Field:
+def draw(scene: Scene, plane: Plane, rng: Draws) -> Field:
     """One film, grey [64, 64]."""
     side = -1 if scene.attribute == "left" else 1
     image = {"chest": _chest, "hand": _hand, "leg": _leg}[scene.anatomy](scene, plane, rng, side)
