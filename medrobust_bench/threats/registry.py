@@ -156,13 +156,21 @@ def _overridden(fields: Mapping[str, Any], overrides: dict[str, str], text: str)
     specification = _validated({**fields, **overrides}, text)
     for key in list(overrides):
         fewer = {other: value for other, value in overrides.items() if other != key}
-        if _validated({**fields, **fewer}, text) == specification:
+        if not _differs({**fields, **fewer}, specification):
             overrides = fewer
     if not overrides:
         return specification
     written = specification.model_dump(mode="json")
     suffix = ",".join(f"{key}={written[key]}" for key in overrides)
     return specification.model_copy(update={"name": f"{specification.name}:{suffix}"})
+
+
+def _differs(fields: Mapping[str, Any], specification: Specification) -> bool:
+    """Whether fields make another specification, or none at all."""
+    try:
+        return SPECIFICATION.validate_python(fields) != specification
+    except ValidationError:
+        return True
 
 
 def _validated(fields: Mapping[str, Any], where: str) -> Specification:

@@ -1,0 +1,217 @@
+"""Every attack on a linear model, where the worst case is known in closed form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medrobust_bench.threats.budget import L2Budget, PatchBudget
+from medrobust_bench.threats.pgd import uniform_in_l2_ball, uniform_in_linf_ball
+from medrobust_bench.threats.registry import load_threat
+from medrobust_bench.threats.search import to_pixels
+
+from ..linear import LinearAdapter, LinearQuestions, make_questions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.threats.search import Finding
+
+EVERY_THREAT = ["pgd-linf:restarts=2", "pgd-l2:restarts=2", "patch:steps=8", "noise", "noise:norm=l2,eps=6"]
+
+
+def bound_questions(
+    n: int, *, seed: int = 0, n_classes: int = 4, side: int = 12, scale: float = 0.05, **kwargs: object
+) -> LinearQuestions:
+    adapter = LinearAdapter(seed, n_classes, (side, side), scale=scale)
+    return adapter.bind(make_questions(adapter, n, seed=seed, **kwargs))
+
+
+def search(threat: str, bound: LinearQuestions, seeds: Sequence[int]) -> list[Finding]:
+    answers = [question.answer for question in bound.questions]
+    return load_threat(threat).search(bound, to_pixels(bound.images), answers, seeds)
+
+
+def unbreakable(n: int, **kwargs: object) -> tuple[LinearQuestions, np.ndarray]:
+    """Two-option questions that no small change breaks, and [n, H, W, 3] the direction that hurts the most."""
+    bound = bound_questions(n, n_classes=2, scale=0.02, **kwargs)
+    height, width, _ = bound.images[0].shape
+    directions = []
+    for row, question in enumerate(bound.questions):
+        bound.biases[row, question.answer] += 8
+        harm = bound.weights[row, 1 - question.answer] - bound.weights[row, question.answer]
+        directions.append(harm.numpy().reshape(3, height, width).transpose(1, 2, 0))
+    return bound, np.stack(directions)
+
+
+def test_linf_pgd_reaches_the_closed_form_optimum() -> None:
+    bound, harm = unbreakable(3)  # full range of grey levels: the optimum is clipped to [0, 255]
+    for row, finding in enumerate(search("pgd-linf", bound, [5, 6, 7])):
+        optimum = np.clip(bound.images[row] + 8 * np.sign(harm[row]), 0, 255)
+        np.testing.assert_array_equal(finding.image, optimum)
+        assert finding.answer is None
+
+
+def test_l2_pgd_reaches_the_closed_form_optimum_within_rounding() -> None:
+    bound, harm = unbreakable(2, side=32, levels=(64, 192))
+    threat = "pgd-l2:eps=2,steps=60,step_size=0.25"
+    for row, finding in enumerate(search(threat, bound, [5, 6])):
+        optimum = bound.images[row] / 255 + 2 * harm[row] / np.linalg.norm(harm[row])
+        assert np.abs(finding.image - optimum * 255).max() <= 1
+        gained = ((finding.image / 255.0 - bound.images[row] / 255) * harm[row]).sum()
+        assert gained > 0.99 * 2 * np.linalg.norm(harm[row])
+
+
+def test_official_l2_pgd_gains_most_of_the_closed_form_optimum() -> None:
+    bound, harm = unbreakable(2, side=32, levels=(64, 192))
+    for row, finding in enumerate(search("pgd-l2", bound, [5, 6])):
+        gained = ((finding.image / 255.0 - bound.images[row] / 255) * harm[row]).sum()
+        assert gained > 0.95 * 0.5 * np.linalg.norm(harm[row])
+
+
+def test_the_patch_reaches_the_closed_form_optimum_inside_its_square() -> None:
+    bound, harm = unbreakable(2)
+    threat = load_threat("patch:area=0.2")
+    for row, finding in enumerate(search("patch:area=0.2", bound, [5, 6])):
+        square = threat.budget((12, 12), 5 + row)
+        inside = square.mask(12, 12)[:, :, None]
+        optimum = np.where(inside, np.where(harm[row] > 0, 255, 0), bound.images[row])
+        np.testing.assert_array_equal(finding.image, optimum)
+
+
+def test_the_place_of_the_patch_depends_on_the_seed_only() -> None:
+    threat = load_threat("patch")
+    places = [threat.budget((40, 30), seed) for seed in range(20)]
+    assert len(set(places)) > 10
+    assert places == [load_threat("patch:steps=3").budget((40, 30), seed) for seed in range(20)]
+    bound = bound_questions(4, side=20)
+    for seed, clean, finding in zip(range(4), bound.images, search("patch", bound, range(4)), strict=True):
+        changed = np.argwhere((finding.image != clean).any(axis=2))
+        place = threat.budget((20, 20), seed)
+        assert isinstance(place, PatchBudget)
+        assert changed.min(axis=0).tolist() >= [place.top, place.left]
+        assert PatchBudget.violation(place, clean, finding.image) is None
+
+
+def test_noise_in_linf_moves_every_value_by_the_whole_budget() -> None:
+    bound, _ = unbreakable(2, levels=(8, 247))
+    for clean, finding in zip(bound.images, search("noise", bound, [5, 6]), strict=True):
+        assert set(np.unique(finding.image.astype(int) - clean)) == {-8, 8}
+
+
+def test_noise_in_l2_uses_its_budget() -> None:
+    bound, _ = unbreakable(1, side=32, levels=(64, 192))
+    (finding,) = search("noise:norm=l2,eps=0.5", bound, [5])
+    energy = np.square(finding.image.astype(int) - bound.images[0]).sum()
+    assert energy > 0.99 * L2Budget(load_threat("pgd-l2").spec.eps).energy(32, 32)
+
+
+def test_noise_keeps_the_worst_draw() -> None:
+    bound, harm = unbreakable(1, levels=(8, 247))
+    few, many = (
+        ((search(f"noise:draws={draws}", bound, [5])[0].image - bound.images[0].astype(int)) * harm[0]).sum()
+        for draws in (1, 50)
+    )
+    assert many > few
+
+
+def test_noise_takes_no_gradient() -> None:
+    bound = bound_questions(2)
+    bound.weights.requires_grad_(True)  # would make any recorded loss differentiable
+    assert all(finding.backward_passes == 0 for finding in search("noise", bound, [1, 2]))
+    assert not load_threat("noise").needs_gradient
+
+
+@pytest.mark.parametrize("threat", EVERY_THREAT)
+def test_a_question_fares_the_same_alone_and_in_company(threat: str) -> None:
+    bound = bound_questions(6)
+    seeds = [101, 102, 103, 104, 105, 106]
+    together = search(threat, bound, seeds)
+    assert any(finding.answer is not None for finding in together)
+    order = [4, 0, 5, 2]
+    regrouped = search(threat, bound.select(order), [seeds[row] for row in order])
+    for row, finding in zip(order, regrouped, strict=True):
+        (alone,) = search(threat, bound.select([row]), [seeds[row]])
+        for other in (alone, finding):
+            np.testing.assert_array_equal(other.image, together[row].image)
+            assert other.answer == together[row].answer
+            assert other.forward_passes == together[row].forward_passes
+            assert other.backward_passes == together[row].backward_passes
+
+
+@pytest.mark.parametrize("threat", EVERY_THREAT)
+def test_the_outcome_is_drawn_from_the_seed_and_not_from_global_state(threat: str) -> None:
+    bound, _ = unbreakable(1)
+    # One weak step, so that the start still shows.
+    weak = f"{threat.split(':')[0]}:steps=1" if not threat.startswith("noise") else "noise:draws=1"
+    np.random.seed(0)
+    torch.manual_seed(0)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    first = search(weak, bound, [1])[0].image
+    assert (np.random.get_state()[1] == before[0]).all()
+    assert torch.equal(torch.get_rng_state(), before[1])
+    np.random.seed(1)
+    np.testing.assert_array_equal(search(weak, bound, [1])[0].image, first)
+    assert (search(weak, bound, [2])[0].image != first).any()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**63 - 1), st.sampled_from(EVERY_THREAT), st.sampled_from([0.02, 0.2]))
+def test_no_attack_leaves_its_budget_or_the_8_bit_grid(seed: int, threat: str, scale: float) -> None:
+    bound = bound_questions(2, seed=seed % 1000, side=7, scale=scale)
+    adversary = load_threat(threat)
+    answers = [question.answer for question in bound.questions]
+    pixels = adversary.attack(bound, to_pixels(bound.images), answers, [seed, seed + 1])
+    assert pixels.dtype == torch.float32
+    levels = (pixels * 255).round()
+    torch.testing.assert_close(pixels, levels / 255, rtol=0, atol=0)
+    images = levels.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    for clean, image, own in zip(bound.images, images, (seed, seed + 1), strict=True):
+        assert adversary.budget((7, 7), own).violation(clean, image) is None
+
+
+@pytest.mark.parametrize("threat", EVERY_THREAT)
+def test_what_is_reported_broken_is_answered_wrongly(threat: str) -> None:
+    bound = bound_questions(8)
+    findings = search(threat, bound, range(8))
+    verdicts = bound.answer([finding.image for finding in findings])
+    for question, finding, verdict in zip(bound.questions, findings, verdicts, strict=True):
+        assert (finding.answer is not None) == (verdict.choice != question.answer)
+
+
+def test_finished_questions_cost_nothing_more() -> None:
+    bound = bound_questions(8)
+    findings = search("pgd-linf:eps=4/255,restarts=2", bound, range(8))
+    for question, finding in zip(bound.questions, findings, strict=True):
+        assert bound.passes.count(question.id) == finding.forward_passes
+        if finding.answer is None:
+            # Two runs of 20 gradient steps, each with one pass for its last iterate.
+            assert (finding.forward_passes, finding.backward_passes) == (42, 40)
+        else:
+            assert finding.forward_passes < 42
+    assert len({finding.forward_passes for finding in findings}) > 1
+
+
+def test_pgd_breaks_what_noise_breaks_and_more() -> None:
+    bound = bound_questions(12)
+    broken = {
+        threat: {row for row, f in enumerate(search(threat, bound, range(12))) if f.answer is not None}
+        for threat in ("noise", "pgd-linf")
+    }
+    assert broken["noise"] < broken["pgd-linf"]
+
+
+def test_starts_are_uniform_in_their_balls() -> None:
+    draw = np.random.default_rng(0)
+    linf = np.stack([uniform_in_linf_ball(draw, 5, 0.1) for _ in range(2000)])
+    assert np.abs(linf).max() <= 0.1
+    np.testing.assert_allclose(np.square(linf).mean(axis=0), 0.1**2 / 3, rtol=0.1)
+    lengths = np.array([np.linalg.norm(uniform_in_l2_ball(draw, 5, 0.1)) for _ in range(2000)])
+    assert lengths.max() <= 0.1
+    # P(length ≤ t·radius) = t^5, so the mean is radius·5/6.
+    np.testing.assert_allclose(lengths.mean(), 0.1 * 5 / 6, rtol=0.02)
