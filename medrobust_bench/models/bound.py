@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from medrobust_bench.models.huggingface import HuggingFaceVLM
     from medrobust_bench.models.replay import ImageCall
 
-# A lead below this (in logits) is a tie: float and 8-bit path, or batch and single question, may disagree on it.
-TIE = {torch.float32: 0.02, torch.float64: 0.02}
-TIE_IN_HALF_PRECISION = 0.3
 _THINK = "<think>"
 
 
@@ -143,17 +140,13 @@ class HuggingFaceQuestions:
 
     def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
         """Negative log-likelihood of the reference answers; see `BoundQuestions`."""
-        tie = TIE.get(self.adapter.dtype, TIE_IN_HALF_PRECISION)
+        tie = tie_of(self.adapter.dtype)
         if self.adapter.mode is not AnswerMode.REASONING:
             scores = self.option_logits(pixels)
             reference = torch.tensor(answers, device=scores.device)
             nll = cross_entropy(scores, reference, reduction="none")
             return ReferenceLoss(nll=nll, doubt=lead_of_reference(scores.detach(), reference) < tie)
-        tokens, real = pad_right(
-            self._reference_tokens(), self.adapter.tokenizer.pad_token_id, self.adapter.device
-        )
-        logits = self._continuation_logits(self.image_features(pixels), tokens, real)[:, :-1].float()
-        logits[..., self.adapter.forbidden_tokens] = -torch.inf  # as in generation
+        tokens, real, logits = self.completion_logits(self.image_features(pixels), self._reference_tokens())
         nll = -(token_log_likelihood(logits, tokens).masked_fill(~real, 0.0)).sum(-1)
         leads = lead_of_reference(logits.detach(), tokens).masked_fill(~real, torch.inf)
         return ReferenceLoss(nll=nll, doubt=leads.amin(-1) < tie)
@@ -175,6 +168,23 @@ class HuggingFaceQuestions:
     def next_token_logits(self, features: dict[str, Any]) -> torch.Tensor:
         """Logits [B, V] of the token after the prompt."""
         return self.adapter.logits({**self.text, **features}, keep=1)[:, -1]
+
+    def completion_logits(
+        self, features: dict[str, Any], completions: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Score completions all at once, as generation would have scored them token by token.
+
+        Args:
+            features: image inputs of B images.
+            completions: B rows of token ids.
+
+        Returns:
+            Token ids [B, N] padded right, [B, N] bool that tells them from padding, and float32 logits [B, N, V].
+        """
+        tokens, real = pad_right(completions, self.adapter.tokenizer.pad_token_id, self.adapter.device)
+        logits = self._continuation_logits(features, tokens, real)[:, :-1].float()
+        forbidden = torch.tensor(self.adapter.forbidden_tokens, dtype=torch.long, device=logits.device)
+        return tokens, real, logits.index_fill(-1, forbidden, -torch.inf)
 
     def _answer_one(self, row: int, image: NDArray[np.uint8]) -> Answer:
         question = self.questions[row]
@@ -287,6 +297,11 @@ class OneByOne:
     def select(self, rows: Sequence[int]) -> OneByOne:
         """As `BoundQuestions.select`."""
         return OneByOne([self.parts[row] for row in rows])
+
+
+def tie_of(dtype: torch.dtype) -> float:
+    """Below this lead (in logits) float path and 8-bit path, batch and single question, may pick differently."""
+    return 0.02 if dtype in (torch.float32, torch.float64) else 0.3
 
 
 def _opens_rationale(prompt: str) -> bool:

@@ -105,7 +105,7 @@ class HuggingFaceVLM:
                 if (token := getattr(config, name, None)) is not None
             }
         )
-        self.model.generation_config = self._greedy(self.model.generation_config)
+        self._generation = self._greedy(self.model.generation_config)
         self.keeps_logits = "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     @cached_property
@@ -181,7 +181,11 @@ class HuggingFaceVLM:
             [{"role": "user", "content": content}],
             tokenize=False,
             add_generation_prompt=True,
-            **({_THINKING: self.mode is AnswerMode.REASONING} if _THINKING in self.processor.chat_template else {}),
+            **(
+                {_THINKING: self.mode is AnswerMode.REASONING}
+                if _THINKING in self.processor.chat_template
+                else {}
+            ),
         )
         return rendered
 
@@ -240,7 +244,7 @@ class HuggingFaceVLM:
         """Tokens of the greedy completion on one 8-bit image, with its end-of-text token where it came to that."""
         inputs = self.place(self.process([prompt], [image]))
         with torch.inference_mode():
-            written = self.model.generate(**inputs)[0]
+            written = self.model.generate(**inputs, generation_config=self._generation)[0]
         length = inputs["input_ids"].shape[1]
         if torch.equal(
             written[:length], inputs["input_ids"][0]
@@ -258,7 +262,7 @@ class HuggingFaceVLM:
 
     @property
     def _ends(self) -> set[int]:
-        ends = self.model.generation_config.eos_token_id
+        ends = self._generation.eos_token_id
         return {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.pad_token_id}
 
     def _greedy(self, shipped: GenerationConfig) -> GenerationConfig:

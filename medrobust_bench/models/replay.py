@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from torch.nn.functional import interpolate
 from torch.overrides import TorchFunctionMode
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 GREY_LEVELS = 255.0
-_LANCZOS = 1  # PIL.Image.Resampling.LANCZOS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ImageCall:
 
     Attributes:
         args: positional arguments after the images.
-        kwargs: keyword arguments, adapted to float tensors that are already RGB, channels first.
+        kwargs: keyword arguments.
         nested: whether each question's images come in a list of their own.
         outputs: names of what the image processor returned.
     """
@@ -42,28 +42,43 @@ class ImageCall:
         """Repeat the call on other images.
 
         Args:
-            image_processor: the image processor that was recorded, with a torchvision backend.
+            image_processor: the image processor that was recorded.
             pixels: [B, 3, H, W] float in [0, 1].
             eight_bit: imitate the rounding of the official 8-bit resize (straight-through gradient).
 
         Returns:
-            Everything the image processor returns, differentiable in `pixels`.
+            Everything the image processor returns; differentiable in `pixels` if it works on tensors, computed
+            from the pixels rounded to 8 bits if it knows PIL images only.
         """
-        if self.resample(image_processor) == _LANCZOS:
-            pixels = pixels.cpu()  # on other devices transformers silently replaces LANCZOS by BICUBIC
-        images = (pixels * GREY_LEVELS).unbind(0)
-        with EightBitResize() if eight_bit else nullcontext():
-            returned = image_processor(
-                [[image] for image in images] if self.nested else list(images), *self.args, **self.kwargs
+        if not works_on_tensors(image_processor):
+            levels = (pixels.detach() * GREY_LEVELS).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            return dict(
+                image_processor(
+                    self._nest([Image.fromarray(image) for image in levels]), *self.args, **self.kwargs
+                )
             )
-        return dict(returned)
+        if self._resample(image_processor) == Image.Resampling.LANCZOS:
+            pixels = pixels.cpu()  # on other devices transformers silently replaces LANCZOS by BICUBIC
+        images = self._nest(list((pixels * GREY_LEVELS).unbind(0)))
+        # Tensors are RGB and channels first already; saying so keeps the image processor from guessing.
+        known = {"do_convert_rgb": False, "return_tensors": "pt", "input_data_format": "channels_first"}
+        with EightBitResize() if eight_bit else nullcontext():
+            return dict(image_processor(images, *self.args, **{**self.kwargs, **known}))
 
-    def resample(self, image_processor: Any) -> int | None:
+    def _nest(self, images: list[Any]) -> list[Any]:
+        return [[image] for image in images] if self.nested else images
+
+    def _resample(self, image_processor: Any) -> int | None:
         """The resampling filter in effect (PIL's numbering), None when the image processor names none."""
         resample = self.kwargs.get("resample")
         if resample is None:
             resample = getattr(image_processor, "resample", None)
         return None if resample is None else int(resample)
+
+
+def works_on_tensors(image_processor: Any) -> bool:
+    """Whether an image processor stays inside torch, so that gradients can pass."""
+    return bool(image_processor.backend == "torchvision")
 
 
 class ProcessorCallError(RuntimeError):
@@ -93,7 +108,7 @@ def recording(image_processor: Any) -> Iterator[Callable[[], ImageCall]]:
             "input_data_format": "channels_first",
         }
         nested = isinstance(images[0], list | tuple)
-        calls.append(ImageCall(args=args, kwargs=adapted, nested=nested, outputs=tuple(returned)))
+        calls.append(ImageCall(args=args, kwargs=kwargs, nested=nested, outputs=tuple(returned)))
         return returned
 
     def the_call() -> ImageCall:
