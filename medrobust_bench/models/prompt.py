@@ -34,12 +34,16 @@ INSTRUCTIONS = {
     ),
 }
 
-_STRICT = re.compile(r"\s*<think>(?P<rationale>.*?)</think>\s*<answer>\s*(?P<letter>[A-E])\s*</answer>\s*", re.DOTALL)
+_STRICT = re.compile(
+    r"\s*<think>(?P<rationale>.*?)</think>\s*<answer>\s*(?P<letter>[A-E])\s*</answer>\s*", re.DOTALL
+)
 
 
 def prompt_text(question: Question, mode: AnswerMode) -> str:
     """The user's turn, image aside: question, lettered options, instruction."""
-    options = "\n".join(f"{letter}) {option}" for letter, option in zip(LETTERS, question.options, strict=False))
+    options = "\n".join(
+        f"{letter}) {option}" for letter, option in zip(LETTERS, question.options, strict=False)
+    )
     return f"{question.text}\n{options}\n{INSTRUCTIONS[mode]}"
 
 
