@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from medrobust_bench.models.adapter import Adapter
 
 ADAPTER_GROUP = "medrobust_bench.adapters"
+HUGGING_FACE = "huggingface"
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)+")
 
+_NO_FOLDER = "correct the source; for a shipped model, reinstall medrobust-bench"
 _LOAD_REMEDY = (
     "check the name and the network; accept a gated model's licence on the hub and run `hf auth login`; "
     "or download it and give the folder"
@@ -48,11 +50,16 @@ def resolve(name: str, *, answer_mode: AnswerMode | None = None, revision: str |
         revision: replaces the card's hub revision.
 
     Raises:
-        InvalidInputError: nothing of that name, or everything wrong with the card.
+        InvalidInputError: nothing of that name, everything wrong with the card, an adapter that is not installed,
+            or a local checkpoint that is not there. A hub id is not looked up.
     """
     changes = {"answer_mode": answer_mode, "revision": revision}
     given = {key: value for key, value in changes.items() if value is not None}
-    return _find(name).model_copy(update=given)
+    card = _find(name).model_copy(update=given)
+    _loader(card)
+    if card.adapter == HUGGING_FACE:  # what the source of another adapter means is for that adapter to say
+        checkpoint(card)
+    return card
 
 
 def load_model(
@@ -72,7 +79,7 @@ def load_model(
     """
     where = str(card.path or card.id)
     chosen = card.dtype if dtype == "auto" else dtype
-    load = _loader(card, where)
+    load = _loader(card)
     try:
         adapter = load(card, device=device, dtype=chosen, trust_remote_code=trust_remote_code)
     except OSError as error:
@@ -138,29 +145,32 @@ def _ad_hoc(model_id: str, source: str) -> Card:
 
 def _checkpoint_folder(folder: Path, where: str) -> Path:
     if not folder.is_dir():
-        raise InvalidInputError([Problem(where, f"there is no folder {folder}", "correct the source")])
+        raise InvalidInputError([Problem(where, f"there is no folder {folder}", _NO_FOLDER)])
     if not (folder / "config.json").is_file():
         remedy = "give the folder that `save_pretrained` wrote"
         raise InvalidInputError([Problem(where, f"{folder} holds no config.json", remedy)])
     return folder
 
 
-def _loader(card: Card, where: str) -> AdapterLoader:
-    if card.adapter == "huggingface":
+def _loader(card: Card) -> AdapterLoader:
+    if card.adapter == HUGGING_FACE:
         return _load_hugging_face
     plugins = {point.name: point for point in entry_points(group=ADAPTER_GROUP)}
     if card.adapter not in plugins:
-        known = ", ".join(["huggingface", *sorted(plugins)])
+        known = ", ".join([HUGGING_FACE, *sorted(plugins)])
         remedy = f"install the package that provides it; known here: {known}"
-        raise InvalidInputError([Problem(where, f"there is no adapter {card.adapter!r}", remedy)])
+        raise InvalidInputError(
+            [Problem(str(card.path or card.id), f"there is no adapter {card.adapter!r}", remedy)]
+        )
     loader: AdapterLoader = plugins[card.adapter].load()
     return loader
 
 
 def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Adapter:
+    source = checkpoint(card)  # before the import, which takes seconds
+
     from medrobust_bench.models.huggingface import HuggingFaceVLM
 
-    source = checkpoint(card)
     if isinstance(source, str) and source.count("/") > 1:
         source = _download_folder(source, card.revision)
     length = {} if card.max_new_tokens is None else {"max_new_tokens": card.max_new_tokens}
