@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.audit import Audit
     from medrobust_bench.data.leakage import Leak
+    from medrobust_bench.data.question import Modality
     from medrobust_bench.problems import Problem
 
 _SHOWN_PER_KIND = 3
@@ -86,43 +87,44 @@ def _print_counts(console: Console, checked: Audit) -> None:
 
     counts = checked.counts()
     images = checked.images(by_content=checked.has_images)
+    modalities = [modality for modality in Modality if modality in images]
     types = [
-        question_type for question_type in QuestionType if any(counts[row, question_type] for row in Modality)
+        question_type
+        for question_type in QuestionType
+        if any(counts[row, question_type] for row in modalities)
     ]
-    rows = []
-    for modality in Modality:
-        per_type = [counts[modality, question_type] for question_type in types]
-        if sum(per_type):
+    if modalities:
+        rows = []
+        for modality in modalities:
+            per_type = [counts[modality, question_type] for question_type in types]
             rows.append([str(modality), *per_type, sum(per_type), len(images[modality])])
-    distinct = frozenset[str]().union(*images.values())
-    rows.append(
-        ["all", *(sum(column) for column in zip(*(row[1:-1] for row in rows), strict=True)), len(distinct)]
-    )
-    if len(rows) > 1:
-        _print_table(
-            console, f"{checked.name}: questions", ["modality", *map(str, types), "all", "images"], rows
-        )
+        per_type = [
+            sum(counts[modality, question_type] for modality in modalities) for question_type in types
+        ]
+        rows.append(["all", *per_type, sum(per_type), len(frozenset[str]().union(*images.values()))])
+        names = [question_type.name.lower() for question_type in types]
+        _print_table(console, f"{checked.name}: questions", ["modality", *names, "all", "images"], rows)
     if checked.types_inferred:
         click.echo(
-            f"The types of {checked.types_inferred} questions are not published and were guessed from their wording."
+            f"The types of {checked.types_inferred} questions are not published and were guessed from the wording."
         )
     if repeated := checked.repeated_files():
-        click.echo(f"{repeated} image files repeat the content of another.")
+        click.echo(f"{repeated} image file{'s' * (repeated != 1)} with the same content as another.")
     splits = checked.splits()
     if len(splits) > 1:
+        rows = [
+            [str(modality), *(_size(checked, modality, split) for split in splits)] for modality in modalities
+        ]
         origin = "by image content" if checked.split_by_content else "as published"
-        rows = []
-        for modality in (present for present in Modality if present in images):
-            rows.append([str(modality)])
-            for split in splits:
-                count = sum(entry.split == split and entry.modality == modality for entry in checked.entries)
-                in_split = checked.images(by_content=checked.has_images, split=split).get(
-                    modality, frozenset()
-                )
-                rows[-1].append(f"{count} ({len(in_split)})" if count else "-")
         _print_table(console, f"Splits {origin}: questions (images)", ["modality", *splits], rows)
     if not checked.has_images:
         click.echo("No images opened: only the text was checked, and images are compared by path.")
+
+
+def _size(checked: Audit, modality: Modality, split: str) -> str:
+    count = sum(entry.split == split and entry.modality == modality for entry in checked.entries)
+    images = checked.images(by_content=checked.has_images, split=split).get(modality, frozenset())
+    return f"{count} ({len(images)})" if count else "-"
 
 
 def _print_leaks(console: Console, leaks: Sequence[Leak], *, compared: bool, by_content: bool) -> None:
@@ -174,20 +176,22 @@ def _print_table(
 ) -> None:
     """A rich table on a terminal, plain text elsewhere."""
     if console.is_terminal:
+        from rich import box
         from rich.table import Table
 
-        table = Table(title=title, title_justify="left")
+        table = Table(
+            title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
+        )
         for index, name in enumerate(header):
-            table.add_column(name, overflow="fold", justify="left" if index == 0 else "right")
+            table.add_column(name, justify="left" if index == 0 else "right", no_wrap=index > 0)
         for row in rows:
             table.add_row(*map(str, row))
         console.print(table)
         return
     from tabulate import tabulate
 
-    stacked = [name.replace(" ", "\n") for name in header]
     align = ["left", *["right"] * (len(header) - 1)]
-    click.echo(f"{title}\n{tabulate(rows, headers=stacked, colalign=align, disable_numparse=True)}\n")
+    click.echo(f"{title}\n{tabulate(rows, headers=header, colalign=align, disable_numparse=True)}\n")
 
 
 @command.group()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from medrobust_bench.data.rows import RowError
 
@@ -98,7 +98,8 @@ def _inspect(path: Path, decode: Callable[[Path, str], bool]) -> ImageState:
         image = Image.open(io.BytesIO(content))
         # A JPEG decoded at an eighth of its size still reads every coded byte, several times faster.
         image.draft(image.mode, (1, 1))
-        image.load()
+        # What the canonical image does next can fail as well: odd orientation tags, colour spaces without RGB.
+        ImageOps.exif_transpose(image).convert("RGB")
     except _DECODING_ERRORS as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
         return ImageState(digest, f"image cannot be decoded: {reason}")

@@ -55,7 +55,7 @@ _SPLITS = {
     "test": "test",
 }
 _SOLUTION = re.compile(r"\s*<answer>\s*(?P<letter>[A-Z])\s*</answer>\s*")
-_MARK_OR_BRACKET = re.compile(r"(?P<open>\()|(?P<comma>,)?\s+(?P<letter>[A-H])\)|\)")
+_MARK_OR_BRACKET = re.compile(r"(?P<open>\()|(?P<comma>,)?\s+(?P<letter>[A-H])\)(?P<text>(?=[^\s,.;)]))?|\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +141,11 @@ def read_split_files(source: Path, *, base: Path | None, split: str = "all") -> 
             continue
         rows, faults = read_rows(file.path, str(file.path))
         problems += faults
+        # Without images nothing opens a path, but a hostile one is reported all the same.
+        folder = base or file.path.parent.resolve()
         for number, row in rows:
             try:
-                questions.append(_published(row, number, file, file.modality, base, types))
+                questions.append(_published(row, number, file, file.modality, folder, types))
             except RowError as error:
                 problems.append(Problem(str(file.path), error.what, error.remedy, number))
     name = source.stem if source.is_file() else source.resolve().name
@@ -186,7 +188,7 @@ def _published(
     number: int,
     file: SplitFile,
     modality: Modality,
-    base: Path | None,
+    base: Path,
     types: dict[tuple[str, str], QuestionType],
 ) -> PublishedQuestion:
     if "question_id" in row and "problem" not in row:
@@ -198,8 +200,7 @@ def _published(
     answer = parse_solution(text_of(row, "solution"), len(options))
     find_answer(options[answer], options)  # a right option that stands there twice makes two letters right
     published_type = types.get((image_path, problem))
-    # Without images nothing opens this path, but a hostile one is reported all the same.
-    path = locate(base or file.path.parent.resolve(), image_path)
+    path = locate(base, image_path)
     dataset = image_path.removeprefix("Images/").split("/")[0]
     # The id depends on content alone, so that it survives new rows and reordering.
     content = hashlib.sha256(f"{image_path}\n{problem}".encode()).hexdigest()
@@ -227,52 +228,33 @@ def _published(
 def parse_problem(problem: str) -> tuple[str, tuple[str, ...]]:
     """Split "Question? A)one, B)two, C)three" into the question and its options.
 
-    Options hold commas, brackets and pieces that look like a letter of their own ("(group B)"). A letter counts when
-    it comes in its order, after white space (from B on: after a comma and white space), and its bracket closes none
-    that is open. Only where that leaves an option with unpaired brackets are brackets ignored.
+    Options hold commas, brackets and pieces that look like a letter of their own ("(T1, B)"). A letter counts when it
+    comes in its order, after white space, and from B on after a comma before that. Inside an open bracket it counts
+    only when text follows it at once ("OCT (Optical, C)MRI"), since published brackets are not always closed.
 
     Raises:
         RowError: no options are found, there are too few or too many, or one is empty.
     """
-    marks = _option_marks(problem, paired=True)
-    if not all(_is_paired(option) for option in _between(problem, marks)):
-        marks = _option_marks(problem, paired=False)
+    marks: list[re.Match[str]] = []
+    depth = 0
+    for match in _MARK_OR_BRACKET.finditer(problem):
+        in_turn = match["letter"] == "ABCDEFGH"[len(marks) : len(marks) + 1] and (match["comma"] or not marks)
+        if match["open"]:
+            depth += 1
+        elif in_turn and (depth == 0 or match["text"] is not None):
+            marks.append(match)
+            depth = 0
+        else:
+            depth = max(0, depth - 1)
     if not marks:
         raise RowError("has no options in its `problem`", "write them as `Question? A)one, B)two`")
-    options = _between(problem, marks)
+    ends = [*(mark.start() for mark in marks[1:]), len(problem)]
+    options = tuple(problem[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True))
     check_options(options)
     text = problem[: marks[0].start()].strip()
     if not text:
         raise RowError("has no question before its options", "write `problem` as `Question? A)one, B)two`")
-    return text, tuple(options)
-
-
-def _option_marks(problem: str, *, paired: bool) -> list[re.Match[str]]:
-    """The places of "A)", "B)", … in their order; `paired` leaves out a bracket that closes an open one."""
-    marks: list[re.Match[str]] = []
-    depth = 0
-    for match in _MARK_OR_BRACKET.finditer(problem):
-        if match["open"]:
-            depth += 1
-        elif paired and depth > 0:
-            depth -= 1
-        elif match["letter"] == "ABCDEFGH"[len(marks) : len(marks) + 1] and (match["comma"] or not marks):
-            marks.append(match)
-    return marks
-
-
-def _between(problem: str, marks: list[re.Match[str]]) -> list[str]:
-    ends = [mark.start() for mark in marks[1:]] + [len(problem)]
-    return [problem[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)]
-
-
-def _is_paired(text: str) -> bool:
-    depth = 0
-    for character in text:
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if depth < 0:
-            return False
-    return depth == 0
+    return text, options
 
 
 def parse_solution(solution: str, n_options: int) -> int:
