@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medrobust_bench.threats.budget import L2Budget, PatchBudget
-from medrobust_bench.threats.pgd import uniform_in_l2_ball, uniform_in_linf_ball
+from medrobust_bench.threats.pgd import _StartedPgd, uniform_in_l2_ball, uniform_in_linf_ball
 from medrobust_bench.threats.registry import load_threat
 from medrobust_bench.threats.search import to_pixels
 
@@ -204,6 +205,16 @@ def test_pgd_breaks_what_noise_breaks_and_more() -> None:
         for threat in ("noise", "pgd-linf")
     }
     assert broken["noise"] < broken["pgd-linf"]
+
+
+@pytest.mark.parametrize("norm", [np.inf, 2])
+@pytest.mark.parametrize("size", [0.0, 0.01, 1.0])
+def test_the_projection_is_that_of_art(norm: float, size: float) -> None:
+    values = size * torch.from_numpy(np.random.default_rng(0).normal(size=(3, 3, 4, 5))).float()
+    torch.testing.assert_close(
+        _StartedPgd._projection(values, 0.3, norm),
+        ProjectedGradientDescentPyTorch._projection(values, 0.3, norm),
+    )
 
 
 def test_starts_are_uniform_in_their_balls() -> None:
