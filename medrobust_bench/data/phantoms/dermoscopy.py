@@ -108,7 +108,7 @@ BANK = Bank(
         "What is the grade of the lesion?",
     ),
     attribute_questions=(
-        "Which artefact is visible in this dermoscopy image?",
+        "Which artifact is visible in this dermoscopy image?",
         "What can be seen near the border of the image?",
     ),
     draw=draw,

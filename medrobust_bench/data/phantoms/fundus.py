@@ -77,7 +77,7 @@ BANK = Bank(
     attribute_phrase="in the {} quadrant",
     anatomy_questions=(
         "Which structure is in the middle of this fundus image?",
-        "What anatomical structure is this image centred on?",
+        "What anatomical structure is this image centered on?",
     ),
     diagnosis_questions=(
         "What abnormality is shown in this fundus image?",

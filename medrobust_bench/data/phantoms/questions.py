@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.phantoms.phantom import BANKS, SPLITS, Phantom
-from medrobust_bench.data.phantoms.scene import GRADES, NORMAL, Scene
+from medrobust_bench.data.phantoms.scene import GRADES, NORMAL, Bank, Scene
 from medrobust_bench.data.question import Modality, Question, QuestionType
 from medrobust_bench.problems import InvalidInputError, Problem
 
@@ -51,37 +51,30 @@ def _among(rng: Draws, truth: str, choices: Sequence[str], count: int) -> tuple[
 
 def _ask(phantom: Phantom, scene: Scene, rng: Draws) -> tuple[str, tuple[str, ...], str]:
     """Question text, options, and the right option."""
-    bank, kind = BANKS[phantom.modality], phantom.question_type
-    count = rng.pick(_OPTION_COUNTS)
-    if kind is QuestionType.MODALITY:
-        truth = phantom.modality.value
-        return rng.pick(_MODALITY_QUESTIONS), _among(rng, truth, [m.value for m in Modality], count), truth
-    if kind is QuestionType.ANATOMY:
-        choices = bank.anatomies
-        return rng.pick(bank.anatomy_questions), _among(rng, scene.anatomy, choices, count), scene.anatomy
-    if kind is QuestionType.GRADING:
-        return rng.pick(bank.grading_questions), _among(rng, scene.grade, GRADES, count), scene.grade
-    if kind is QuestionType.ATTRIBUTES:
-        choices = bank.all_attributes
-        return (
-            rng.pick(bank.attribute_questions),
-            _among(rng, scene.attribute, choices, count),
-            scene.attribute,
-        )
-    if (
-        count == 2
-    ):  # present or not; a normal picture always says no, so the others say yes more often than not
-        classes = len(bank.all_findings)
-        shown = scene.finding != NORMAL and rng.random() < 0.5 * classes / (classes - 1)
-        absent = [name for name in bank.findings[scene.anatomy] if name != scene.finding]
-        asked = scene.finding if shown else rng.pick(absent)
-        truth = "Yes" if shown else "No"
-        return rng.pick(_PRESENCE_QUESTIONS).format(asked), _among(rng, truth, ("Yes", "No"), 2), truth
-    return (
-        rng.pick(bank.diagnosis_questions),
-        _among(rng, scene.finding, bank.all_findings, count),
-        scene.finding,
-    )
+    bank, count = BANKS[phantom.modality], rng.pick(_OPTION_COUNTS)
+    if phantom.question_type is QuestionType.DIAGNOSIS and count == 2:
+        return _ask_presence(bank, scene, rng)
+    texts, truth, choices = {
+        QuestionType.MODALITY: (_MODALITY_QUESTIONS, phantom.modality.value, [m.value for m in Modality]),
+        QuestionType.ANATOMY: (bank.anatomy_questions, scene.anatomy, bank.anatomies),
+        QuestionType.DIAGNOSIS: (bank.diagnosis_questions, scene.finding, bank.all_findings),
+        QuestionType.GRADING: (bank.grading_questions, scene.grade, GRADES),
+        QuestionType.ATTRIBUTES: (bank.attribute_questions, scene.attribute, bank.all_attributes),
+    }[phantom.question_type]
+    return rng.pick(texts), _among(rng, truth, choices, count), truth
+
+
+def _ask_presence(bank: Bank, scene: Scene, rng: Draws) -> tuple[str, tuple[str, ...], str]:
+    """Whether a finding that this anatomy can have is present: yes in half of the questions.
+
+    A normal picture always says no, so the others say yes more often than not.
+    """
+    classes = len(bank.all_findings)
+    shown = scene.finding != NORMAL and rng.random() < 0.5 * classes / (classes - 1)
+    absent = [name for name in bank.findings[scene.anatomy] if name != scene.finding]
+    asked = scene.finding if shown else rng.pick(absent)
+    text = rng.pick(_PRESENCE_QUESTIONS).format(asked)
+    return text, _among(rng, "Yes" if shown else "No", ("Yes", "No"), 2), "Yes" if shown else "No"
 
 
 def phantom_question(phantom: Phantom) -> Question:
