@@ -85,8 +85,8 @@ def render(results: Sequence[Result], *, links: Mapping[str, str]) -> dict[str, 
         rows += [_index_row(f"[{escape_markdown(title)}]({name})", board) for board in boards]
     if problems:
         raise InvalidInputError(problems)
-    header = ("Table", "Images", "Questions", "Models", "First", "Accuracy")
-    index = Grid("", header, tuple(rows), names=2, raw=frozenset({0})).markdown()
+    header = ("Table", "Images", "First", "Accuracy", "Models", "Questions")
+    index = Grid("", header, tuple(rows), names=3, raw=frozenset({0})).markdown()
     synthetic = [SYNTHETIC] if any(result.data.synthetic for result in results) else []
     return {INDEX: _text([MARK, "# Leaderboards", *synthetic, NOTE, index]), **pages}
 
@@ -123,7 +123,7 @@ def _ranking(board: Sequence[Result], links: Mapping[str, str]) -> Grid:
     ordered = sorted(board, key=_order)
     scores = [headline(result.metrics).value for result in ordered]
     columns: list[tuple[str, list[str]]] = [
-        ("#", [str(1 + sum(other > score for other in scores)) for score in scores]),
+        ("Rank", [str(1 + sum(other > score for other in scores)) for score in scores]),
         ("Model", [_model(result, links) for result in ordered]),
         *(
             (name, [with_interval(_accuracies(result.metrics)[name]) for result in ordered])
@@ -169,7 +169,10 @@ def _model(result: Result, links: Mapping[str, str]) -> str:
 def _worst(result: Result) -> str:
     name = result.metrics.worst_modality
     scores = None if name is None else result.metrics.by_modality.get(name)
-    return MISSING if scores is None else f"{name} {percent(headline(scores).value)}"
+    if scores is None:
+        return MISSING
+    estimate = headline(scores)
+    return f"{name} {percent(estimate.value)} (n {estimate.n})"
 
 
 def _unparsed(result: Result) -> str:
@@ -190,7 +193,7 @@ def _index_row(link: str, board: Sequence[Result]) -> tuple[str, ...]:
     data, best = board[0].data, min(board, key=_order)
     images = "synthetic" if data.synthetic else "of patients"
     models = str(len({result.model.id for result in board}))
-    return (link, images, str(data.n), models, best.model.id, with_interval(headline(best.metrics)))
+    return (link, images, best.model.id, with_interval(headline(best.metrics)), models, str(data.n))
 
 
 def _card_links(out: Path, cards: Mapping[str, Card]) -> dict[str, str]:

@@ -140,10 +140,10 @@ def _narrow_grids(name: str, results: Sequence[Result]) -> list[Grid]:
     grids = [Grid(name, ("Threat", "Accuracy", "95 % interval", "n"), rows, names=1)]
     if len(results[0].metrics.by_modality) > 1:
         wide = modality_grid(results)
-        header = tuple(
-            _SHORT.get(column.partition("\n")[0], column.partition("\n")[0]) for column in wide.header[1:]
-        )
-        grids.append(Grid(f"{name}, by modality", header, tuple(row[1:] for row in wide.rows), names=1))
+        modalities, counts = zip(*(column.split("\n") for column in wide.header[2:]), strict=True)
+        header = ("Threat", *(_SHORT.get(modality, modality) for modality in modalities))
+        shares = tuple(row[1:] for row in wide.rows)
+        grids.append(Grid(f"{name}, by modality", header, (("", *counts), *shares), names=1))
     return grids
 
 
