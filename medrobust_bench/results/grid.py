@@ -25,7 +25,7 @@ class Grid:
 
     Attributes:
         title: stands above the table.
-        header: column names; a line break in one is kept on a terminal and becomes a blank in Markdown.
+        header: column names.
         rows: cells, as many per row as there are column names.
         names: how many columns on the left hold names and are aligned left; the others hold numbers.
         raw: columns (by index) whose cells are Markdown already.

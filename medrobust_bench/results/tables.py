@@ -114,17 +114,22 @@ def modality_grid(results: Sequence[Result]) -> Grid:
     Args:
         results: results on one data set.
     """
-    counts = {name: group.clean_accuracy.n for name, group in results[0].metrics.by_modality.items()}
-    order: list[str] = [modality.value for modality in Modality if modality.value in counts]
-    order += sorted(counts.keys() - set(order))
+    counts = _modality_counts(results)
     rows = []
     for name, group in _by_model(results):
         for measure in _measures(group):
-            cells = [_read(group, measure, modality) for modality in order]
+            cells = [_read(group, measure, modality) for modality in counts]
             values = (MISSING if cell is None else percent(cell.value) for cell in cells)
             rows.append((name, measure.label, *values))
-    header = ("Model", "Threat", *(f"{modality}\n(n {counts[modality]})" for modality in order))
+    header = ("Model", "Threat", *(f"{modality} (n {n})" for modality, n in counts.items()))
     return Grid("Accuracy by modality", header, tuple(rows), names=2)
+
+
+def _modality_counts(results: Sequence[Result]) -> dict[str, int]:
+    """Number of questions per modality, in the modalities' usual order."""
+    counts = {name: group.clean_accuracy.n for name, group in results[0].metrics.by_modality.items()}
+    usual: list[str] = [modality.value for modality in Modality if modality.value in counts]
+    return {name: counts[name] for name in (*usual, *sorted(counts.keys() - set(usual)))}
 
 
 def _narrow_grids(name: str, results: Sequence[Result]) -> list[Grid]:
@@ -139,11 +144,11 @@ def _narrow_grids(name: str, results: Sequence[Result]) -> list[Grid]:
         rows += (("clean, unparsed", percent(unparsed), "", str(results[0].data.n)),)
     grids = [Grid(name, ("Threat", "Accuracy", "95 % interval", "n"), rows, names=1)]
     if len(results[0].metrics.by_modality) > 1:
-        wide = modality_grid(results)
-        modalities, counts = zip(*(column.split("\n") for column in wide.header[2:]), strict=True)
-        header = ("Threat", *(_SHORT.get(modality, modality) for modality in modalities))
-        shares = tuple(row[1:] for row in wide.rows)
-        grids.append(Grid(f"{name}, by modality", header, (("", *counts), *shares), names=1))
+        counts = _modality_counts(results)
+        header = ("Threat", *(_SHORT.get(modality, modality) for modality in counts))
+        shares = [row[1:] for row in modality_grid(results).rows]
+        questions = ("questions", *map(str, counts.values()))
+        grids.append(Grid(f"{name}, by modality", header, (*shares, questions), names=1))
     return grids
 
 

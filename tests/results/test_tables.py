@@ -88,7 +88,7 @@ def test_the_same_id_in_two_answer_modes_is_two_rows(make_result: Callable[..., 
 
 def test_modalities_stand_in_their_usual_order_with_their_counts(run: list[Result]) -> None:
     grid = modality_grid(run)
-    assert grid.header == ("Model", "Threat", "CT\n(n 10)", "X-ray\n(n 10)")
+    assert grid.header == ("Model", "Threat", "CT (n 10)", "X-ray (n 10)")
     assert ("letter", "pgd-linf", "20.0", "30.0") in grid.rows
     assert len(grid.rows) == 2 * 4
 
