@@ -12,11 +12,21 @@ import numpy as np
 import pytest
 
 from medrobust_bench.data.image import canonical
-from medrobust_bench.data.phantoms import Phantom, open_phantoms, phantom_questions
+from medrobust_bench.data.phantoms import (
+    Phantom,
+    ct,
+    dermoscopy,
+    mri,
+    oct,
+    open_phantoms,
+    phantom_questions,
+    ultrasound,
+    xray,
+)
 from medrobust_bench.data.phantoms.canvas import SIDE, Plane, wave
 from medrobust_bench.data.phantoms.draws import Draws
 from medrobust_bench.data.phantoms.phantom import BANKS, SPLITS
-from medrobust_bench.data.phantoms.scene import ABSENT, NORMAL, Scene
+from medrobust_bench.data.phantoms.scene import ABSENT, NORMAL, SEVERITIES, Scene
 from medrobust_bench.data.phantoms.sheet import contact_sheet
 from medrobust_bench.data.phantoms.texture import (
     AMPLITUDE,
@@ -246,14 +256,15 @@ def test_every_lesion_changes_many_pixels_by_far_more_than_a_perturbation(modali
                 assert (change >= 40).sum() >= at_least, (anatomy, finding, grade)
 
 
-def test_severities_are_far_apart():
+@pytest.mark.parametrize("module", [ct, mri, xray, ultrasound, oct, dermoscopy])
+def test_severities_are_far_apart(module):
     rng = Draws("sizes")
-    sizes = {
-        grade: [Scene("", "", grade, "").size((0.11, 0.18, 0.27), rng) for _ in range(200)]
-        for grade in ("mild", "moderate", "severe")
-    }
-    assert max(sizes["mild"]) * 1.3 < min(sizes["moderate"])
-    assert max(sizes["moderate"]) * 1.3 < min(sizes["severe"])
+    smallest, largest = {}, {}
+    for grade in SEVERITIES:
+        sizes = [Scene("", "", grade, "").size(module._RADII, rng) for _ in range(200)]
+        smallest[grade], largest[grade] = min(sizes), max(sizes)
+    assert largest["mild"] * 1.25 < smallest["moderate"]
+    assert largest["moderate"] * 1.25 < smallest["severe"]
 
 
 def test_draws_are_exact_and_keyed():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.phantoms.canvas import Field, Plane
     from medrobust_bench.data.phantoms.draws import Draws
 
-_RADII = (0.11, 0.18, 0.27)
+_RADII = (0.135, 0.215, 0.32)
 _EFFUSION_LEVELS = (0.17, -0.03, -0.24)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.phantoms.canvas import Field, Plane
     from medrobust_bench.data.phantoms.draws import Draws
 
-_RADII = (0.17, 0.28, 0.42)
+_RADII = (0.18, 0.3, 0.45)
 
 
 def _skin(scene: Scene, plane: Plane, rng: Draws) -> Field:

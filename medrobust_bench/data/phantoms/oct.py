@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PLACES = {"left": -0.55, "middle": 0.0, "right": 0.55}
 _DRUSEN = (0.14, 0.25, 0.38)
-_RADII = (0.1, 0.165, 0.24)
+_RADII = (0.115, 0.18, 0.255)
 # (depth inside the retina, 0 = surface, 1 = pigment epithelium; grey level), from the surface down
 _LAYERS = ((0.0, 185), (0.2, 120), (0.42, 78), (0.55, 128), (0.68, 82))
 

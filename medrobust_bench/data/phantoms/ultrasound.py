@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.phantoms.canvas import Field, Plane
     from medrobust_bench.data.phantoms.draws import Draws
 
-_RADII = (0.125, 0.195, 0.29)
+_RADII = (0.14, 0.21, 0.3)
 _ASPECT = 1.4  # long axis = radius × aspect, short axis = radius ÷ aspect
 
 

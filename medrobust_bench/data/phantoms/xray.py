@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.phantoms.canvas import Field, Plane
     from medrobust_bench.data.phantoms.draws import Draws
 
-_RADII = (0.12, 0.19, 0.28)
+_RADII = (0.135, 0.215, 0.32)
 _EFFUSION_LEVELS = (0.26, 0.02, -0.22)
 _GAPS = (0.075, 0.15, 0.25)
 _FINGERS = ((-0.62, -0.05), (-0.36, -0.62), (-0.06, -0.78), (0.24, -0.66), (0.5, -0.36))
