@@ -1,0 +1,116 @@
+"""A Qwen2-VL of about two million parameters: a real architecture at a size that trains on two cores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import (
+    GenerationConfig,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from medrobust_bench.train.tokenizer import CHAT_TEMPLATE, IMAGE, VIDEO, VISION_END, VISION_START
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+MERGE = 2
+
+
+class TinyArchitecture(BaseModel):
+    """Sizes of a tiny Qwen2-VL.
+
+    Attributes:
+        image_side: images are brought to about this many pixels squared; one of exactly this size is not resized.
+        patch: side of a patch in pixels; 2 by 2 patches make one image token.
+        vocabulary: largest number of tokens that the tokenizer may learn.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_side: int = Field(default=64, ge=16)
+    patch: int = Field(default=8, ge=2)
+    vision_layers: int = Field(default=4, ge=1)
+    vision_width: int = Field(default=96, ge=16)
+    vision_heads: int = Field(default=3, ge=1)
+    text_layers: int = Field(default=5, ge=1)
+    text_width: int = Field(default=128, ge=16)
+    text_heads: int = Field(default=4, ge=1)
+    text_feed_forward: int = Field(default=384, ge=16)
+    vocabulary: int = Field(default=1024, ge=300)
+    initializer_range: float = Field(default=0.04, gt=0)
+
+
+def build_processor(architecture: TinyArchitecture, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLProcessor:
+    """Qwen2-VL's processor for small images."""
+    area = architecture.image_side**2
+    vision = {
+        "patch_size": architecture.patch,
+        "merge_size": MERGE,
+        "size": {"shortest_edge": area, "longest_edge": area},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    return Qwen2VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**vision),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(**vision),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_model(
+    architecture: TinyArchitecture, tokenizer: PreTrainedTokenizerFast
+) -> Qwen2VLForConditionalGeneration:
+    """A randomly initialised model (torch's global generator), float32, greedy by default."""
+    rotary = architecture.text_width // architecture.text_heads // 2
+    temporal = rotary // 4
+    spatial = (rotary - temporal) // 2
+    ends = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
+    config = Qwen2VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": architecture.text_width,
+            "intermediate_size": architecture.text_feed_forward,
+            "num_hidden_layers": architecture.text_layers,
+            "num_attention_heads": architecture.text_heads,
+            "num_key_value_heads": architecture.text_heads,
+            "max_position_embeddings": 2048,
+            "initializer_range": architecture.initializer_range,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10_000.0,
+                "mrope_section": [rotary - 2 * spatial, spatial, spatial],
+            },
+            **ends,
+        },
+        vision_config={
+            "depth": architecture.vision_layers,
+            "embed_dim": architecture.vision_width,
+            "num_heads": architecture.vision_heads,
+            "hidden_size": architecture.text_width,
+            "mlp_ratio": 4,
+            "patch_size": architecture.patch,
+            "spatial_merge_size": MERGE,
+            "initializer_range": architecture.initializer_range,
+        },
+        initializer_range=architecture.initializer_range,
+        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
+        video_token_id=tokenizer.convert_tokens_to_ids(VIDEO),
+        vision_start_token_id=tokenizer.convert_tokens_to_ids(VISION_START),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids(VISION_END),
+        tie_word_embeddings=True,
+        **ends,
+    )
+    model = Qwen2VLForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(do_sample=False, max_new_tokens=128, **ends)
+    return model

@@ -1,0 +1,158 @@
+"""Supervised fine-tuning: dense text about the image first, the letter last."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+from torch.utils.data import DataLoader
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.train.accuracy import choose
+from medrobust_bench.train.architecture import build_model, build_processor
+from medrobust_bench.train.examples import DESCRIBE_PROMPT, Collator, build_examples, rationale
+from medrobust_bench.train.questions import checkpoint_path, training_questions
+from medrobust_bench.train.tokenizer import learn_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from transformers import PreTrainedModel, ProcessorMixin
+
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.train.settings import SftSettings
+
+CURVE_FILE, RECIPE_FILE = "training.jsonl", "recipe.yaml"
+REPORT_EVERY = 20
+TOKENIZER_QUESTIONS = 4000
+FINAL_RATE = 0.1
+
+
+def learning_rate_factor(step: int, *, warmup: int, total: int) -> float:
+    """Share of the peak learning rate at a zero-based step: a linear rise, then a cosine down to `FINAL_RATE`."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    return FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def fine_tune(settings: SftSettings, out: Path, *, report: Callable[[str], None] = print) -> None:
+    """Train as the recipe says and save a checkpoint that the Auto classes of transformers load.
+
+    Args:
+        settings: the recipe.
+        out: folder for the weights, configuration, processor, recipe and curve; created if needed.
+        report: takes one line of progress at a time.
+
+    The outcome is a function of the recipe on one machine; other CPUs and thread counts round differently.
+
+    Raises:
+        InvalidInputError: the data cannot be used, or the base is not a checkpoint.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    train, validation = training_questions(settings.data)
+    report(f"{len(train)} training questions, {len(validation)} for validation")
+    model, processor = _starting_point(settings, train)
+    report(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    (out / RECIPE_FILE).write_text(recipe, encoding="utf-8")
+    with (out / CURVE_FILE).open("w", encoding="utf-8") as curve:
+        for entry in _optimise(model, processor, settings, train, validation):
+            line = json.dumps(entry)
+            curve.write(line + "\n")
+            curve.flush()
+            report(line)
+    model.save_pretrained(out)
+    processor.save_pretrained(out)
+
+
+def _starting_point(
+    settings: SftSettings, train: Sequence[Question]
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    if settings.architecture is None:
+        assert settings.base is not None  # SftSettings demands one of the two
+        source = checkpoint_path(settings.base)
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=torch.float32)
+        processor = AutoProcessor.from_pretrained(source)
+        processor.tokenizer.padding_side = "left"
+        return model, processor
+    texts = [
+        text
+        for question in train[:: max(1, len(train) // TOKENIZER_QUESTIONS)]
+        for text in (
+            DESCRIBE_PROMPT,
+            prompt_text(question, AnswerMode.REASONING),
+            prompt_text(question, AnswerMode.LETTER),
+            rationale(question),
+        )
+    ]
+    tokenizer = learn_tokenizer(texts, vocabulary=settings.architecture.vocabulary)
+    return build_model(settings.architecture, tokenizer), build_processor(settings.architecture, tokenizer)
+
+
+def _optimise(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    settings: SftSettings,
+    train: Sequence[Question],
+    validation: Sequence[Question],
+) -> Iterator[dict[str, Any]]:
+    """Train the model in place; yields the entries of the curve."""
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: learning_rate_factor(step, warmup=settings.warmup_steps, total=settings.steps),
+    )
+    model.train()
+    started = time.monotonic()
+    losses: list[float] = []
+    for step, batch in enumerate(_batches(processor, settings, train), start=1):
+        loss = model(**batch).loss
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        evaluate = step % settings.evaluate_every == 0 or step == settings.steps
+        if step % REPORT_EVERY == 0 or evaluate:
+            entry: dict[str, Any] = {"step": step, "loss": round(sum(losses) / len(losses), 4)}
+            losses.clear()
+            if evaluate:
+                entry["validation_accuracy"] = choose(model, processor, validation, settings.mode).accuracy(
+                    validation
+                )
+            entry["seconds"] = round(time.monotonic() - started, 1)
+            yield entry
+
+
+def _batches(
+    processor: ProcessorMixin, settings: SftSettings, train: Sequence[Question]
+) -> Iterator[dict[str, Any]]:
+    """The batches of all stages."""
+    for number, stage in enumerate(settings.stages):
+        examples = build_examples(
+            train, stage.tasks, count=stage.steps * settings.batch_size, seed=settings.seed * 1000 + number
+        )
+        yield from DataLoader(
+            examples,  # type: ignore[arg-type]  # a list is a map-style data set
+            batch_size=settings.batch_size,
+            num_workers=settings.workers,
+            collate_fn=Collator(processor),
+        )

@@ -1,0 +1,62 @@
+"""The tiny Qwen2-VL: loadable by the Auto classes, small, and blind to nothing in a 64-pixel image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from medrobust_bench.train.architecture import TinyArchitecture, build_model, build_processor
+from tests.train.conftest import SMALL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedTokenizerFast
+
+
+def test_default_size_fits_eight_megabytes(tokenizer: PreTrainedTokenizerFast) -> None:
+    model = build_model(TinyArchitecture(), tokenizer)
+    without_words = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
+    with_all_words = without_words + TinyArchitecture().vocabulary * TinyArchitecture().text_width
+    assert 1.5e6 < with_all_words < 2e6
+    assert with_all_words * 4 < 8e6 - 3e5  # room for the tokenizer
+
+
+def test_a_64_pixel_image_reaches_the_model_untouched(tokenizer: PreTrainedTokenizerFast) -> None:
+    processor = build_processor(SMALL, tokenizer)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    patches = processor.image_processor(images=[Image.fromarray(pixels)], return_tensors="pt")
+    assert patches["image_grid_thw"].tolist() == [[1, 8, 8]]
+    # 4 x 4 tokens of 2 x 2 patches of 8 x 8 pixels; each patch holds colours, the frame twice, rows, columns
+    tokens = patches["pixel_values"].reshape(4, 4, 2, 2, 3, 2, 8, 8)
+    for frame in (0, 1):
+        seen = tokens[:, :, :, :, :, frame].permute(4, 0, 2, 5, 1, 3, 6).reshape(3, 64, 64)
+        expected = torch.from_numpy(pixels).permute(2, 0, 1) / 127.5 - 1
+        torch.testing.assert_close(seen, expected, atol=1e-6, rtol=0)
+
+
+def test_other_sizes_are_brought_near_the_same_area(tokenizer: PreTrainedTokenizerFast) -> None:
+    processor = build_processor(SMALL, tokenizer)
+    image = Image.fromarray(np.zeros((300, 384, 3), dtype=np.uint8))
+    patches = processor.image_processor(images=[image], return_tensors="pt")["pixel_values"]
+    assert 32 <= len(patches) <= 64
+
+
+def test_auto_classes_load_what_is_saved(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_model(SMALL, tokenizer)
+    model.save_pretrained(tmp_path)
+    build_processor(SMALL, tokenizer).save_pretrained(tmp_path)
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    processor = AutoProcessor.from_pretrained(tmp_path)
+    assert type(loaded) is type(model)
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    assert loaded.generation_config.do_sample is False
+    assert loaded.generation_config.eos_token_id == processor.tokenizer.eos_token_id
+    assert loaded.generation_config.pad_token_id == processor.tokenizer.pad_token_id
+    assert processor.tokenizer.padding_side == "left"

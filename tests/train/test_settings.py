@@ -1,0 +1,63 @@
+"""Recipes: what they may say and how wrong ones are refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.train.settings import read_recipe, shipped_recipes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_shipped_recipes_are_valid_and_named_after_their_checkpoints() -> None:
+    assert set(shipped_recipes()) >= {"tiny-sft-letter", "tiny-sft-reasoning"}
+    for name in shipped_recipes():
+        mode = AnswerMode.LETTER if name.endswith("letter") else AnswerMode.REASONING
+        assert read_recipe(name).mode is mode
+
+
+def test_every_wrong_setting_is_reported_at_once(tmp_path: Path) -> None:
+    recipe = written(
+        tmp_path,
+        "{base: tiny, mode: reasoning, stages: [{steps: 0, tasks: {letter: 1}}], batch_sise: 4, data: {split: test}}",
+    )
+    with pytest.raises(InvalidInputError) as caught:
+        read_recipe(recipe)
+    places = " ".join(problem.where for problem in caught.value.problems)
+    assert len(caught.value.problems) == 3
+    assert all(name in places for name in ("steps", "batch_sise", "data.split"))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{mode: letter, stages: [{steps: 1, tasks: {letter: 1}}]}", "either base"),
+        (
+            "{mode: letter, base: x, architecture: {}, stages: [{steps: 1, tasks: {letter: 1}}]}",
+            "either base",
+        ),
+        ("{mode: option-text, base: x, stages: [{steps: 1, tasks: {letter: 1}}]}", "letter or reasoning"),
+        ("{mode: letter, base: x, stages: [{steps: 1, tasks: {guess: 1}}]}", "describe"),
+        ("{mode: [", "not valid YAML"),
+        ("- 1", "dictionary"),
+    ],
+)
+def test_impossible_recipes_are_refused(tmp_path: Path, text: str, what: str) -> None:
+    with pytest.raises(InvalidInputError, match=what):
+        read_recipe(written(tmp_path, text))
+
+
+def test_unknown_recipe_names_the_shipped_ones() -> None:
+    with pytest.raises(InvalidInputError, match="tiny-sft-letter"):
+        read_recipe("no-such-recipe")
