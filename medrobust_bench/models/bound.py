@@ -229,7 +229,7 @@ class HuggingFaceQuestions:
         logits = every_option._continuation_logits(features, tokens, real)[:, :-1]
         likelihood = token_log_likelihood(logits, tokens).masked_fill(~real, 0.0).sum(1) / real.sum(1)
         counts = [len(options) for options in self.option_texts]
-        return pad_sequence(likelihood.split(counts), batch_first=True, padding_value=-torch.inf)
+        return pad_sequence(list(torch.split(likelihood, counts)), batch_first=True, padding_value=-torch.inf)
 
     def _option_rows(self) -> list[int]:
         """For every option of every question, the question's row."""
@@ -278,7 +278,7 @@ class OneByOne:
     def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """As `BoundQuestions.option_logits`, one forward pass per question."""
         scores = [
-            part.option_logits(image)[0] for part, image in zip(self.parts, pixels.split(1), strict=True)
+            part.option_logits(image)[0] for part, image in zip(self.parts, _singles(pixels), strict=True)
         ]
         return pad_sequence(scores, batch_first=True, padding_value=-torch.inf)
 
@@ -286,7 +286,7 @@ class OneByOne:
         """As `BoundQuestions.reference_loss`, one forward pass per question."""
         losses = [
             part.reference_loss(image, [answer])
-            for part, image, answer in zip(self.parts, pixels.split(1), answers, strict=True)
+            for part, image, answer in zip(self.parts, _singles(pixels), answers, strict=True)
         ]
         return ReferenceLoss(*(torch.cat(column) for column in zip(*losses, strict=True)))
 
@@ -302,6 +302,11 @@ class OneByOne:
 def tie_of(dtype: torch.dtype) -> float:
     """Below this lead (in logits) float path and 8-bit path, batch and single question, may pick differently."""
     return 0.02 if dtype in (torch.float32, torch.float64) else 0.3
+
+
+def _singles(pixels: torch.Tensor) -> list[torch.Tensor]:
+    """[B, 3, H, W] as B batches of one."""
+    return [image.unsqueeze(0) for image in pixels.unbind(0)]
 
 
 def _opens_rationale(prompt: str) -> bool:

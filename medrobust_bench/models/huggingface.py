@@ -88,6 +88,8 @@ class HuggingFaceVLM:
             )
         except (OSError, ValueError, ImportError) as error:
             raise _cannot_load(source, str(error)) from error
+        if not hasattr(self.processor, "image_processor"):
+            raise _cannot_load(source, "its processor has no image processor")
         if getattr(config, "is_encoder_decoder", False):
             raise _cannot_load(source, "encoder-decoder models are not supported")
         self.model.to(self.device).eval().requires_grad_(False)
@@ -105,7 +107,10 @@ class HuggingFaceVLM:
                 if (token := getattr(config, name, None)) is not None
             }
         )
-        self._generation = self._greedy(self.model.generation_config)
+        self._greedy = self._greedy_decoding(self.model.generation_config)
+        for module in self.model.modules():  # a text model inside has a configuration of its own
+            if getattr(module, "generation_config", None) is not None:
+                module.generation_config = self._greedy
         self.keeps_logits = "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     @cached_property
@@ -244,7 +249,7 @@ class HuggingFaceVLM:
         """Tokens of the greedy completion on one 8-bit image, with its end-of-text token where it came to that."""
         inputs = self.place(self.process([prompt], [image]))
         with torch.inference_mode():
-            written = self.model.generate(**inputs, generation_config=self._generation)[0]
+            written = self.model.generate(**inputs, generation_config=self._greedy)[0]
         length = inputs["input_ids"].shape[1]
         if torch.equal(
             written[:length], inputs["input_ids"][0]
@@ -262,10 +267,10 @@ class HuggingFaceVLM:
 
     @property
     def _ends(self) -> set[int]:
-        ends = self._generation.eos_token_id
+        ends = self._greedy.eos_token_id
         return {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.pad_token_id}
 
-    def _greedy(self, shipped: GenerationConfig) -> GenerationConfig:
+    def _greedy_decoding(self, shipped: GenerationConfig) -> GenerationConfig:
         """Greedy decoding and nothing else, whatever sampling or penalties the checkpoint ships with."""
         end = shipped.eos_token_id if shipped.eos_token_id is not None else self.tokenizer.eos_token_id
         return GenerationConfig(
@@ -285,7 +290,7 @@ def weights_sha256(state: dict[str, torch.Tensor]) -> str:
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

@@ -100,13 +100,6 @@ def recording(image_processor: Any) -> Iterator[Callable[[], ImageCall]]:
 
     def watched(images: Any, *args: Any, **kwargs: Any) -> Any:
         returned = preprocess(images, *args, **kwargs)
-        # Tensors are RGB and channels first already; saying so keeps the image processor from guessing.
-        adapted = {
-            **kwargs,
-            "do_convert_rgb": False,
-            "return_tensors": "pt",
-            "input_data_format": "channels_first",
-        }
         nested = isinstance(images[0], list | tuple)
         calls.append(ImageCall(args=args, kwargs=kwargs, nested=nested, outputs=tuple(returned)))
         return returned
