@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from medrobust_bench.certify.certification import Certification
+from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.evaluation.chunk import Chunk
 from medrobust_bench.evaluation.folder import RunFolder
 from medrobust_bench.evaluation.inputs import Inputs, read_inputs

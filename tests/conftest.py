@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from medrobust_bench.results.intervals import wilson
 from medrobust_bench.results.schema import (
@@ -23,6 +24,9 @@ from medrobust_bench.results.schema import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+settings.register_profile("patient", deadline=None)  # a busy machine is not a wrong program
+settings.load_profile("patient")
 
 PGD = {"norm": "linf", "eps": "8/255", "steps": 20}
 

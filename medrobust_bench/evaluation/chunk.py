@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from medrobust_bench.certify.certification import Certification
+    from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.threats.threat import Threat
@@ -122,22 +121,24 @@ class Chunk:
     def certify(self, certification: Certification, clean: Sequence[Outcome]) -> list[Outcome]:
         """Certify every question; the smoothed model may be right where the plain one is wrong."""
         name = certification.spec.name
-        stopwatch = Stopwatch(self._meter)
-        seeds = [question_seed(self.seed, name, question.id) for question in self.questions]
-        certificates = certification.certify(self._bound, seeds)
-        costs = stopwatch.shares(len(certificates))
-        return [
-            self._outcome(
-                row,
-                name,
-                clean_choice=outcome.choice,
-                choice=certificate.prediction,
-                correct=certificate.prediction == outcome.answer,
-                certificate=asdict(certificate),
-                **cost,
+        outcomes = []
+        for row, (question, before) in enumerate(zip(self.questions, clean, strict=True)):
+            stopwatch = Stopwatch(self._meter)
+            seed = question_seed(self.seed, name, question.id)
+            certificate = certification.certify(self._bound.select([row]), seed)
+            (cost,) = stopwatch.shares(1)
+            outcomes.append(
+                self._outcome(
+                    row,
+                    name,
+                    clean_choice=before.choice,
+                    choice=certificate.prediction,
+                    correct=certificate.prediction == question.answer,
+                    certificate=certificate.model_dump(mode="json"),
+                    **cost,
+                )
             )
-            for row, (outcome, certificate, cost) in enumerate(zip(clean, certificates, costs, strict=True))
-        ]
+        return outcomes
 
     def _search(
         self, threat: Threat, bound: MeteredQuestions, seeds: Sequence[int]

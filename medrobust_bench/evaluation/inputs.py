@@ -17,7 +17,7 @@ from medrobust_bench.threats.registry import load_threat
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from medrobust_bench.certify.certification import Certification
+    from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.evaluation.settings import RunSettings
     from medrobust_bench.models.adapter import Adapter

@@ -5,6 +5,8 @@ Version history of `SCHEMA_VERSION`: 1.0, first published form. A reader refuses
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -175,3 +177,12 @@ class Outcome(Record):
     forward_passes: int = 0
     backward_passes: int = 0
     seconds: float = 0.0
+
+
+def json_schema() -> str:
+    """The JSON Schema of a result file, as published in `docs/result.schema.json`."""
+    return json.dumps(Result.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json_schema())

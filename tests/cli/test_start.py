@@ -1,0 +1,59 @@
+"""The command starts at once: nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from click.testing import CliRunner
+
+from medrobust_bench.cli import COMMANDS, main
+
+LIGHT = {"click", "medrobust_bench"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "art",
+    "numpy",
+    "pandas",
+    "scipy",
+    "datasets",
+    "pydantic",
+    "PIL",
+    "rich",
+    "yaml",
+}
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import medrobust_bench.cli; print(*set(sys.modules) - before)"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    packages = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names)
+    assert not packages & HEAVY
+    assert {name for name in packages if not name.startswith("_")} <= LIGHT | {"colorama", "markupsafe"}
+
+
+def test_help_lists_every_command_and_each_has_its_own() -> None:
+    listing = CliRunner().invoke(main, ["--help"])
+    assert listing.exit_code == 0
+    for name in COMMANDS:
+        assert name in listing.output
+        page = CliRunner().invoke(main, [name, "--help"])
+        assert page.exit_code == 0, page.output
+        assert "Usage:" in page.output
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    assert CliRunner().invoke(main, ["rnu"]).exit_code == 2
+
+
+def test_bad_input_prints_every_problem_and_exits_2() -> None:
+    result = CliRunner().invoke(main, ["run", "--model", "no-such-model", "--threat", "no-such-threat"])
+    assert result.exit_code == 2
+    assert "2 problems with the input" in result.output
+    assert "no-such-model" in result.output
+    assert "no-such-threat" in result.output

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from medrobust_bench.data.image import from_png
+from medrobust_bench.evaluation.chunk import Chunk
+from medrobust_bench.evaluation.witness import BudgetExceededError, read_witnesses, write_witnesses
+from medrobust_bench.threats.registry import load_threat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medrobust_bench.data.dataset import Dataset
+    from tests.linear import LinearAdapter
+
+SPEC = "pgd-linf:eps=2/255,step_size=1/255,steps=4"
+
+
+@pytest.fixture
+def chunk(adapter: LinearAdapter, dataset: Dataset) -> Chunk:
+    return Chunk(adapter, "linear", dataset.questions, seed=0)
+
+
+class Cheat:
+    """Returns an image one level outside the budget of the threat that it wraps."""
+
+    def __init__(self) -> None:
+        self.honest = load_threat(SPEC)
+        self.spec, self.budget = self.honest.spec, self.honest.budget
+
+    def attack(self, bound: Any, pixels: torch.Tensor, answers: Any, seeds: Any) -> torch.Tensor:
+        return (pixels - 3 / 255).where(pixels > 0.5, pixels + 3 / 255)
+
+
+class OutOfMemory:
+    """Runs out of memory on more than two questions at a time."""
+
+    def __init__(self) -> None:
+        self.threat = load_threat(SPEC)
+        self.spec, self.budget = self.threat.spec, self.threat.budget
+        self.sizes: list[int] = []
+
+    def attack(self, bound: Any, pixels: torch.Tensor, answers: Any, seeds: Any) -> torch.Tensor:
+        self.sizes.append(len(pixels))
+        if len(pixels) > 2:
+            raise torch.OutOfMemoryError
+        return self.threat.attack(bound, pixels, answers, seeds)
+
+
+def test_clean_accuracy_is_measured_on_the_deployed_path(chunk: Chunk, dataset: Dataset) -> None:
+    assert [outcome.correct for outcome in chunk.clean()] == [row % 3 != 0 for row in range(10)]
+
+
+def test_only_questions_answered_right_are_attacked(chunk: Chunk) -> None:
+    clean = chunk.clean()
+    outcomes, _witnesses = chunk.attack(load_threat(SPEC), clean)
+    assert [outcome.attacked for outcome in outcomes] == [outcome.correct for outcome in clean]
+    assert not any(
+        outcome.correct for outcome, before in zip(outcomes, clean, strict=True) if not before.correct
+    )
+
+
+def test_a_witness_is_inside_the_budget_and_answered_wrongly(
+    chunk: Chunk, adapter: LinearAdapter, dataset: Dataset
+) -> None:
+    outcomes, witnesses = chunk.attack(load_threat(SPEC), chunk.clean())
+    broken = {o.question: o for o in outcomes if o.attacked and not o.correct}
+    assert 0 < len(broken) < sum(outcome.attacked for outcome in outcomes), (
+        "the toy should be neither trivial nor safe"
+    )
+    assert [witness.question for witness in witnesses] == list(broken)
+    by_id = {question.id: question for question in dataset.questions}
+    for witness in witnesses:
+        bound = adapter.bind([by_id[witness.question]])
+        image = from_png(witness.image)
+        assert np.abs(image.astype(int) - bound.images[0]).max() <= 2
+        (answer,) = bound.answer([image])
+        assert answer.choice == witness.choice == broken[witness.question].choice != witness.answer
+        assert broken[witness.question].witness_sha256 == witness.sha256
+
+
+def test_an_attack_outside_its_budget_is_an_error_never_a_result(chunk: Chunk) -> None:
+    with pytest.raises(BudgetExceededError, match="linear-0-1"):
+        chunk.attack(Cheat(), chunk.clean())
+
+
+def test_running_out_of_memory_halves_the_batch_and_changes_no_outcome(
+    adapter: LinearAdapter, dataset: Dataset
+) -> None:
+    whole = Chunk(adapter, "linear", dataset.questions, seed=0)
+    halved = Chunk(adapter, "linear", dataset.questions, seed=0)
+    threat = OutOfMemory()
+    expected, _ = whole.attack(threat.threat, whole.clean())
+    found, _ = halved.attack(threat, halved.clean())
+    assert threat.sizes[0] == 6
+    assert min(threat.sizes) <= 2
+    assert [outcome.model_copy(update={"seconds": 0.0}) for outcome in found] == [
+        outcome.model_copy(update={"seconds": 0.0}) for outcome in expected
+    ]
+
+
+def test_costs_add_up_to_the_passes_made(chunk: Chunk) -> None:
+    clean = chunk.clean()
+    assert sum(outcome.forward_passes for outcome in clean) == 10
+    outcomes, _ = chunk.attack(load_threat("noise:draws=3"), clean)
+    assert sum(outcome.backward_passes for outcome in outcomes) == 0
+    assert all(outcome.forward_passes > 0 for outcome in outcomes if outcome.attacked)
+    assert all(outcome.forward_passes == 0 for outcome in outcomes if not outcome.attacked)
+
+
+def test_certification_looks_at_every_question(chunk: Chunk) -> None:
+    outcomes = chunk.certify(load_threat("certified-l2:n0=20,n=50,sigma=0.01"), chunk.clean())
+    assert all(outcome.certificate is not None for outcome in outcomes)
+    assert any(outcome.correct for outcome in outcomes)
+    assert sum(outcome.forward_passes for outcome in outcomes) == 10 * 70
+
+
+def test_witnesses_survive_the_file(tmp_path: Path, chunk: Chunk) -> None:
+    _outcomes, witnesses = chunk.attack(load_threat(SPEC), chunk.clean())
+    write_witnesses(tmp_path / "w.parquet", witnesses)
+    assert read_witnesses(tmp_path / "w.parquet") == witnesses
