@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.audit import Audit
     from medrobust_bench.data.leakage import Leak
-    from medrobust_bench.data.question import Modality
     from medrobust_bench.problems import Problem
 
 _SHOWN_PER_KIND = 3
@@ -112,19 +112,17 @@ def _print_counts(console: Console, checked: Audit) -> None:
         click.echo(f"{repeated} image file{'s' * (repeated != 1)} with the same content as another.")
     splits = checked.splits()
     if len(splits) > 1:
-        rows = [
-            [str(modality), *(_size(checked, modality, split) for split in splits)] for modality in modalities
-        ]
+        questions = Counter((entry.modality, entry.split) for entry in checked.entries)
+        found = {split: checked.images(by_content=checked.has_images, split=split) for split in splits}
+        rows = [[str(modality)] for modality in modalities]
+        for row, modality in zip(rows, modalities, strict=True):
+            for split in splits:
+                count = questions[modality, split]
+                row.append(f"{count} ({len(found[split][modality])})" if count else "-")
         origin = "by image content" if checked.split_by_content else "as published"
         _print_table(console, f"Splits {origin}: questions (images)", ["modality", *splits], rows)
     if not checked.has_images:
         click.echo("No images opened: only the text was checked, and images are compared by path.")
-
-
-def _size(checked: Audit, modality: Modality, split: str) -> str:
-    count = sum(entry.split == split and entry.modality == modality for entry in checked.entries)
-    images = checked.images(by_content=checked.has_images, split=split).get(modality, frozenset())
-    return f"{count} ({len(images)})" if count else "-"
 
 
 def _print_leaks(console: Console, leaks: Sequence[Leak], *, compared: bool, by_content: bool) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import ImageFile
-from medrobust_bench.data.image_files import locate
+from medrobust_bench.data.image_files import ImageFolder
 from medrobust_bench.data.question import Question
 from medrobust_bench.data.rows import (
     PublishedQuestion,
@@ -60,7 +60,7 @@ def read_tree(root: Path, *, images: Path | None = None) -> Reading:
     questions: list[PublishedQuestion] = []
     problems: list[Problem] = []
     skipped: list[Problem] = []
-    base = (images or root).resolve()
+    folder_of_images = ImageFolder(images or root)
     folder = root / QUESTIONS_FOLDER
     files = sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
     if not files:
@@ -79,7 +79,7 @@ def read_tree(root: Path, *, images: Path | None = None) -> Reading:
                 if uncovered is not None:
                     left_out[uncovered] += 1
                     continue
-                question, image_path, path = _question(row, base, spelling)
+                question, image_path, path = _question(row, folder_of_images, spelling)
             except RowError as error:
                 problems.append(Problem(where, error.what, error.remedy, number))
                 continue
@@ -92,7 +92,9 @@ def read_tree(root: Path, *, images: Path | None = None) -> Reading:
     return Reading(root.resolve().name, tuple(questions), tuple(problems), tuple(skipped))
 
 
-def _question(row: dict[str, object], base: Path, modality_spelling: str) -> tuple[Question, str, Path]:
+def _question(
+    row: dict[str, object], images: ImageFolder, modality_spelling: str
+) -> tuple[Question, str, Path]:
     modality = modality_of(modality_spelling)
     if modality is None:
         raise RowError(f"unknown modality {modality_spelling!r}", f"use one of: {MODALITY_NAMES}")
@@ -101,7 +103,7 @@ def _question(row: dict[str, object], base: Path, modality_spelling: str) -> tup
     if question_type is None:
         raise RowError(f"unknown question type {type_spelling!r}", f"use one of: {QUESTION_TYPE_NAMES}")
     image_path = text_of(row, "image_path")
-    path = locate(base, image_path)
+    path = images.locate(image_path)
     options = tuple(text_of(row, key) for key in _option_keys(row))
     check_options(options)
     question = Question(

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import ImageFile
-from medrobust_bench.data.image_files import locate
+from medrobust_bench.data.image_files import ImageFolder
 from medrobust_bench.data.question import LETTERS, Modality, Question, QuestionType
 from medrobust_bench.data.rows import (
     PublishedQuestion,
@@ -142,7 +142,7 @@ def read_split_files(source: Path, *, base: Path | None, split: str = "all") -> 
         rows, faults = read_rows(file.path, str(file.path))
         problems += faults
         # Without images nothing opens a path, but a hostile one is reported all the same.
-        folder = base or file.path.parent.resolve()
+        folder = ImageFolder(base or file.path.parent)
         for number, row in rows:
             try:
                 questions.append(_published(row, number, file, file.modality, folder, types))
@@ -188,7 +188,7 @@ def _published(
     number: int,
     file: SplitFile,
     modality: Modality,
-    base: Path,
+    images: ImageFolder,
     types: dict[tuple[str, str], QuestionType],
 ) -> PublishedQuestion:
     if "question_id" in row and "problem" not in row:
@@ -200,7 +200,7 @@ def _published(
     answer = parse_solution(text_of(row, "solution"), len(options))
     find_answer(options[answer], options)  # a right option that stands there twice makes two letters right
     published_type = types.get((image_path, problem))
-    path = locate(base, image_path)
+    path = images.locate(image_path)
     dataset = image_path.removeprefix("Images/").split("/")[0]
     # The id depends on content alone, so that it survives new rows and reordering.
     content = hashlib.sha256(f"{image_path}\n{problem}".encode()).hexdigest()

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from medrobust_bench.data.split_files import read_split_files
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from medrobust_bench.data.rows import Reading
 
 SHARED = Path(__file__).parents[3] / "shared"
 
@@ -77,3 +81,9 @@ def published_splits() -> Path:
     if not root.is_dir():
         pytest.skip("no published split files at ../shared/med_r1_splits")
     return root
+
+
+@pytest.fixture(scope="session")
+def published_reading(published_splits: Path) -> Reading:
+    """All rows of the published split files."""
+    return read_split_files(published_splits, base=None)

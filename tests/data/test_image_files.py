@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import random
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from medrobust_bench.data.image import ImageFile, canonical
-from medrobust_bench.data.image_files import MISSING, inspect, locate
+from medrobust_bench.data.image_files import MISSING, ImageFolder, inspect
 from medrobust_bench.data.rows import RowError
 
 from .conftest import write_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -34,7 +37,7 @@ from .conftest import write_image
 )
 def test_hostile_path_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(RowError, match="image path"):
-        locate(tmp_path.resolve(), name)
+        ImageFolder(tmp_path).locate(name)
 
 
 def test_symbolic_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
@@ -46,13 +49,13 @@ def test_symbolic_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (base / "good.png").symlink_to(base / "inside.png")
     for name in ("file.png", "folder/secret.png"):
         with pytest.raises(RowError, match="symbolic link"):
-            locate(base, name)
-    assert locate(base, "good.png") == base / "good.png"
+            ImageFolder(base).locate(name)
+    assert ImageFolder(base).locate("good.png") == base / "good.png"
 
 
 @pytest.mark.parametrize("name", ["a.png", "Images/RUS CHN/Ulna/4/x (2).png", "Images/a..b/é.png"])
 def test_usual_path_is_kept(tmp_path: Path, name: str) -> None:
-    assert locate(tmp_path.resolve(), name) == tmp_path.resolve() / name
+    assert ImageFolder(tmp_path).locate(name) == tmp_path.resolve() / name
 
 
 def test_inspect_tells_missing_damaged_and_sound(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from .conftest import write_image, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from medrobust_bench.data.rows import Reading
 
 pieces = st.sampled_from(
     [
@@ -187,11 +190,11 @@ def test_images_are_needed_to_open(tmp_path: Path) -> None:
         open_data(tmp_path / "splits", images=tmp_path / "none")
 
 
-def test_all_published_test_questions_parse(published_splits: Path) -> None:
-    reading = read_split_files(published_splits, base=None, split="test")
-    assert reading.problems == ()
-    assert len(reading.questions) == 17_662
-    by_modality = Counter(published.question.modality for published in reading.questions)
+def test_all_published_test_questions_parse(published_reading: Reading) -> None:
+    assert published_reading.problems == ()
+    rows = [published for published in published_reading.questions if published.split == "test"]
+    assert len(rows) == 17_662
+    by_modality = Counter(published.question.modality for published in rows)
     assert by_modality == {
         Modality.CT: 3241,
         Modality.MRI: 6370,
@@ -202,4 +205,16 @@ def test_all_published_test_questions_parse(published_splits: Path) -> None:
         Modality.DERMOSCOPY: 1306,
         Modality.MICROSCOPY: 1110,
     }
-    assert Counter(len(published.question.options) for published in reading.questions).keys() == {2, 3, 4}
+    assert Counter(len(published.question.options) for published in rows).keys() == {2, 3, 4}
+
+
+def test_nothing_of_a_published_problem_is_lost(published_reading: Reading, published_splits: Path) -> None:
+    source = {}
+    for path in published_splits.rglob("*.json"):
+        for number, published in enumerate(json.loads(path.read_text(encoding="utf-8")), start=1):
+            source[str(path), number] = published
+    assert len(source) == len(published_reading.questions)
+    for read in published_reading.questions:
+        published = source[read.file, read.row]
+        assert join(read.question.text, list(read.question.options)) == published["problem"].strip()
+        assert published["solution"] == f"<answer> {read.question.letter} </answer>"

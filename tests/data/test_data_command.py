@@ -1,0 +1,112 @@
+"""`medrobust data` as a person types it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from medrobust_bench.cli import main
+
+from .conftest import omni_row, write_json
+from .test_archive import make_archive
+from .test_split_files import row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["make_archive"]
+
+
+def medrobust(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["data", *map(str, arguments)])
+
+
+def test_sound_data_set_exits_with_0(make_tree: Callable[..., Path]) -> None:
+    result = medrobust("check", make_tree(*(omni_row(number) for number in range(20))))
+    assert result.exit_code == 0
+    assert "CT" in result.output
+    assert "No problems." in result.output
+    assert "No leakage" in result.output
+
+
+def test_leakage_exits_with_1(tmp_path: Path) -> None:
+    write_json(tmp_path / "CT_train.json", [row(1), row(2)])
+    write_json(tmp_path / "CT_test.json", [row(1), row(3)])
+    result = medrobust("check", tmp_path)
+    assert result.exit_code == 1
+    assert "1 of 2" in result.output
+    assert "50.0%" in result.output
+    against = medrobust("check", tmp_path / "CT_test.json", "--against", tmp_path / "CT_train.json")
+    assert against.exit_code == 1
+    assert "1 of 2" in against.output
+
+
+def test_problems_exit_with_2_and_are_shortened_by_kind(make_tree: Callable[..., Path]) -> None:
+    root = make_tree(omni_row(1), *(omni_row(number, gt_answer="PET") for number in range(2, 12)))
+    result = medrobust("check", root)
+    assert result.exit_code == 2
+    assert "10 problems" in result.output
+    assert result.output.count("not among its options") == 3
+    assert "and 7 more of this kind" in result.output
+    assert medrobust("check", root, "--all").output.count("not among its options") == 10
+
+
+def test_problems_of_the_other_data_set_count(make_tree: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "X-Ray_train.json").write_text("[")
+    result = medrobust("check", make_tree(omni_row(1)), "--against", tmp_path / "X-Ray_train.json")
+    assert result.exit_code == 2
+    assert "X-Ray_train.json: is not JSON" in result.output
+
+
+def test_no_data_set_exits_with_2(tmp_path: Path) -> None:
+    result = medrobust("check", tmp_path / "none")
+    assert result.exit_code == 2
+    assert "does not exist" in result.output
+
+
+def test_text_only_says_so(make_tree: Callable[..., Path]) -> None:
+    result = medrobust("check", make_tree(omni_row(1), images=False), "--text-only")
+    assert result.exit_code == 0
+    assert "only the text was checked" in result.output
+
+
+@pytest.mark.slow
+def test_published_files(published_splits: Path) -> None:
+    result = medrobust("check", published_splits)
+    assert result.exit_code == 1
+    assert "510 of 1535" in result.output
+    assert "250 of 813" in result.output
+
+
+def test_fetch_from_a_local_archive(make_archive: Callable[..., Path], tmp_path: Path) -> None:
+    result = medrobust("fetch", "omnimedvqa", "--out", tmp_path / "tree", "--archive", make_archive())
+    assert result.exit_code == 0, result.output
+    assert medrobust("check", tmp_path / "tree").exit_code == 0
+    again = medrobust("fetch", "omnimedvqa", "--out", tmp_path / "tree", "--archive", tmp_path / "none.zip")
+    assert again.exit_code == 0
+    assert "already holds OmniMedVQA" in again.output
+
+
+def test_fetch_refuses_a_hostile_archive(make_archive: Callable[..., Path], tmp_path: Path) -> None:
+    archive = make_archive(("../evil", "x"))
+    result = medrobust("fetch", "omnimedvqa", "--out", tmp_path / "tree", "--archive", archive)
+    assert result.exit_code == 2
+    assert "'../evil'" in result.output
+    assert not (tmp_path / "tree").exists()
+
+
+def test_fetch_mentions_what_a_killed_unpacking_left(
+    make_archive: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / ".tree.unpacking-abc").mkdir()
+    result = medrobust("fetch", "omnimedvqa", "--out", tmp_path / "tree", "--archive", make_archive())
+    assert "left from an unpacking" in result.output
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["fetch", "omnimedvqa", "--help"]])
+def test_help(arguments: list[str]) -> None:
+    assert medrobust(*arguments).exit_code == 0

@@ -1,0 +1,77 @@
+"""Splits follow from an image's content and a seed alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medrobust_bench.data.source import open_data
+from medrobust_bench.data.splits import SPLITS, split_of, unit_hash
+
+from .conftest import omni_row, write_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+FROZEN = {
+    0: ["train", "validation", "train", "train", "train", "validation", "train", "train"],
+    1: ["train", "train", "train", "train", "validation", "train", "test", "train"],
+}
+
+
+def digest(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def test_frozen_on_every_machine() -> None:
+    """Changing one of these changes every published split: never adapt them to the code."""
+    for seed, splits in FROZEN.items():
+        assert [split_of(digest(number), seed=seed) for number in range(8)] == splits
+
+
+def test_shares() -> None:
+    counts = Counter(split_of(digest(number)) for number in range(20_000))
+    for split, share in zip(SPLITS, (0.7, 0.1, 0.2), strict=True):
+        assert abs(counts[split] / 20_000 - share) < 4 * (share * (1 - share) / 20_000) ** 0.5
+
+
+def test_seeds_are_independent() -> None:
+    both = sum(split_of(digest(n)) == split_of(digest(n), seed=1) == "test" for n in range(20_000)) / 20_000
+    assert abs(both - 0.2**2) < 0.006
+
+
+@given(st.text(), st.text())
+def test_unit_hash_is_in_the_unit_interval(purpose: str, key: str) -> None:
+    assert 0 <= unit_hash(purpose, key) < 1
+
+
+def test_same_bytes_under_two_paths_share_a_split(make_tree: Callable[..., Path]) -> None:
+    rows = [omni_row(number) for number in range(60)]
+    rows += [
+        omni_row(100 + number, image_path=f"Images/Copy/{number}.png", modality_type="X-Ray")
+        for number in range(60)
+    ]
+    root = make_tree(*rows)
+    for number in range(60):
+        write_image(root / f"Images/Copy/{number}.png", number)
+    found = {split: open_data(root, split=split).questions for split in SPLITS}
+    assert sum(map(len, found.values())) == 120
+    digests = {split: {question.image.digest() for question in found[split]} for split in SPLITS}
+    assert not digests["train"] & digests["test"]
+    assert not digests["train"] & digests["validation"]
+    assert not digests["validation"] & digests["test"]
+
+
+def test_split_stays_when_the_data_set_grows(make_tree: Callable[..., Path]) -> None:
+    small = make_tree(*(omni_row(number) for number in range(30)), folder="small")
+    large = make_tree(*(omni_row(number) for number in reversed(range(90))), folder="large")
+    for split in SPLITS:
+        few = {question.id for question in open_data(small, split=split).questions}
+        many = {question.id for question in open_data(large, split=split).questions}
+        assert few == {name for name in many if int(name.removeprefix("Set_")) < 30}
