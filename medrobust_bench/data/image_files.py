@@ -73,8 +73,9 @@ class ImageFolder:
             self._resolved[path.parent] = path.parent.resolve()
         real = self._resolved[path.parent] / path.name
         if not (real.resolve() if real.is_symlink() else real).is_relative_to(self.path):
+            what = f"image path {name!r} leads out of the data set's folder through a symbolic link"
             raise RowError(
-                f"image path {name!r} leads out of the data set's folder through a symbolic link", remedy
+                what, "put the file itself there, or name the folder that the link leads to as `images`"
             )
         return path
 
