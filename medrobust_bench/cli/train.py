@@ -43,3 +43,18 @@ def sft(recipe: str, out: Path | None, steps: int | None, seed: int | None) -> N
 
     fine_tune(settings, target, report=click.echo)
     click.echo(f"Checkpoint written to {target}")
+
+
+@command.command()
+@click.argument(
+    "checkpoints", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Picture to write."
+)
+def curve(checkpoints: tuple[Path, ...], out: Path) -> None:
+    """Draw loss and validation accuracy of trained CHECKPOINTS."""
+    from medrobust_bench.train.curve import plot_curves
+
+    plot_curves(checkpoints, out)
+    click.echo(f"Picture written to {out}")

@@ -9,6 +9,7 @@ import torch
 
 from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.prompt import AnswerMode, parse_completion, prompt_text
+from medrobust_bench.models.scoring import EMPTY_RATIONALE
 from medrobust_bench.train.examples import open_images, render_prompt
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
     from medrobust_bench.data.question import Question
-
-EMPTY_RATIONALE = "<think></think><answer>"
 
 
 @dataclass(frozen=True, slots=True)

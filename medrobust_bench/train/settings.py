@@ -15,6 +15,9 @@ from medrobust_bench.train.architecture import TinyArchitecture
 
 RECIPES = Path(__file__).parent / "recipes"
 
+# What stands beside the weights of a trained checkpoint.
+CURVE_FILE, RECIPE_FILE = "training.jsonl", "recipe.yaml"
+
 
 class TrainingData(BaseModel):
     """Which questions are trained on.

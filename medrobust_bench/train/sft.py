@@ -17,6 +17,7 @@ from medrobust_bench.train.accuracy import choose
 from medrobust_bench.train.architecture import build_model, build_processor
 from medrobust_bench.train.examples import DESCRIBE_PROMPT, Collator, build_examples, rationale
 from medrobust_bench.train.questions import checkpoint_path, training_questions
+from medrobust_bench.train.settings import CURVE_FILE, RECIPE_FILE
 from medrobust_bench.train.tokenizer import learn_tokenizer
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.train.settings import SftSettings
 
-CURVE_FILE, RECIPE_FILE = "training.jsonl", "recipe.yaml"
 REPORT_EVERY = 20
 TOKENIZER_QUESTIONS = 4000
 FINAL_RATE = 0.1

@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from medrobust_bench.cli import main
@@ -18,8 +19,16 @@ from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.accuracy import choose
 from medrobust_bench.train.questions import checkpoint_path
-from medrobust_bench.train.settings import SftSettings, Stage, Task, TrainingData, read_recipe
-from medrobust_bench.train.sft import CURVE_FILE, RECIPE_FILE, fine_tune, learning_rate_factor
+from medrobust_bench.train.settings import (
+    CURVE_FILE,
+    RECIPE_FILE,
+    SftSettings,
+    Stage,
+    Task,
+    TrainingData,
+    read_recipe,
+)
+from medrobust_bench.train.sft import fine_tune, learning_rate_factor
 from tests.train.conftest import SMALL
 
 if TYPE_CHECKING:
@@ -131,3 +140,16 @@ def test_the_command_refuses_a_used_folder_and_a_wrong_recipe(tmp_path: Path) ->
     wrong = CliRunner().invoke(main, ["train", "sft", "nothing"])
     assert wrong.exit_code == 2
     assert "tiny-sft-letter" in wrong.output
+
+
+def test_the_curve_is_drawn_and_a_folder_without_one_refused(checkpoint: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "curve.png"
+    drawn = CliRunner().invoke(
+        main, ["train", "curve", str(checkpoint), str(checkpoint), "--out", str(picture)]
+    )
+    assert drawn.exit_code == 0
+    with Image.open(picture) as image:
+        assert min(image.size) > 300
+    refused = CliRunner().invoke(main, ["train", "curve", str(tmp_path), "--out", str(picture)])
+    assert refused.exit_code == 2
+    assert CURVE_FILE in refused.output
