@@ -26,7 +26,7 @@ def contact_sheet(questions: dict[Modality, tuple[Question, ...]]) -> Image.Imag
             left, top = _GAP + across * cell, _GAP + down * high
             picture = question.image.open().resize((SIDE * _SCALE, SIDE * _SCALE), Image.Resampling.NEAREST)
             sheet.paste(picture, (left, top))
-            lines = textwrap.wrap(question.text, 36) + textwrap.wrap(
+            lines = textwrap.wrap(question.text, 33) + textwrap.wrap(
                 f"Answer: {question.options[question.answer]}", 36
             )
             brush.multiline_text(
