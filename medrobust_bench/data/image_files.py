@@ -9,7 +9,7 @@ import re
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -18,7 +18,6 @@ from medrobust_bench.data.rows import RowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 MISSING = "image is missing"
 
@@ -53,7 +52,7 @@ class ImageFolder:
     def __init__(self, folder: Path) -> None:
         self.path = folder.resolve()
         # Images share few folders: resolving each folder once is several times faster than each image.
-        self._resolved: dict[Path, Path] = {}
+        self._inside: dict[str, bool] = {}
 
     def locate(self, name: str) -> Path:
         """Where the image that a data set calls `name` should be.
@@ -66,18 +65,22 @@ class ImageFolder:
             raise RowError(f"image path {name!r} has a backslash or a zero byte in it", remedy)
         if name.startswith("/") or re.match(r"[A-Za-z]:", name):
             raise RowError(f"image path {name!r} is absolute", remedy)
-        if ".." in PurePosixPath(name).parts:
+        if ".." in name.split("/"):
             raise RowError(f"image path {name!r} leaves the data set's folder", remedy)
         path = self.path / name
-        if path.parent not in self._resolved:
-            self._resolved[path.parent] = path.parent.resolve()
-        real = self._resolved[path.parent] / path.name
-        if not (real.resolve() if real.is_symlink() else real).is_relative_to(self.path):
+        folder = name.rpartition("/")[0]
+        if folder not in self._inside:
+            self._inside[folder] = self._holds(self.path / folder)
+        if not self._inside[folder] or (os.path.islink(path) and not self._holds(path)):  # noqa: PTH114
             what = f"image path {name!r} leads out of the data set's folder through a symbolic link"
             raise RowError(
                 what, "put the file itself there, or name the folder that the link leads to as `images`"
             )
         return path
+
+    def _holds(self, path: Path) -> bool:
+        # os.path, since pathlib raises on loops of links (up to Python 3.12) and on names that are too long.
+        return Path(os.path.realpath(path)).is_relative_to(self.path)
 
 
 def inspect(paths: Iterable[Path], *, decode: Callable[[Path, str], bool]) -> dict[Path, ImageState]:

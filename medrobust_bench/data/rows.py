@@ -115,7 +115,7 @@ def text_of(row: dict[str, object], key: str) -> str:
     """The non-empty text under a key, outer white space removed.
 
     Raises:
-        RowError: the key is absent, or its value is empty or no text.
+        RowError: the key is absent, or its value is empty, no text, or broken Unicode (a lone surrogate).
     """
     if key not in row:
         raise RowError(f"has no `{key}`", f"add `{key}` to the row")
@@ -124,6 +124,10 @@ def text_of(row: dict[str, object], key: str) -> str:
         raise RowError(f"`{key}` is {_kind(value)} instead of text", f"write `{key}` as text")
     if not value.strip():
         raise RowError(f"`{key}` is empty", f"fill in `{key}`")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise RowError(f"`{key}` holds half a character", f"write `{key}` as valid Unicode") from error
     return value.strip()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import strategies as st
 from PIL import Image
 
 from medrobust_bench.data.split_files import read_split_files
@@ -46,6 +47,20 @@ def omni_row(number: int, **changes: Any) -> dict[str, Any]:
         **changes,
     }
     return {key: value for key, value in row.items() if value is not None}
+
+
+def spoilt(good: dict[str, Any]) -> st.SearchStrategy[list[Any]]:
+    """Lists of rows in which some values are something else, some keys are missing, and some rows are no rows."""
+    scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+    odd = (
+        scalars
+        | st.lists(scalars, max_size=2)
+        | st.sampled_from(["A)", " A)x, B)y", "<answer> B </answer>", "\ud800"])
+    )
+    changes = st.dictionaries(st.sampled_from(sorted(good)), odd, max_size=2)
+    rows = changes.map(lambda changed: {**good, **changed})
+    missing = st.sampled_from(sorted(good)).map(lambda key: {k: v for k, v in good.items() if k != key})
+    return st.lists(rows | missing | scalars, min_size=1, max_size=6)
 
 
 @pytest.fixture

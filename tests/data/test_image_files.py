@@ -53,6 +53,20 @@ def test_symbolic_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert ImageFolder(base).locate("good.png") == base / "good.png"
 
 
+def test_loop_of_links_and_endless_name_are_told_and_not_raised(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    folder = ImageFolder(tmp_path)
+    paths = [
+        folder.locate("a"),
+        folder.locate("a/x.png"),
+        folder.locate("x" * 5000),
+        folder.locate(f"{'x' * 5000}/y"),
+    ]
+    states = inspect(paths, decode=lambda path, digest: True)
+    assert all(states[path].fault for path in paths)
+
+
 @pytest.mark.parametrize("name", ["a.png", "Images/RUS CHN/Ulna/4/x (2).png", "Images/a..b/é.png"])
 def test_usual_path_is_kept(tmp_path: Path, name: str) -> None:
     assert ImageFolder(tmp_path).locate(name) == tmp_path.resolve() / name

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
 
 from medrobust_bench.data.omnimedvqa import read_tree, tree_root
 from medrobust_bench.data.question import Modality, QuestionType
 from medrobust_bench.data.source import open_data
 from medrobust_bench.problems import InvalidInputError
 
-from .conftest import omni_row, write_image, write_json
+from .conftest import omni_row, spoilt, write_image, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 def test_a_row_becomes_a_question(make_tree: Callable[..., Path]) -> None:
@@ -81,6 +83,18 @@ def test_unreadable_image_is_a_problem(make_tree: Callable[..., Path]) -> None:
     (root / "Images/Set/2.png").write_bytes(b"no picture")
     with pytest.raises(InvalidInputError, match="row 2: image cannot be decoded"):
         open_data(root, split="all")
+
+
+@given(spoilt(omni_row(1)))
+def test_every_row_is_a_question_or_is_named(rows: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_json(Path(folder) / "QA_information/Open-access/Set.json", rows)
+        reading = read_tree(Path(folder))
+    named = [problem.row for problem in reading.problems]
+    assert len(named) == len(set(named))
+    assert sorted([*named, *(published.row for published in reading.questions)]) == list(
+        range(1, len(rows) + 1)
+    )
 
 
 def test_restricted_rows_without_image_are_left_out_and_counted(make_tree: Callable[..., Path]) -> None:

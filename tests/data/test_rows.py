@@ -61,6 +61,8 @@ def test_text_of_refuses(value: object) -> None:
         text_of({"question": value}, "question")
     with pytest.raises(RowError, match="has no `question`"):
         text_of({}, "question")
+    with pytest.raises(RowError, match="half a character"):
+        text_of({"question": "\ud800"}, "question")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import assume, given
@@ -16,11 +18,9 @@ from medrobust_bench.data.source import open_data
 from medrobust_bench.data.split_files import parse_problem, parse_solution, read_split_files, split_file
 from medrobust_bench.problems import InvalidInputError
 
-from .conftest import write_image, write_json
+from .conftest import spoilt, write_image, write_json
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from medrobust_bench.data.rows import Reading
 
 pieces = st.sampled_from(
@@ -164,6 +164,15 @@ def test_everything_wrong_is_reported_together(tmp_path: Path) -> None:
     assert [question.image.name for question in open_data(tmp_path, skip_invalid=True).questions] == [
         str(tmp_path / "Images/Set/8.png")
     ]
+
+
+@given(spoilt(row(1)))
+def test_every_row_is_a_question_or_is_named(rows: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_json(Path(folder) / "CT_test.json", rows)
+        reading = read_split_files(Path(folder), base=None)
+    found = [problem.row for problem in reading.problems] + [published.row for published in reading.questions]
+    assert sorted(number for number in found if number is not None) == list(range(1, len(rows) + 1))
 
 
 def test_types_come_from_the_files_per_type_where_those_lie_beside(tmp_path: Path) -> None:
