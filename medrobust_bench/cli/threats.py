@@ -20,9 +20,7 @@ def command(specification: str | None) -> None:
 
     if specification is not None:
         fields = load_specification(specification).model_dump(mode="json")
-        click.echo(
-            yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, default_flow_style=None), nl=False
-        )
+        click.echo(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True), nl=False)
         return
     rows = [(threat.name, threat.kind, threat.summary) for threat in official_threats()]
     click.echo(tabulate(rows, headers=("Threat", "Kind", "What the adversary may do"), disable_numparse=True))

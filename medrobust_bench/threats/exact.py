@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated
 
@@ -30,8 +29,11 @@ def parse_exact(value: object) -> Fraction:
 def exact_text(number: Fraction) -> str:
     """Write it so that `parse_exact` reads the same number: an integer, a decimal, n/255, or reduced."""
     for decimals in range(_MOST_DECIMALS + 1):
-        if (number * 10**decimals).denominator == 1:
-            return f"{Decimal(number.numerator) / number.denominator:.{decimals}f}"
+        scaled = number * 10**decimals
+        if scaled.denominator == 1:
+            whole, rest = divmod(abs(scaled.numerator), 10**decimals)
+            sign = "-" if number < 0 else ""
+            return f"{sign}{whole}.{rest:0{decimals}}" if decimals else f"{sign}{whole}"
     if 255 % number.denominator == 0:
         return f"{number * 255}/255"
     return str(number)
