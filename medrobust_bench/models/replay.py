@@ -120,7 +120,7 @@ class EightBitResize(TorchFunctionMode):
     """Inside it, an antialiased resize of float grey levels gives what the same resize of 8-bit pixels gives.
 
     torch resizes uint8 images width first, then height, and clamps and rounds after each. A plain float resize
-    overshoots 0 and 255 and is up to 126 grey levels off on noise; the two rounded passes are off by 1. Clamp
+    overshoots 0 and 255 and is up to 126 grey levels off on noise; the two rounded passes are off by 1 or 2. Clamp
     and round pass the gradient straight through (Bengio, Léonard & Courville 2013, arXiv:1308.3432).
     """
 

@@ -13,7 +13,6 @@ from types import MethodType
 import transformers
 from transformers.image_processing_backends import TorchvisionBackend
 
-from medrobust_bench.data.image import canonical
 from medrobust_bench.models import selftest
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.probes import synthetic_questions
@@ -34,8 +33,8 @@ class Row:
         image_inputs: the model inputs that are exchanged for every new image.
         resized: the self-test on images that the image processor resizes.
         native_gap: gap of the replay in grey levels at the family's own image size; None where there is none.
-        slope: error of the gradient against finite differences; None without a gradient.
-        full_precision_images: the image processor computes in half precision and was set to float32 for `slope`.
+        slope: error of the gradient against finite differences in float64; None without a gradient.
+        coarse_images: the image processor computes in half precision and was set to float32 for `slope`.
     """
 
     family: str
@@ -43,38 +42,31 @@ class Row:
     resized: SelfTest
     native_gap: float | None
     slope: float | None
-    full_precision_images: bool
+    coarse_images: bool
 
 
 def measure(name: str, folder: Path) -> Row:
-    """Build a family's tiny model in an empty folder and measure it in float32."""
+    """Build a family's tiny model in an empty folder and measure it."""
     family = FAMILIES[name]
-    adapter = HuggingFaceVLM(
-        family.save(folder), mode=AnswerMode.REASONING, device="cpu", id=name, max_new_tokens=8
-    )
+    family.save(folder)
+    adapter = HuggingFaceVLM(folder, mode=AnswerMode.REASONING, device="cpu", id=name, max_new_tokens=8)
     resized = selftest.run(adapter)
     native_gap = None
     if family.native is not None:
         native_gap = selftest.replay_check(adapter, synthetic_questions(*family.native)[0]).value
-    questions = synthetic_questions(selftest.HEIGHT, selftest.WIDTH)
-    bound = adapter.bind_batch(questions, [canonical(question.image) for question in questions])
-    slope, full_precision = None, False
-    if adapter.differentiable:
-        check = resized.check("slope")
-        slope, full_precision = check.value, check.verdict is Verdict.UNDECIDED
-        if full_precision:
-            image_processor = adapter.processor.image_processor
-            image_processor.rescale_and_normalize = MethodType(
-                TorchvisionBackend.rescale_and_normalize, image_processor
-            )
-            slope = selftest.slope_error(bound)
+    precise = HuggingFaceVLM(folder, mode=AnswerMode.LETTER, device="cpu", dtype="float64")
+    bound = precise.bind(synthetic_questions(selftest.HEIGHT, selftest.WIDTH)[:1])
+    coarse_images = adapter.differentiable and resized.check("slope").verdict is Verdict.UNDECIDED
+    if coarse_images:
+        images = precise.processor.image_processor
+        images.rescale_and_normalize = MethodType(TorchvisionBackend.rescale_and_normalize, images)
     return Row(
         family=name,
         image_inputs=tuple(sorted(bound.image_inputs)),
         resized=resized,
         native_gap=native_gap,
-        slope=slope,
-        full_precision_images=full_precision,
+        slope=selftest.slope_error(bound) if adapter.differentiable else None,
+        coarse_images=coarse_images,
     )
 
 
@@ -94,7 +86,7 @@ def _cells(row: Row) -> list[str]:
         notes.append("discrete image tokens, no gradient: gradient-free threats only")
     if row.resized.check("batch").verdict is Verdict.HANDLED:
         notes.append("batches disturb questions: run one at a time")
-    if row.full_precision_images:
+    if row.coarse_images:
         notes.append("image processor in bfloat16, set to float32 for the gradient check")
     resized, batch = row.resized.check("replay").value, row.resized.check("batch").value
     return [

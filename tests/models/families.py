@@ -6,7 +6,6 @@ special tokens that the family's processor expects.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode, prompt_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TEXT = {
