@@ -64,7 +64,9 @@ class Question:
 
     def __post_init__(self) -> None:
         if not MIN_OPTIONS <= len(self.options) <= MAX_OPTIONS:
-            raise ValueError(f"{self.id}: {len(self.options)} options, must be {MIN_OPTIONS} to {MAX_OPTIONS}")
+            raise ValueError(
+                f"{self.id}: {len(self.options)} options, must be {MIN_OPTIONS} to {MAX_OPTIONS}"
+            )
         if not 0 <= self.answer < len(self.options):
             raise ValueError(f"{self.id}: answer index {self.answer} outside its {len(self.options)} options")
 
