@@ -61,25 +61,27 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     With no arguments: the shipped models on a balanced sample of synthetic phantoms, clean, attacked and
     certified. CONFIG is a YAML file with the same settings; flags override it.
     """
+    from medrobust_bench.evaluation.folder import RunFolder, new_folder
     from medrobust_bench.evaluation.settings import read_settings, settings_from
 
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    values = {**(read_settings(config) if config else {}), **given}
-    if resume and out is None:
-        raise InvalidInputError(
-            [Problem(where="--resume", what="needs the folder of the run", remedy="add --out DIR")]
-        )
+    base = read_settings(config) if config else {}
+    if resume:
+        if out is None:
+            raise InvalidInputError(
+                [Problem(where="--resume", what="needs the folder of the run", remedy="add --out DIR")]
+            )
+        base = {**RunFolder(out).read().plan.settings.model_dump(), **base}
     where = f"{config} and flags" if config and given else str(config or "flags")
-    settings = None if resume and not values else settings_from(values, where=where)
+    settings = settings_from({**base, **given}, where=where)
+
+    from transformers.utils.logging import disable_progress_bar
 
     from medrobust_bench.benchmark import run
     from medrobust_bench.cli.progress import progress
-    from medrobust_bench.evaluation.folder import RunFolder, new_folder
     from medrobust_bench.results.tables import print_run
 
-    if settings is None:
-        assert out is not None
-        settings = RunFolder(out).read().plan.settings
+    disable_progress_bar()  # its bar would run through ours
     out = out or new_folder(settings.data)
     try:
         with progress() as observer:
