@@ -86,14 +86,14 @@ class L2Budget:
 
         Nearest rounding may add energy. What is taken back first is the rounding away from zero that costs the
         least squared error per unit of energy saved. With all of them taken back no value is longer than in
-        the projected image, so that it always fits.
+        the projected image, so that it always fits: the sum is a whole number, and floating point is wrong
+        about the length of an image by far less than one unit.
         """
         allowed = self.energy(*clean.shape[:2])
         change = (np.clip(adversarial.astype(np.float64), 0, 1) * LEVELS - clean).ravel()
         length_squared = float(np.square(change).sum())
         if length_squared > allowed:
-            # One part in 10^12 shorter than the radius, so that floating point cannot leave it one unit too long.
-            change *= np.sqrt(allowed / length_squared) * (1 - 1e-12)
+            change *= np.sqrt(allowed / length_squared)
         rounded = np.rint(change)
         excess = int(np.square(rounded).sum()) - allowed
         if excess > 0:

@@ -11,6 +11,7 @@ from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medrobust_bench.models.adapter import Answer, ReferenceLoss
 from medrobust_bench.threats.budget import L2Budget, PatchBudget
 from medrobust_bench.threats.pgd import _StartedPgd, uniform_in_l2_ball, uniform_in_linf_ball
 from medrobust_bench.threats.registry import load_threat
@@ -196,6 +197,50 @@ def test_finished_questions_cost_nothing_more() -> None:
         else:
             assert finding.forward_passes < 42
     assert len({finding.forward_passes for finding in findings}) > 1
+
+
+class Watched(LinearQuestions):
+    """Always in doubt, answers in words, and remembers the pixels that it saw."""
+
+    seen: list[torch.Tensor]
+
+    def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
+        self.seen.append(pixels.detach())
+        loss = super().reference_loss(pixels, answers)
+        return ReferenceLoss(loss.nll, torch.ones_like(loss.doubt))
+
+    def answer(self, images: Sequence[np.ndarray]) -> list[Answer]:
+        return [Answer(answer.choice, "said so") for answer in super().answer(images)]
+
+    def select(self, rows: Sequence[int]) -> Watched:
+        return watched(super().select(rows), self.seen)
+
+
+def watched(bound: LinearQuestions, seen: list[torch.Tensor]) -> Watched:
+    watching = Watched(bound.questions, bound.images, bound.weights, bound.biases, bound.passes)
+    watching.seen = seen
+    return watching
+
+
+def test_the_patch_is_searched_under_its_mask() -> None:
+    bound, _ = unbreakable(1)
+    seen: list[torch.Tensor] = []
+    search("patch", watched(bound, seen), [5])
+    outside = torch.from_numpy(~load_threat("patch").budget((12, 12), 5).mask(12, 12))
+    clean = to_pixels(bound.images)
+    assert len(seen) == 51
+    for pixels in seen:
+        torch.testing.assert_close(pixels[..., outside], clean[..., outside])
+
+
+@pytest.mark.parametrize("threat", ["pgd-linf:steps=3,eps=4/255", "noise:draws=3"])
+def test_doubts_about_generated_answers_are_settled_at_the_end(threat: str) -> None:
+    bound = bound_questions(12)
+    plain, generating = search(threat, bound, range(12)), search(threat, watched(bound, []), range(12))
+    broken = [finding.answer is not None for finding in plain]
+    assert any(broken)
+    assert not all(broken)
+    assert [finding.answer is not None for finding in generating] == broken
 
 
 def test_pgd_breaks_what_noise_breaks_and_more() -> None:

@@ -97,6 +97,15 @@ def test_l2_rounding_hardly_loses_energy() -> None:
     assert cosine > 0.99
 
 
+def test_l2_rounding_takes_back_the_cheapest_rounding() -> None:
+    clean = np.zeros((1, 1, 3), np.uint8)
+    budget = L2Budget(Fraction(344, 1000))
+    assert budget.energy(1, 1) == 7
+    # 1.55² + 1.9² fits, 2² + 2² does not: 1.55 → 1 costs less than 1.9 → 1.
+    image = budget.round(clean, np.array([[[1.9, 1.55, 0.0]]]) / 255)
+    assert image.ravel().tolist() == [2, 1, 0]
+
+
 def test_l2_rounding_does_not_depend_on_memory_layout() -> None:
     clean, wild = clean_and_wild(7)
     budget = L2Budget(Fraction(1))
