@@ -147,17 +147,22 @@ class RunFolder:
 
 
 def _differences(begun: RunRecord, now: RunRecord) -> list[tuple[str, object, object]]:
-    old = {
-        **begun.plan.settings.model_dump(),
-        **begun.plan.model_dump(exclude={"settings"}),
-        **begun.environment.model_dump(),
-    }
-    new = {
-        **now.plan.settings.model_dump(),
-        **now.plan.model_dump(exclude={"settings"}),
-        **now.environment.model_dump(),
-    }
-    return [(name, old[name], new[name]) for name in old if old[name] != new[name]]
+    """What differs, and not what only follows from it: settings decide data, data decide chunks."""
+    parts = (
+        (begun.plan.settings, now.plan.settings),
+        (begun.plan.data, now.plan.data),
+        (begun.plan, now.plan),
+        (begun.environment, now.environment),
+    )
+    for old, new in parts:
+        found = [
+            (name, getattr(old, name), getattr(new, name))
+            for name in type(old).model_fields
+            if getattr(old, name) != getattr(new, name)
+        ]
+        if found:
+            return found
+    return []
 
 
 def _weights(model: ModelRecord) -> str:
