@@ -149,9 +149,28 @@ def test_completion_on_the_clean_image_is_generated_once(
         pixels_of([bound.images[row] for row in (1, 1, 0)], CPU), [0, 0, 0]
     )
     assert len(calls) == 3
-    bound.answer([synthetic_image(9, 64, 80)] * 3)
-    assert len(calls) == 6
     assert [answer.text for answer in bound.answer(bound.images)] == [answer.text for answer in clean]
+
+
+def test_shortcut_answers_as_generation_does(
+    checkpoint: Path, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(checkpoint, AnswerMode.REASONING)
+    bound = model.bind(questions[:1])
+    clean = bound.answer(bound.images)[0]
+    calls: list[str] = []
+    complete = model.complete
+    monkeypatch.setattr(
+        model, "complete", lambda prompt, image: calls.append(prompt) or complete(prompt, image)
+    )
+    noise = np.random.default_rng(0).integers(-2, 3, (12, *bound.images[0].shape))
+    tampered = [np.clip(bound.images[0] + levels, 0, 255).astype(np.uint8) for levels in noise]
+    tampered += [synthetic_image(seed, 64, 80) for seed in range(20, 32)]
+    short = [bound.answer([image])[0] for image in tampered]
+    assert 0 < len(calls) < len(tampered), "some completions change, some do not"
+    plain = [model.decode(complete(bound.prompts[0], image)) for image in tampered]
+    assert [answer.text for answer in short] == plain
+    assert clean.text in plain
 
 
 def test_doubt_rises_when_the_completion_changes(checkpoint: Path, questions: list[Question]) -> None:
