@@ -231,3 +231,11 @@ def test_whole_certificates_fail_no_more_often_than_alpha() -> None:
     )
     assert binom.sf(failures - 1, trials, alpha) > 1e-4
     assert failures > 0, "the bound is not needlessly loose"
+
+
+def test_the_bound_is_estimated_on_draws_that_did_not_select() -> None:
+    smoothed = SmoothedQuestion(one_question(0.1), sigma=SIGMA, seed=2)
+    certificate = smoothed.certify(n0=300, n=300, alpha=0.01)
+    assert certificate.selection_counts == tuple(smoothed.counts(Purpose.SELECTION, 300))
+    assert certificate.estimation_counts == tuple(smoothed.counts(Purpose.ESTIMATION, 300))
+    assert certificate.selection_counts != certificate.estimation_counts
