@@ -41,6 +41,7 @@ class Chunk:
         self.seed = seed
         self._meter = Meter()
         self._bound = MeteredQuestions(adapter.bind(questions), self._meter)
+        self._images_sha256 = [sha256(image.tobytes()) for image in self._bound.images]
 
     def clean(self) -> list[Outcome]:
         """Answer the clean images on the deployed path."""
@@ -99,7 +100,7 @@ class Chunk:
                         question=question.id,
                         image=png,
                         sha256=sha256(png),
-                        clean_sha256=sha256(self._bound.images[row].tobytes()),
+                        clean_sha256=self._images_sha256[row],
                         answer=question.answer,
                         choice=verdict.choice,
                         text=verdict.text,
@@ -169,6 +170,7 @@ class Chunk:
             model=self.model,
             threat=threat,
             question=question.id,
+            image_sha256=self._images_sha256[row],
             modality=question.modality.value,
             question_type=question.question_type.value,
             answer=question.answer,

@@ -162,6 +162,7 @@ class Outcome(Record):
     model: str
     threat: str
     question: str
+    image_sha256: str = Field(default="", description="SHA-256 of the clean canonical image's raw RGB bytes")
     modality: str
     question_type: str
     answer: int = Field(description="Index of the right option")
