@@ -3,54 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
-from scipy.stats import beta, binomtest, norm
+from scipy.stats import binomtest
 
-from medrobust_bench.results.schema import Record
+from medrobust_bench.certify.certificate import Certificate, Look, certified_radius
+from medrobust_bench.certify.sequential import given_up, plan_looks
 from medrobust_bench.threats.randomness import Purpose, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from medrobust_bench.certify.sequential import PlannedLook
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.threats.specification import CertificationSpec
 
-
-class Certificate(Record):
-    """A certified prediction with all that is needed to recompute it."""
-
-    prediction: int | None = Field(
-        description="Index of the option; null: the smoothed model abstains (wrong)"
-    )
-    radius: float = Field(
-        description="Radius of the open L2 ball in which the prediction holds, pixels in [0, 1]; 0: abstains"
-    )
-    selection_counts: tuple[int, ...] = Field(
-        description="Answers in the n0 selection draws, per option and, last, unparsable"
-    )
-    estimation_counts: tuple[int, ...] = Field(description="The same in the n estimation draws")
-    n0: int = Field(description="Selection draws")
-    n: int = Field(description="Estimation draws")
-    alpha: float = Field(description="Probability that the certificate is wrong")
-    sigma: float = Field(description="Standard deviation of the noise, pixels in [0, 1]")
-    seed: int = Field(description="Of the question; any draw can be repeated from it alone")
-    height: int = Field(description="Of the canonical image that the radius refers to")
-    width: int = Field(description="Of the same image")
-
-    def certifies(self, answer: int, radius: float) -> bool:
-        """Whether the smoothed model provably gives this answer at every image closer than `radius`."""
-        return self.prediction == answer and self.radius >= radius
+Base = Literal["likelihood", "generate"]
 
 
 @dataclass(frozen=True, slots=True)
 class Certification:
-    """Certification to a published specification, with fixed numbers of draws.
+    """Certification to a published specification.
 
     Attributes:
         spec: the published specification.
@@ -69,21 +46,32 @@ class Certification:
         Args:
             bound: one question.
             seed: not negative; all randomness comes from it.
-            batch_size: noisy images per forward pass; does not change what is drawn.
+            batch_size: noisy images per forward pass at most; does not change what is drawn.
         """
         spec = self.spec
-        smoothed = SmoothedQuestion(bound, sigma=float(spec.sigma), seed=seed, batch_size=batch_size)
-        return smoothed.certify(n0=spec.n0, n=spec.n, alpha=float(spec.alpha))
+        smoothed = SmoothedQuestion(
+            bound, sigma=float(spec.sigma), seed=seed, base=spec.base, batch_size=batch_size
+        )
+        return smoothed.certify(
+            n0=spec.n0,
+            n=spec.n,
+            alpha=float(spec.alpha),
+            looks=spec.looks,
+            radii=[float(radius) for radius in spec.radii],
+        )
 
 
 class SmoothedQuestion:
     """The smoothed classifier g of one question.
 
     g(x) is the answer that the base classifier f gives most often when independent noise N(0, σ²) is added to
-    every value of the canonical image, pixels in [0, 1]. f is the option of highest likelihood; an image whose
-    scores are not finite has no parsable answer, which is a class of its own. The noisy image is *not* clipped
-    before it enters f: the noise is exactly Gaussian, and whatever the model's own processor then clips,
-    rounds or resizes is part of f, about which the theorem assumes nothing but that it is a function of x.
+    every value of the canonical image, pixels in [0, 1].
+
+    With base "likelihood", f is the option of highest likelihood; an image whose scores are not finite has no
+    parsable answer, which is a class of its own. The noisy image is *not* clipped before it enters f: the noise is
+    exactly Gaussian, and whatever the model's own processor then clips, rounds or resizes is part of f, about
+    which the theorem assumes nothing but that it is a function of x. With base "generate", f rounds the noisy
+    image to 8 bits, clips it, and answers it on the deployed path; unparsable is a class of its own.
 
     Guarantee (Theorem 1 and Proposition 2 of the paper): with probability at least 1 − α over the draws,
     either `certify` abstains, or g(x + δ) is its prediction for every ‖δ‖₂ < radius. Like the published code it
@@ -95,41 +83,62 @@ class SmoothedQuestion:
         bound: one question.
         sigma: standard deviation of the noise.
         seed: of the question, not negative; draw j of a phase comes from (seed, phase, j) alone.
-        batch_size: noisy images per forward pass.
+        base: the base classifier.
+        batch_size: noisy images per forward pass at most.
     """
 
-    def __init__(self, bound: BoundQuestions, *, sigma: float, seed: int, batch_size: int = 32) -> None:
-        (question,), (image,) = bound.questions, bound.images
+    def __init__(
+        self,
+        bound: BoundQuestions,
+        *,
+        sigma: float,
+        seed: int,
+        base: Base = "likelihood",
+        batch_size: int = 32,
+    ) -> None:
+        (self._question,), (image,) = bound.questions, bound.images
         self._bound = bound
-        self._n_options = len(question.options)
+        self._batches: dict[int, BoundQuestions] = {}
+        self._n_options = len(self._question.options)
         self._image = np.moveaxis(image, 2, 0).astype(np.float32) / 255
         self._sigma = sigma
         self._seed = seed
+        self._base: Base = base
         self._batch_size = batch_size
 
-    def certify(self, *, n0: int, n: int, alpha: float) -> Certificate:
-        """Predict with a certified L2 radius, or abstain.
+    def certify(
+        self, *, n0: int, n: int, alpha: float, looks: int = 1, radii: Sequence[float] = ()
+    ) -> Certificate:
+        """Certify with an L2 radius, or abstain.
 
         Args:
-            n0: draws that select the candidate.
-            n: further draws that bound its probability from below.
+            n0: draws that select the candidate; 0: the candidate is the right answer.
+            n: further draws that bound its probability from below, at most.
             alpha: probability that the certificate is wrong.
+            looks: at how many numbers of draws it may be decided; 1: after n draws, as in the paper.
+            radii: grid of radii, ascending, whose decision ends the draws; needed for more than one look.
         """
         selection = self.counts(Purpose.SELECTION, n0)
-        estimation = self.counts(Purpose.ESTIMATION, n)
-        candidate = int(selection.argmax())
-        radius = certified_radius(int(estimation[candidate]), n, alpha=alpha, sigma=self._sigma)
+        candidate = int(selection.argmax()) if n0 else self._question.answer
+        plan = plan_looks(n=n, looks=looks, alpha=alpha, radii=tuple(radii) or (0.0,), sigma=self._sigma)
+        taken = self._look(plan, candidate, radii)
+        radius = max(
+            certified_radius(look.counts[candidate], look.n, alpha=look.alpha, sigma=self._sigma)
+            for look in taken
+        )
         certified = radius > 0 and candidate < self._n_options
         height, width = self._image.shape[1:]
         return Certificate(
             prediction=candidate if certified else None,
             radius=radius if certified else 0.0,
-            selection_counts=tuple(selection.tolist()),
-            estimation_counts=tuple(estimation.tolist()),
+            candidate=candidate,
+            selection_counts=tuple(selection.tolist()) if n0 else (),
+            looks=tuple(taken),
             n0=n0,
             n=n,
             alpha=alpha,
             sigma=self._sigma,
+            base=self._base,
             seed=self._seed,
             height=height,
             width=width,
@@ -147,37 +156,63 @@ class SmoothedQuestion:
             return None
         return int(top)
 
-    def counts(self, purpose: Purpose, draws: int) -> NDArray[np.int64]:
-        """How often f answers each option, and last how often unparsably, in the first draws of a phase."""
+    def counts(self, purpose: Purpose, draws: int, *, after: int = 0) -> NDArray[np.int64]:
+        """How often f answers each option, and last how often unparsably, in draws `after` to `draws` of a phase."""
         total = np.zeros(self._n_options + 1, dtype=np.int64)
-        for noisy in self._noisy_batches(purpose, draws):
-            with torch.no_grad():
-                logits = self._bound.select([0] * len(noisy)).option_logits(noisy)
-            scores = logits[:, : self._n_options].float()
-            chosen = scores.argmax(dim=1)
-            chosen[~scores.isfinite().all(dim=1)] = self._n_options
-            total += np.bincount(chosen.cpu().numpy(), minlength=len(total))
+        for noisy in self._noisy_batches(purpose, after, draws):
+            total += np.bincount(self._answers(noisy), minlength=len(total))
         return total
 
-    def _noisy_batches(self, purpose: Purpose, draws: int) -> Iterator[torch.Tensor]:
+    def _look(self, plan: Sequence[PlannedLook], candidate: int, radii: Sequence[float]) -> list[Look]:
+        """Draw from look to look until every radius is certified, the next is out of reach, or the plan ends."""
+        taken: list[Look] = []
+        counts = np.zeros(self._n_options + 1, dtype=np.int64)
+        radius, drawn = 0.0, 0
+        for planned in plan:
+            counts += self.counts(Purpose.ESTIMATION, planned.n, after=drawn)
+            drawn = planned.n
+            taken.append(Look(n=planned.n, alpha=planned.alpha, counts=tuple(counts.tolist())))
+            if len(plan) == 1:
+                break
+            successes = int(counts[candidate])
+            reached = certified_radius(successes, planned.n, alpha=planned.alpha, sigma=self._sigma)
+            radius = max(radius, reached)
+            certified = sum(radius >= target for target in radii)
+            if certified == len(radii) or given_up(planned, successes, certified):
+                break
+        return taken
+
+    def _answers(self, noisy: NDArray[np.float32]) -> NDArray[np.int64]:
+        """What f answers to noisy images [batch, 3, H, W]; the number of options stands for unparsable."""
+        bound = self._batch(len(noisy))
+        if self._base == "generate":
+            levels = np.clip(np.rint(noisy * 255), 0, 255).astype(np.uint8)
+            given = bound.answer(list(np.moveaxis(levels, 1, 3)))
+            return np.array([self._n_options if answer.choice is None else answer.choice for answer in given])
+        with torch.no_grad():
+            logits = bound.option_logits(torch.from_numpy(noisy))
+        scores = logits[:, : self._n_options].float()
+        chosen = scores.argmax(dim=1)
+        chosen[~scores.isfinite().all(dim=1)] = self._n_options
+        answers: NDArray[np.int64] = chosen.cpu().numpy()
+        return answers
+
+    def _batch(self, size: int) -> BoundQuestions:
+        """The question `size` times; full batches, the usual case, are bound once."""
+        if size not in self._batches:
+            bound = self._bound.select([0] * size)
+            if size < self._batch_size:
+                return bound
+            self._batches[size] = bound
+        return self._batches[size]
+
+    def _noisy_batches(self, purpose: Purpose, after: int, draws: int) -> Iterator[NDArray[np.float32]]:
         """The noisy images of a phase, [batch, 3, H, W], in order of draws."""
-        for first in range(0, draws, self._batch_size):
-            indices = range(first, min(first + self._batch_size, draws))
-            noise = np.stack(
-                [
-                    stream(self._seed, purpose, index).standard_normal(self._image.shape, dtype=np.float32)
-                    for index in indices
-                ]
-            )
-            yield torch.from_numpy(self._image + np.float32(self._sigma) * noise)
-
-
-def lower_confidence_bound(successes: int, trials: int, alpha: float) -> float:
-    """One-sided Clopper–Pearson bound: with probability at least 1 − alpha not above the true probability."""
-    return 0.0 if successes == 0 else float(beta.ppf(alpha, successes, trials - successes + 1))
-
-
-def certified_radius(successes: int, trials: int, *, alpha: float, sigma: float) -> float:
-    """σ·Φ⁻¹ of the lower confidence bound; 0 where the bound does not exceed one half."""
-    bound = lower_confidence_bound(successes, trials, alpha)
-    return sigma * float(norm.ppf(bound)) if bound > 0.5 else 0.0
+        for first in range(after, draws, self._batch_size):
+            size = min(self._batch_size, draws - first)
+            noisy = np.empty((size, *self._image.shape), dtype=np.float32)
+            for row, image in enumerate(noisy):
+                stream(self._seed, purpose, first + row).standard_normal(dtype=np.float32, out=image)
+            noisy *= np.float32(self._sigma)
+            noisy += self._image
+            yield noisy

@@ -36,7 +36,7 @@ class RunSettings(BaseModel):
         description="Card ids, card files, checkpoint folders or hub ids",
     )
     threats: tuple[str, ...] = Field(
-        default=("pgd-linf", "pgd-l2", "patch", "certified-l2"),
+        default=("pgd-linf", "pgd-l2", "patch", "certified-l2-quick"),
         description="Official names, names with overrides (pgd-linf:eps=4/255) or YAML files; clean is always measured",
     )
     data: str = Field(

@@ -154,25 +154,30 @@ class NoiseSpec(BallSpec):
 
 
 class CertificationSpec(ThreatSpec):
-    """L2 certification by randomized smoothing (Cohen et al. 2019).
+    """L2 certification by randomized smoothing (Cohen et al. 2019), with sequential stopping.
 
     Attributes:
         sigma: standard deviation of the Gaussian noise, canonical pixels in [0, 1].
-        n0: draws that select the class.
-        n: draws that bound its probability.
+        n0: draws that select the candidate; 0: the candidate is the right answer, which is all that certified
+            accuracy asks about, and costs nothing.
+        n: draws that bound its probability, at most.
+        looks: at how many numbers of draws, in a geometric series up to n, it may be decided; 1: at n, as in
+            the paper. See `medrobust_bench.certify.sequential`.
         alpha: probability, per question, that the certificate is wrong.
         radii: L2 radii at which certified accuracy is reported, in the canonical image as it is (not rescaled
-            with its size).
-        base: what is smoothed: the option of highest likelihood.
+            with its size); draws end once all are decided.
+        base: what is smoothed: "likelihood", the option of highest likelihood; or "generate", the deployed
+            answer to the noisy image rounded to 8 bits.
     """
 
     kind: Literal["certification"]
     sigma: Exact
-    n0: int = Field(ge=1)
+    n0: int = Field(ge=0)
     n: int = Field(ge=1)
+    looks: int = Field(default=1, ge=1, le=100)
     alpha: Exact
     radii: tuple[Exact, ...] = Field(min_length=1)
-    base: Literal["likelihood"] = "likelihood"
+    base: Literal["likelihood", "generate"] = "likelihood"
 
     @field_validator("sigma")
     @classmethod
@@ -199,8 +204,10 @@ class CertificationSpec(ThreatSpec):
     def summary(self) -> str:
         """The specification in one line."""
         radii = ", ".join(exact_text(radius) for radius in self.radii)
-        draws = f"{self.n0} + {self.n} draws, α = {exact_text(self.alpha)}"
-        return f"smoothing σ = {exact_text(self.sigma)}, {draws}; certified L2 radii {radii}"
+        limit = "" if self.looks == 1 else "at most "
+        draws = f"{limit}{f'{self.n0} + ' if self.n0 else ''}{self.n} draws, α = {exact_text(self.alpha)}"
+        base = "" if self.base == "likelihood" else ", generated answers"
+        return f"smoothing σ = {exact_text(self.sigma)}{base}, {draws}; certified L2 radii {radii}"
 
 
 Specification = PgdSpec | PatchSpec | NoiseSpec | CertificationSpec

@@ -113,7 +113,7 @@ def test_costs_add_up_to_the_passes_made(chunk: Chunk) -> None:
 
 
 def test_certification_looks_at_every_question(chunk: Chunk) -> None:
-    outcomes = chunk.certify(load_threat("certified-l2:n0=20,n=50,sigma=0.01"), chunk.clean())
+    outcomes = chunk.certify(load_threat("certified-l2-exact:n0=20,n=50,sigma=0.01"), chunk.clean())
     assert all(outcome.certificate is not None for outcome in outcomes)
     assert any(outcome.correct for outcome in outcomes)
     assert sum(outcome.forward_passes for outcome in outcomes) == 10 * 70

@@ -50,12 +50,8 @@ def test_the_official_numbers() -> None:
     assert patch.area == Fraction(1, 20)
     certified = load_specification("certified-l2")
     assert isinstance(certified, CertificationSpec)
-    assert (certified.n0, certified.n, certified.alpha, certified.sigma) == (
-        100,
-        1000,
-        Fraction(1, 1000),
-        Fraction(1, 4),
-    )
+    assert (certified.n, certified.alpha, certified.sigma) == (10_000, Fraction(1, 1000), Fraction(1, 4))
+    assert (certified.n0, certified.looks) == (0, 16)
     assert certified.radii == (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4))
 
 
@@ -85,7 +81,7 @@ def test_overrides_are_exact_and_named_in_canonical_form() -> None:
     assert spec.name == "pgd-linf:eps=0.2,steps=50"
     assert not is_official(spec)
     assert load_specification("pgd-linf:eps=4/255,steps=50").name == "pgd-linf:eps=4/255,steps=50"
-    assert load_specification("certified-l2:n=10000").name == "certified-l2:n=10000"
+    assert load_specification("certified-l2:n=100000").name == "certified-l2:n=100000"
 
 
 def test_overrides_that_change_nothing_leave_the_official_specification() -> None:
@@ -149,7 +145,7 @@ def test_an_official_specification_written_to_a_file_stays_official(tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("pgd", "use one of certified-l2, noise, patch, pgd-l2, pgd-linf, or the path of a YAML file"),
+        ("pgd", "use one of certified-l2, certified-l2-exact, certified-l2-quick, certified-l2-sigma-0.5, "),
         ("", "no threat is called ''"),
         ("missing.yaml", "cannot be read"),
         ("pgd-linf:", "write key=value"),
@@ -168,7 +164,7 @@ def test_an_official_specification_written_to_a_file_stays_official(tmp_path: Pa
         ("noise:draws=1.5", "integer"),
         ("certified-l2:alpha=1", "below 1"),
         ("certified-l2:sigma=-1", "sigma must be positive"),
-        ("certified-l2:base=generate", "'likelihood'"),
+        ("certified-l2:base=logits", "'likelihood' or 'generate'"),
     ],
 )
 def test_mistakes_name_what_is_possible(text: str, expected: str) -> None:
