@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ class HuggingFaceVLM:
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.dtype: torch.dtype = self.model.dtype
+        self.dtype = prevailing_dtype(self.model)
         # A generated image token could not be fed back: there is no image to fill it.
         self.forbidden_tokens = sorted(
             {
@@ -292,6 +293,15 @@ def weights_sha256(state: dict[str, torch.Tensor]) -> str:
         total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+def prevailing_dtype(model: torch.nn.Module) -> torch.dtype:
+    """The floating-point type of most parameters; some models keep a few modules in float32."""
+    sizes: Counter[torch.dtype] = Counter()
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            sizes[parameter.dtype] += parameter.numel()
+    return sizes.most_common(1)[0][0]
 
 
 def _cannot_load(source: str | Path, reason: str) -> InvalidInputError:

@@ -15,7 +15,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from medrobust_bench.data.image import ImageBytes, to_png
 from medrobust_bench.models import selftest
 from medrobust_bench.models.bound import OneByOne
-from medrobust_bench.models.huggingface import HuggingFaceVLM, weights_sha256
+from medrobust_bench.models.huggingface import HuggingFaceVLM, prevailing_dtype, weights_sha256
 from medrobust_bench.models.probes import pixels_of, synthetic_image, synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.selftest import Verdict
@@ -233,6 +233,19 @@ def test_record_names_weights_and_settings(checkpoint: Path) -> None:
     assert record.parameters == sum(p.numel() for p in load(checkpoint).model.parameters())
     assert record.weights_sha256 == load(checkpoint).record.weights_sha256
     assert load(checkpoint).record.id == checkpoint.name
+
+
+def test_half_precision_is_recorded_and_not_judged_by_finite_differences(checkpoint: Path) -> None:
+    model = load(checkpoint, dtype="bfloat16")
+    assert model.record.dtype == "bfloat16"
+    report = selftest.run(model)
+    assert report.passed
+    assert report.check("slope").verdict is Verdict.UNDECIDED
+
+
+def test_dtype_is_that_of_most_parameters() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(9, 9, dtype=torch.float16))
+    assert prevailing_dtype(model) is torch.float16
 
 
 def test_digest_depends_on_every_byte_name_dtype_and_shape() -> None:
