@@ -10,7 +10,7 @@ import torch
 
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
 from medrobust_bench.data.question import Modality, Question, QuestionType
-from medrobust_bench.models.adapter import Answer, ReferenceLoss
+from medrobust_bench.models.adapter import Answer, Focus, ReferenceLoss, RivalLeads
 from medrobust_bench.results.schema import ModelRecord
 
 if TYPE_CHECKING:
@@ -93,6 +93,10 @@ class LinearQuestions:
         self.passes: list[str] = [] if passes is None else passes
         """Ids of the questions in order of their float passes; shared with what `select` gives."""
 
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
     def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
         self.passes.extend(question.id for question in self.questions)
         return self._logits(pixels).float()
@@ -102,7 +106,24 @@ class LinearQuestions:
         logits = self._logits(pixels)
         rows, right = torch.arange(len(answers)), torch.tensor(answers)
         nll = -logits.log_softmax(dim=1)[rows, right]
-        return ReferenceLoss(nll, logits.argmax(dim=1) != right)
+        left = logits.argmax(dim=1) != right
+        return ReferenceLoss(nll, left, left)
+
+    def rival_leads(
+        self,
+        pixels: torch.Tensor,
+        answers: Sequence[int],
+        *,
+        focus: Focus = Focus.WORDS,
+        said: Sequence[str] = (),
+    ) -> RivalLeads:
+        self.passes.extend(question.id for question in self.questions)
+        logits = self._logits(pixels)
+        rows, right = torch.arange(len(answers)), torch.tensor(answers)
+        leads = logits - logits[rows, right, None]
+        leads = leads.scatter(1, right[:, None], -torch.inf)
+        left = logits.argmax(dim=1) != right
+        return RivalLeads(leads, left, left)
 
     def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
         levels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

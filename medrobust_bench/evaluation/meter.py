@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medrobust_bench.models.adapter import Focus
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from medrobust_bench.models.adapter import Answer, BoundQuestions, ReferenceLoss
+    from medrobust_bench.models.adapter import Answer, BoundQuestions, ReferenceLoss, RivalLeads
 
 
 @dataclass
@@ -36,6 +38,11 @@ class MeteredQuestions:
         """The clean canonical images."""
         return self._bound.images
 
+    @property
+    def device(self) -> torch.device:
+        """See `BoundQuestions.device`."""
+        return self._bound.device
+
     def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """See `BoundQuestions.option_logits`."""
         self._count(pixels)
@@ -45,6 +52,18 @@ class MeteredQuestions:
         """See `BoundQuestions.reference_loss`."""
         self._count(pixels)
         return self._bound.reference_loss(pixels, answers)
+
+    def rival_leads(
+        self,
+        pixels: torch.Tensor,
+        answers: Sequence[int],
+        *,
+        focus: Focus = Focus.WORDS,
+        said: Sequence[str] = (),
+    ) -> RivalLeads:
+        """See `BoundQuestions.rival_leads`."""
+        self._count(pixels)
+        return self._bound.rival_leads(pixels, answers, focus=focus, said=said)
 
     def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
         """See `BoundQuestions.answer`."""

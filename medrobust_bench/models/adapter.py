@@ -6,6 +6,7 @@ A model is bound to a batch of questions once; from then on the batch is a funct
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -40,10 +41,42 @@ class ReferenceLoss(NamedTuple):
             an attack maximises.
         doubt: [B] bool: False only where the deployed answer is certainly still the reference one, up to the
             gap between the float path and the official 8-bit path.
+        left: [B] bool: True where the float path has left the reference answer (for a reasoning model: where it
+            would write another completion).
     """
 
     nll: torch.Tensor
     doubt: torch.Tensor
+    left: torch.Tensor
+
+
+class RivalLeads(NamedTuple):
+    """How far each wrong option is ahead of the right one.
+
+    Attributes:
+        leads: [B, K] in nats, differentiable in the pixels; -inf at the right option and at missing ones. An
+            attack succeeds on the float path where one of them is positive.
+        doubt: as in `ReferenceLoss`.
+        left: as in `ReferenceLoss`.
+    """
+
+    leads: torch.Tensor
+    doubt: torch.Tensor
+    left: torch.Tensor
+
+
+class Focus(StrEnum):
+    """Where in a generated completion rival options are compared; without meaning where options are scored.
+
+    `WORDS`: the first token that would differ if the model had meant the other option: the answer in words where
+    the rationale names it, else the letter.
+    `LETTER`: the answer letter after the rationale that the model wrote on the clean image.
+    `RESAMPLED`: the answer letter after the rationale that it last wrote on an image of the attack.
+    """
+
+    WORDS = "words"
+    LETTER = "letter"
+    RESAMPLED = "resampled"
 
 
 class BoundQuestions(Protocol):
@@ -54,6 +87,11 @@ class BoundQuestions(Protocol):
     @property
     def images(self) -> list[NDArray[np.uint8]]:
         """The clean canonical images, B arrays [H, W, 3]."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where pixels are best kept: the model's device."""
         ...
 
     def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -76,6 +114,28 @@ class BoundQuestions(Protocol):
             answers: B option indices that the model gives on the clean images and should leave. A model that
                 scores options takes the cross-entropy of `option_logits`; a reasoning model takes the
                 likelihood of the whole completion that it generated on the clean image.
+        """
+        ...
+
+    def rival_leads(
+        self,
+        pixels: torch.Tensor,
+        answers: Sequence[int],
+        *,
+        focus: Focus = Focus.WORDS,
+        said: Sequence[str] = (),
+    ) -> RivalLeads:
+        """How far the wrong options are ahead, for margin and targeted losses.
+
+        A model that scores options compares `option_logits`. A reasoning model is made to repeat a completion of
+        its own, and its next-token logits are compared where `focus` says.
+
+        Args:
+            pixels: [B, 3, H, W] float in [0, 1].
+            answers: B right options, which the model gives on the clean images.
+            focus: where completions are compared.
+            said: B completions that the model wrote lately, "" for the one on the clean image; used with
+                `Focus.RESAMPLED`.
         """
         ...
 

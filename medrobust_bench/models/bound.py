@@ -10,7 +10,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from medrobust_bench.models.adapter import Answer, ReferenceLoss
+from medrobust_bench.models.adapter import Answer, Focus, ReferenceLoss, RivalLeads
+from medrobust_bench.models.completion import THINK, completion_tokens, opens_rationale, part, say_instead
 from medrobust_bench.models.prompt import AnswerMode, parse_completion
 from medrobust_bench.models.scoring import (
     EMPTY_RATIONALE,
@@ -28,10 +29,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
+    from medrobust_bench.models.completion import Parting
     from medrobust_bench.models.huggingface import HuggingFaceVLM
     from medrobust_bench.models.replay import ImageCall
-
-_THINK = "<think>"
 
 
 @dataclass(eq=False)
@@ -52,6 +52,7 @@ class HuggingFaceQuestions:
         option_texts: per question and option the tokens of the option text; empty in the other modes.
         references: completions on the clean images by row of the batch first bound, shared by all selections.
         rows: which row of that batch each question is.
+        partings: where completions that mean other options part from a completion, shared in the same way.
     """
 
     adapter: HuggingFaceVLM
@@ -67,6 +68,7 @@ class HuggingFaceQuestions:
     option_texts: tuple[tuple[tuple[int, ...], ...], ...]
     rows: tuple[int, ...]
     references: dict[int, list[int]] = field(default_factory=dict)
+    partings: dict[tuple[int, tuple[int, ...], int, Focus], dict[int, Parting]] = field(default_factory=dict)
 
     @classmethod
     def create(
@@ -94,8 +96,8 @@ class HuggingFaceQuestions:
             )
         else:
             bridge = "" if adapter.mode is AnswerMode.LETTER else EMPTY_RATIONALE
-            if _opens_rationale(prompts[0]):
-                bridge = bridge.removeprefix(_THINK)
+            if opens_rationale(prompts[0]):
+                bridge = bridge.removeprefix(THINK)
             lead, letters = letter_tokens(adapter.tokenizer, prompts[0], bridge)
             letters = letters.to(adapter.device)
         return cls(
@@ -132,6 +134,11 @@ class HuggingFaceQuestions:
             rows=tuple(self.rows[row] for row in rows),
         )
 
+    @property
+    def device(self) -> torch.device:
+        """The model's device."""
+        return self.adapter.device
+
     def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Scores [B, K] of the options as a function of pixels [B, 3, H, W] in [0, 1]; see `BoundQuestions`."""
         if self.letters is not None:
@@ -145,11 +152,42 @@ class HuggingFaceQuestions:
             scores = self.option_logits(pixels)
             reference = torch.tensor(answers, device=scores.device)
             nll = cross_entropy(scores, reference, reduction="none")
-            return ReferenceLoss(nll=nll, doubt=lead_of_reference(scores.detach(), reference) < tie)
+            lead = lead_of_reference(scores.detach(), reference)
+            return ReferenceLoss(nll=nll, doubt=lead < tie, left=lead < 0)
         tokens, real, logits = self.completion_logits(self.image_features(pixels), self._reference_tokens())
         nll = -(token_log_likelihood(logits, tokens).masked_fill(~real, 0.0)).sum(-1)
-        leads = lead_of_reference(logits.detach(), tokens).masked_fill(~real, torch.inf)
-        return ReferenceLoss(nll=nll, doubt=leads.amin(-1) < tie)
+        lead = lead_of_reference(logits.detach(), tokens).masked_fill(~real, torch.inf).amin(-1)
+        return ReferenceLoss(nll=nll, doubt=lead < tie, left=lead < 0)
+
+    def rival_leads(
+        self,
+        pixels: torch.Tensor,
+        answers: Sequence[int],
+        *,
+        focus: Focus = Focus.WORDS,
+        said: Sequence[str] = (),
+    ) -> RivalLeads:
+        """How far the wrong options are ahead; see `BoundQuestions`."""
+        tie = tie_of(self.adapter.dtype)
+        if self.adapter.mode is not AnswerMode.REASONING:
+            scores = self.option_logits(pixels)
+            reference = torch.tensor(answers, device=scores.device)
+            leads = scores - scores.gather(1, reference.unsqueeze(1))
+            leads = leads.scatter(1, reference.unsqueeze(1), -torch.inf)
+            lead = lead_of_reference(scores.detach(), reference)
+            return RivalLeads(leads=leads, doubt=lead < tie, left=lead < 0)
+        texts = said if focus is Focus.RESAMPLED and said else [""] * len(answers)
+        spoken = [self._spoken(row, text) for row, text in enumerate(texts)]
+        tokens, real, logits = self.completion_logits(self.image_features(pixels), spoken)
+        lead = lead_of_reference(logits.detach(), tokens).masked_fill(~real, torch.inf).amin(-1)
+        by_row = [
+            self._leads(row, logits[row], spoken[row], answer, focus) for row, answer in enumerate(answers)
+        ]
+        return RivalLeads(
+            leads=pad_sequence(by_row, batch_first=True, padding_value=-torch.inf),
+            doubt=lead < tie,
+            left=lead < 0,
+        )
 
     def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
         """The deployed path, one question at a time; see `BoundQuestions`."""
@@ -267,6 +305,39 @@ class HuggingFaceQuestions:
         inputs.update(features)
         return self.adapter.logits(inputs, keep=tokens.shape[1] + 1)
 
+    def _spoken(self, row: int, text: str) -> list[int]:
+        """The tokens of what the model wrote; without `text` those of its completion on the clean image."""
+        if not text:
+            return self._reference(row)
+        return completion_tokens(self.adapter.tokenizer, self.prompts[row], text)
+
+    def _leads(
+        self, row: int, logits: torch.Tensor, spoken: Sequence[int], answer: int, focus: Focus
+    ) -> torch.Tensor:
+        """Lead [K] of each option where a completion that means it parts from what was spoken.
+
+        Args:
+            logits: [N, V] that predict the N tokens of `spoken`.
+        """
+        leads = [logits.new_full((), -torch.inf)] * len(self.questions[row].options)
+        for other, parting in self._partings(row, spoken, answer, focus).items():
+            leads[other] = logits[parting.position, parting.rival] - logits[parting.position, parting.spoken]
+        return torch.stack(leads)
+
+    def _partings(self, row: int, spoken: Sequence[int], answer: int, focus: Focus) -> dict[int, Parting]:
+        """By wrong option, where a completion that means it parts from what was spoken; found on first use."""
+        key = (self.rows[row], tuple(spoken), answer, focus)
+        if key not in self.partings:
+            options, text = self.questions[row].options, self._completion_text(row, spoken)
+            found = {}
+            for other in set(range(len(options))) - {answer}:
+                instead = say_instead(text, options, answer, other, words=focus is Focus.WORDS)
+                rival = completion_tokens(self.adapter.tokenizer, self.prompts[row], instead)
+                if parting := part(spoken, rival):
+                    found[other] = parting
+            self.partings[key] = found
+        return self.partings[key]
+
     def _reference_tokens(self) -> list[list[int]]:
         return [self._reference(row) for row in range(len(self.rows))]
 
@@ -279,55 +350,9 @@ class HuggingFaceQuestions:
 
     def _completion_text(self, row: int, tokens: Sequence[int]) -> str:
         text = self.adapter.decode(tokens)
-        return _THINK + text if _opens_rationale(self.prompts[row]) else text
-
-
-class OneByOne:
-    """B questions that each stay a batch of their own, for models whose batches disturb each other."""
-
-    def __init__(self, parts: Sequence[HuggingFaceQuestions]) -> None:
-        self.parts = tuple(parts)
-        self.questions = tuple(question for part in parts for question in part.questions)
-
-    @property
-    def images(self) -> list[NDArray[np.uint8]]:
-        """The clean canonical images, B arrays [H, W, 3]."""
-        return [image for part in self.parts for image in part.images]
-
-    def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        """As `BoundQuestions.option_logits`, one forward pass per question."""
-        scores = [
-            part.option_logits(image)[0] for part, image in zip(self.parts, _singles(pixels), strict=True)
-        ]
-        return pad_sequence(scores, batch_first=True, padding_value=-torch.inf)
-
-    def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
-        """As `BoundQuestions.reference_loss`, one forward pass per question."""
-        losses = [
-            part.reference_loss(image, [answer])
-            for part, image, answer in zip(self.parts, _singles(pixels), answers, strict=True)
-        ]
-        return ReferenceLoss(*(torch.cat(column) for column in zip(*losses, strict=True)))
-
-    def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
-        """As `BoundQuestions.answer`."""
-        return [part.answer([image])[0] for part, image in zip(self.parts, images, strict=True)]
-
-    def select(self, rows: Sequence[int]) -> OneByOne:
-        """As `BoundQuestions.select`."""
-        return OneByOne([self.parts[row] for row in rows])
+        return THINK + text if opens_rationale(self.prompts[row]) else text
 
 
 def tie_of(dtype: torch.dtype) -> float:
     """Below this lead (in logits) float path and 8-bit path, batch and single question, may pick differently."""
     return 0.02 if dtype in (torch.float32, torch.float64) else 0.3
-
-
-def _singles(pixels: torch.Tensor) -> list[torch.Tensor]:
-    """[B, 3, H, W] as B batches of one."""
-    return [image.unsqueeze(0) for image in pixels.unbind(0)]
-
-
-def _opens_rationale(prompt: str) -> bool:
-    """Whether the chat template has begun the model's rationale for it."""
-    return prompt.rstrip().endswith(_THINK)

@@ -16,7 +16,8 @@ from transformers.utils import ModelOutput
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models import probes
-from medrobust_bench.models.bound import HuggingFaceQuestions, OneByOne
+from medrobust_bench.models.bound import HuggingFaceQuestions
+from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.prompt import AnswerMode, prompt_text
 from medrobust_bench.models.replay import recording

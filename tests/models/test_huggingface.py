@@ -14,8 +14,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from medrobust_bench.data.image import ImageBytes, to_png
 from medrobust_bench.models import selftest
-from medrobust_bench.models.bound import OneByOne
 from medrobust_bench.models.huggingface import HuggingFaceVLM, prevailing_dtype, weights_sha256
+from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.probes import pixels_of, synthetic_image, synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.selftest import Verdict
@@ -85,7 +85,7 @@ def test_reference_loss_is_the_cross_entropy_of_the_scores(
     scores = bound.option_logits(pixels)
     best = scores.argmax(-1).tolist()
     worst = scores.masked_fill(scores.isinf(), torch.inf).argmin(-1).tolist()
-    nll, doubt = bound.reference_loss(pixels, worst)
+    nll, doubt = bound.reference_loss(pixels, worst)[:2]
     expected = [-float(scores[row].log_softmax(-1)[k]) for row, k in enumerate(worst)]
     assert nll.tolist() == pytest.approx(expected, abs=1e-4)
     assert doubt.all()
@@ -115,7 +115,7 @@ def test_reasoning_reference_is_the_generated_completion(checkpoint: Path, quest
     model = load(checkpoint, AnswerMode.REASONING)
     bound = model.bind(questions)
     pixels = pixels_of(bound.images, CPU).requires_grad_()
-    nll, doubt = bound.reference_loss(pixels, [0, 0, 0])
+    nll, doubt = bound.reference_loss(pixels, [0, 0, 0])[:2]
     for row, question in enumerate(questions):
         inputs = model.process([model.render(question)], [bound.images[row]])
         written = model.model.generate(
@@ -297,7 +297,7 @@ def test_instructblip_gets_its_questions_one_at_a_time(tmp_path: Path) -> None:
         alone = model.bind([question]).option_logits(pixels[[row]])
         assert torch.equal(scores[[row], : len(question.options)], alone)
     assert [answer.choice for answer in bound.answer(bound.images)] == scores.argmax(-1).tolist()
-    nll, doubt = bound.select([2, 0]).reference_loss(pixels[[2, 0]], [0, 0])
+    nll, doubt = bound.select([2, 0]).reference_loss(pixels[[2, 0]], [0, 0])[:2]
     assert nll.shape == doubt.shape == (2,)
 
 

@@ -11,7 +11,7 @@ from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medrobust_bench.models.adapter import Answer, ReferenceLoss
+from medrobust_bench.models.adapter import Answer
 from medrobust_bench.threats.budget import L2Budget, PatchBudget
 from medrobust_bench.threats.pgd import _StartedPgd, uniform_in_l2_ball, uniform_in_linf_ball
 from medrobust_bench.threats.registry import load_threat
@@ -22,6 +22,7 @@ from ..linear import LinearAdapter, LinearQuestions, make_questions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from medrobust_bench.models.adapter import ReferenceLoss
     from medrobust_bench.threats.search import Finding
 
 EVERY_THREAT = ["pgd-linf:restarts=2", "pgd-l2:restarts=2", "patch:steps=8", "noise", "noise:norm=l2,eps=6"]
@@ -207,7 +208,7 @@ class Watched(LinearQuestions):
     def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
         self.seen.append(pixels.detach())
         loss = super().reference_loss(pixels, answers)
-        return ReferenceLoss(loss.nll, torch.ones_like(loss.doubt))
+        return loss._replace(doubt=torch.ones_like(loss.doubt))
 
     def answer(self, images: Sequence[np.ndarray]) -> list[Answer]:
         return [Answer(answer.choice, "said so") for answer in super().answer(images)]

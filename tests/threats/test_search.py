@@ -40,7 +40,8 @@ class ScriptedQuestion:
     def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
         levels = [float(image.mean()) * 255 for image in pixels.detach()]
         losses = torch.tensor([self._loss(level) for level in levels]) + 0 * pixels.sum((1, 2, 3))
-        return ReferenceLoss(losses, torch.tensor([self._doubt(level) for level in levels]))
+        doubts = torch.tensor([self._doubt(level) for level in levels])
+        return ReferenceLoss(losses, doubts, doubts)
 
     def answer(self, images: Sequence[np.ndarray]) -> list[Answer]:
         levels = [int(image.flat[0]) for image in images]
