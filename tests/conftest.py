@@ -24,6 +24,7 @@ from medrobust_bench.results.schema import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 settings.register_profile("patient", deadline=None)  # a busy machine is not a wrong program
 settings.load_profile("patient")
@@ -102,3 +103,19 @@ def make_result() -> Callable[..., Result]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def schooled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a toy model on phantoms. Read only."""
+    from tests.runs import make_run
+
+    return make_run(tmp_path_factory.mktemp("schooled") / "run")
+
+
+@pytest.fixture(scope="session")
+def weakened_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same questions and threats, a model that gives in more easily. Read only."""
+    from tests.runs import SchooledAdapter, make_run
+
+    return make_run(tmp_path_factory.mktemp("weakened") / "run", SchooledAdapter("weakened", lean=0.4))

@@ -12,6 +12,7 @@ from medrobust_bench.problems import InvalidInputError
 
 COMMANDS = {
     "run": "Measure a model's robust accuracy; with no arguments, the shipped models on phantoms.",
+    "compare": "Compare two runs question by question; fail when robustness regressed.",
     "models": "List the model registry, or check that a model can be attacked.",
     "threats": "List the official threats.",
     "data": "Check or fetch a data set.",

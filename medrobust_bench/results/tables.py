@@ -90,6 +90,11 @@ def describe_threat(threat: ThreatRecord) -> str:
     return f"{threat.name}: " + ", ".join([threat.kind, *fields])
 
 
+def short_modality(name: str) -> str:
+    """A modality's name for a narrow column."""
+    return _SHORT.get(name, name)
+
+
 def accuracy_grid(results: Sequence[Result]) -> Grid:
     """One row per model; columns: clean, robust accuracy per threat, certified accuracy per radius, unparsed.
 
@@ -145,7 +150,7 @@ def _narrow_grids(name: str, results: Sequence[Result]) -> list[Grid]:
     grids = [Grid(name, ("Threat", "Accuracy", "95 % interval", "n"), rows, names=1)]
     if len(results[0].metrics.by_modality) > 1:
         counts = _modality_counts(results)
-        header = ("Threat", *(_SHORT.get(modality, modality) for modality in counts))
+        header = ("Threat", *map(short_modality, counts))
         shares = [row[1:] for row in modality_grid(results).rows]
         questions = ("questions", *map(str, counts.values()))
         grids.append(Grid(f"{name}, by modality", header, (*shares, questions), names=1))
