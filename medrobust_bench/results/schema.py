@@ -35,6 +35,18 @@ class CertifiedEstimate(Estimate):
     radius: float = Field(ge=0, description="L2 radius in canonical pixel space, pixels in [0, 1]")
 
 
+class Smoothing(Record):
+    """Randomized smoothing at inference: the answer that is most frequent under Gaussian noise."""
+
+    sigma: float = Field(gt=0, description="Standard deviation of the noise, canonical pixels in [0, 1]")
+    n: int = Field(ge=1, description="Noisy images per answer")
+    alpha: float = Field(
+        gt=0,
+        lt=1,
+        description="Probability that an answer given is not the most frequent one; else it abstains",
+    )
+
+
 class ModelRecord(Record):
     """Which model produced a result."""
 
@@ -48,6 +60,9 @@ class ModelRecord(Record):
     parameters: int = Field(description="Number of parameters")
     trust_remote_code: bool = Field(
         default=False, description="Whether code from the checkpoint's repository was run"
+    )
+    smoothing: Smoothing | None = Field(
+        default=None, description="Of the weights' answers; null: the plain model"
     )
 
 
