@@ -12,9 +12,12 @@ from medrobust_bench.problems import InvalidInputError
 
 COMMANDS = {
     "run": "Measure a model's robust accuracy; with no arguments, the shipped models on phantoms.",
+    "show": "Show the tables of a finished run.",
+    "report": "Write a finished run as one self-contained HTML page.",
     "compare": "Compare two runs question by question; fail when robustness regressed.",
     "models": "List the model registry, or check that a model can be attacked.",
     "threats": "List the official threats.",
+    "certify": "Check, tabulate and plot certificates, without the model.",
     "data": "Check or fetch a data set.",
     "train": "Train the shipped models from scratch.",
     "leaderboard": "Build the leaderboard tables from results.",

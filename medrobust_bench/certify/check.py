@@ -1,0 +1,197 @@
+"""`medrobust certify check`: everything about published certificates that needs no model."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from medrobust_bench.certify.contradiction import contradictions
+from medrobust_bench.certify.fault import Declared, Fault, count_fault
+from medrobust_bench.certify.published_log import check_log, read_log
+from medrobust_bench.certify.stored import StoredRow, check_result, check_stored, stored_rows
+from medrobust_bench.data.source import open_data
+from medrobust_bench.evaluation.folder import RunFolder
+from medrobust_bench.evaluation.journal import Journal
+from medrobust_bench.evaluation.plan import file_stem, question_seed
+from medrobust_bench.evaluation.witness import read_witnesses
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.results.schema import Result
+from medrobust_bench.results.summary import scores
+from medrobust_bench.threats.specification import SPECIFICATION, CertificationSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medrobust_bench.evaluation.plan import RunRecord
+    from medrobust_bench.results.schema import ThreatRecord
+
+
+def check_path(path: Path, declared: Declared, *, against: Path | None = None) -> list[Fault]:
+    """Everything that is wrong with one file of certificates.
+
+    Args:
+        path: a run folder, a journal (`*.jsonl`), a result file (`*.json`), or a tab-separated log.
+        declared: what its author says; n, alpha and sigma are needed for a log.
+        against: a run folder with attacks on the same smoothed model; only with a run folder.
+
+    Raises:
+        InvalidInputError: the file cannot be read, or too little is declared.
+    """
+    if against is not None and not path.is_dir():
+        what = "can only be held against a run's own certificates"
+        raise InvalidInputError([Problem("--against", what, f"give the run folder of {path.name}")])
+    if path.is_dir():
+        faults = _check_folder(path, declared)
+        return faults if against is None else faults + _check_against(path, against)
+    if path.suffix == ".jsonl":
+        return _check_journal(path, declared)
+    if path.suffix == ".json":
+        return _check_result_file(path, declared)
+    missing = [name for name in ("n", "alpha", "sigma") if getattr(declared, name) is None]
+    if missing:
+        flags = " ".join(f"--{name}" for name in missing)
+        what = "carries no counts, so its setting must be declared"
+        raise InvalidInputError([Problem(str(path), what, f"add {flags}")])
+    return check_log(read_log(path), declared)
+
+
+def certified_groups(folder: RunFolder) -> list[tuple[str, ThreatRecord, list[StoredRow]]]:
+    """The certificates of a run, by model and certification, in the plan's order.
+
+    Raises:
+        InvalidInputError: the folder holds no run, or one without certification.
+    """
+    plan = folder.read().plan
+    threats = [threat for threat in plan.threats if threat.kind == "certification"]
+    if not threats:
+        what = "holds a run without certification"
+        raise InvalidInputError([Problem(str(folder.path), what, "run with --threat certified-l2")])
+    rows = stored_rows(folder.journal.read(), where=str(folder.journal.path))
+    return [
+        (
+            model,
+            threat,
+            [row for row in rows if (row.outcome.model, row.outcome.threat) == (model, threat.name)],
+        )
+        for model in plan.models
+        for threat in threats
+    ]
+
+
+def _check_folder(path: Path, declared: Declared) -> list[Fault]:
+    folder = RunFolder(path)
+    plan = folder.read().plan
+    questions = [question for chunk in plan.chunks for question in chunk]
+    faults = []
+    for model, threat, rows in certified_groups(folder):
+        name = threat.name
+        if not rows:
+            faults.append(Fault("rows", f"no certificate of {model} under {name}, though it was planned"))
+            continue
+        found = check_stored(
+            rows,
+            declared,
+            specification=_specification(threat),
+            questions=questions,
+            seed_of=partial(question_seed, plan.settings.seed, name),
+        )
+        found += _check_published(path / "results" / f"{file_stem(model, name)}.json", rows, threat)
+        faults += [Fault(fault.check, f"{model} under {name}: {fault.what}", fault.rows) for fault in found]
+    return faults
+
+
+def _specification(threat: ThreatRecord) -> CertificationSpec:
+    specification = SPECIFICATION.validate_python(threat.model_dump())
+    assert isinstance(specification, CertificationSpec)
+    return specification
+
+
+def _check_published(path: Path, rows: list[StoredRow], threat: ThreatRecord) -> list[Fault]:
+    """Hold a run's result file against the certificates that it summarises."""
+    if not path.exists():
+        return []
+    result = _read_result(path)
+    faults = check_result(result)
+    expected = scores([row.outcome for row in rows], threat).certified_accuracy
+    if result.metrics.certified_accuracy != expected:
+        faults.append(Fault("summary", f"certified accuracy in {path.name} is not that of the certificates"))
+    return faults
+
+
+def _check_journal(path: Path, declared: Declared) -> list[Fault]:
+    rows = stored_rows(Journal(path).read(), where=str(path))
+    if not path.is_file() or not rows:
+        what = "holds no certificates" if path.is_file() else "is no file"
+        raise InvalidInputError([Problem(str(path), what, "give the journal of a run with certification")])
+    groups: dict[tuple[str, str], list[StoredRow]] = {}
+    for row in rows:
+        groups.setdefault((row.outcome.model, row.outcome.threat), []).append(row)
+    return [
+        Fault(fault.check, f"{model} under {threat}: {fault.what}", fault.rows)
+        for (model, threat), group in groups.items()
+        for fault in check_stored(group, declared)
+    ]
+
+
+def _check_result_file(path: Path, declared: Declared) -> list[Fault]:
+    result = _read_result(path)
+    if not result.metrics.certified_accuracy:
+        what = "holds no certified accuracy"
+        raise InvalidInputError([Problem(str(path), what, "give the result of a certification")])
+    return count_fault(result.data.n, declared.expect) + check_result(result)
+
+
+def _read_result(path: Path) -> Result:
+    try:
+        return Result.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        what = f"is no result file: {str(error).splitlines()[0]}"
+        raise InvalidInputError([Problem(str(path), what, "give a file from a run's results/")]) from error
+
+
+def _check_against(path: Path, against: Path) -> list[Fault]:
+    """Hold the certificates of one run against the witnesses that another found on the same smoothed models."""
+    attacked = RunFolder(against).read()
+    settings = attacked.plan.settings
+    dataset = open_data(
+        settings.data,
+        split=settings.split,
+        skip_invalid=settings.skip_invalid,
+        modalities=settings.modalities,
+    )
+    questions = {question.id: question for question in dataset.questions}
+    witnesses = [
+        witness
+        for file in sorted((against / "witnesses").glob("*.parquet"))
+        for witness in read_witnesses(file)
+    ]
+    certified = RunFolder(path).read()
+    faults, compared = [], 0
+    for model, _threat, rows in certified_groups(RunFolder(path)):
+        sigma = rows[0].certificate.sigma if rows else None
+        smoothed = _smoothed_names(certified, model, attacked, sigma)
+        compared += len(smoothed)
+        faults += contradictions(
+            rows, [witness for witness in witnesses if witness.model in smoothed], questions
+        )
+    if not compared:
+        what = "attacks no smoothed model with the weights and σ of a certified one"
+        remedy = "attack a card with the same weights and `smoothing:` with the same σ"
+        raise InvalidInputError([Problem(str(against), what, remedy)])
+    return faults
+
+
+def _smoothed_names(certified: RunRecord, model: str, attacked: RunRecord, sigma: float | None) -> set[str]:
+    """What the attacked run calls the smoothed form of a certified model."""
+    if model not in certified.models:
+        return set()
+    weights = certified.models[model].weights_sha256
+    return {
+        name
+        for name, record in attacked.models.items()
+        if record.weights_sha256 == weights
+        and record.smoothing is not None
+        and record.smoothing.sigma == sigma
+    }
