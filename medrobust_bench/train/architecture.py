@@ -29,6 +29,10 @@ class TinyArchitecture(BaseModel):
         image_side: images are brought to about this many pixels squared; one of exactly this size is not resized.
         patch: side of a patch in pixels; 2 by 2 patches make one image token.
         vocabulary: largest number of tokens that the tokenizer may learn.
+        initializer_range: standard deviation of new weights; about one over the square root of the width, without
+            which a model this narrow sits on a plateau for hundreds of steps.
+        rope_theta: base of the rotary frequencies; small, because a head has only a few frequencies and a prompt
+            only a hundred tokens.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +47,8 @@ class TinyArchitecture(BaseModel):
     text_heads: int = Field(default=4, ge=1)
     text_feed_forward: int = Field(default=384, ge=16)
     vocabulary: int = Field(default=1024, ge=300)
-    initializer_range: float = Field(default=0.04, gt=0)
+    initializer_range: float = Field(default=0.08, gt=0)
+    rope_theta: float = Field(default=100.0, gt=1)
 
 
 def build_processor(architecture: TinyArchitecture, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLProcessor:
@@ -88,7 +93,7 @@ def build_model(
             "initializer_range": architecture.initializer_range,
             "rope_parameters": {
                 "rope_type": "default",
-                "rope_theta": 10_000.0,
+                "rope_theta": architecture.rope_theta,
                 "mrope_section": [rotary - 2 * spatial, spatial, spatial],
             },
             **ends,

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from medrobust_bench.data.image import canonical
+from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.prompt import AnswerMode, completion_text, prompt_text
 from medrobust_bench.train.settings import Task
 
@@ -20,17 +21,24 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
 
-IGNORED = -100
 DESCRIBE_PROMPT = "Describe the image."
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image, the user's turn about it, and the completion to learn."""
+    """One image, the user's turn about it, and the completion to learn.
+
+    Attributes:
+        question: the question; its image is shown.
+        prompt: the user's turn.
+        completion: what the model should write.
+        answer: the end of the completion that gives the letter; empty where no question is asked.
+    """
 
     question: Question
     prompt: str
     completion: str
+    answer: str
 
 
 def description(question: Question) -> str:
@@ -39,20 +47,24 @@ def description(question: Question) -> str:
 
 
 def rationale(question: Question) -> str:
-    """What is seen, then the answer in words."""
-    return f"{question.explanation} {question.options[question.answer]}".strip()
+    """What is seen, then the options one by one until the right one: "… A) drusen: no. B) retinal fluid: yes."."""
+    verdicts = [
+        f"{letter}) {option}: {'yes' if index == question.answer else 'no'}."
+        for index, (letter, option) in enumerate(zip(LETTERS, question.options, strict=False))
+    ]
+    return " ".join([question.explanation, *verdicts[: question.answer + 1]]).strip()
 
 
 def build_example(question: Question, task: Task) -> Example:
     """The prompt and the completion that a task makes of a question."""
+    letter = question.letter
     if task is Task.DESCRIBE:
-        return Example(question, DESCRIBE_PROMPT, description(question))
+        return Example(question, DESCRIBE_PROMPT, description(question), answer="")
     if task is Task.LETTER:
-        return Example(question, prompt_text(question, AnswerMode.LETTER), question.letter)
-    thought = rationale(question) if task is Task.REASON else ""
-    return Example(
-        question, prompt_text(question, AnswerMode.REASONING), completion_text(thought, question.letter)
-    )
+        return Example(question, prompt_text(question, AnswerMode.LETTER), letter, answer=letter)
+    completion = completion_text(rationale(question) if task is Task.REASON else "", letter)
+    answer = completion[completion.index("<answer>") :]
+    return Example(question, prompt_text(question, AnswerMode.REASONING), completion, answer)
 
 
 def build_examples(
@@ -90,12 +102,18 @@ def open_images(questions: Sequence[Question]) -> list[list[Image.Image]]:
 
 @dataclass(frozen=True, slots=True)
 class Collator:
-    """Turns examples into a padded batch with labels on the completions only; picklable for workers."""
+    """Turns examples into a padded batch with weights on the completions only; picklable for workers.
+
+    Attributes:
+        processor: of the model that is trained; pads on the left.
+        answer_weight: weight of the tokens of the answer, relative to those of the text before it.
+    """
 
     processor: ProcessorMixin
+    answer_weight: float = 1.0
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """Model inputs of B examples, and `labels` [B, T] that are -100 outside the completions.
+    def __call__(self, examples: Sequence[Example]) -> tuple[dict[str, Any], torch.Tensor]:
+        """Model inputs of B examples, and the weight [B, T] of every token in the loss, 0 outside the completions.
 
         Raises:
             ValueError: the tokenizer joins the end of a prompt with the start of its completion.
@@ -103,7 +121,7 @@ class Collator:
         tokenizer = self.processor.tokenizer
         completions = [example.completion + tokenizer.eos_token for example in examples]
         prompts = [render_prompt(self.processor, example.prompt) for example in examples]
-        batch = dict(
+        inputs = dict(
             self.processor(
                 text=[prompt + completion for prompt, completion in zip(prompts, completions, strict=True)],
                 images=open_images([example.question for example in examples]),
@@ -111,12 +129,14 @@ class Collator:
                 return_tensors="pt",
             )
         )
-        tokens = batch["input_ids"]
-        labels = torch.full_like(tokens, IGNORED)
-        for row, completion in enumerate(completions):
+        tokens = inputs["input_ids"]
+        weights = torch.zeros(tokens.shape)
+        for row, (example, completion) in enumerate(zip(examples, completions, strict=True)):
             target = torch.tensor(tokenizer(completion, add_special_tokens=False).input_ids)
             if not torch.equal(tokens[row, -len(target) :], target):  # padding is on the left
                 raise ValueError(f"the tokenizer does not keep prompt and completion apart: {completion!r}")
-            labels[row, -len(target) :] = target
-        batch["labels"] = labels
-        return batch
+            weights[row, -len(target) :] = 1.0
+            if example.answer:
+                answer = tokenizer(example.answer + tokenizer.eos_token, add_special_tokens=False).input_ids
+                weights[row, -len(answer) :] = self.answer_weight
+        return inputs, weights

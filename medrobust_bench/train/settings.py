@@ -77,6 +77,8 @@ class SftSettings(BaseModel):
         batch_size: questions per step.
         learning_rate: its peak; it rises linearly for `warmup_steps` and then falls to a tenth along a cosine.
         clip_norm: largest norm of the gradient.
+        answer_weight: weight of the answer's tokens in the loss; the letter is one token in thirty, and finding it
+            among the options is learnt long after the text if it counts no more than the others.
         evaluate_every: steps between two measurements of the validation accuracy.
         workers: processes that load images; 0 loads them in the main process.
         threads: CPU threads of torch; None leaves its default.
@@ -95,6 +97,7 @@ class SftSettings(BaseModel):
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=0.05, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
+    answer_weight: float = Field(default=1.0, gt=0)
     evaluate_every: int = Field(default=200, ge=1)
     workers: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)

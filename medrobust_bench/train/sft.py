@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
+from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -42,6 +43,20 @@ def learning_rate_factor(step: int, *, warmup: int, total: int) -> float:
     return FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * progress)) / 2
 
 
+def completion_loss(logits: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted negative log-likelihood per completion token, in nats.
+
+    Args:
+        logits: [B, T, V]; position t predicts token t + 1.
+        tokens: [B, T].
+        weights: [B, T], 0 for tokens that are not learnt. The sum is divided by the number of learnt tokens, not
+            by their total weight, so that a heavier answer does not make the text lighter.
+    """
+    learnt = weights[:, 1:] > 0
+    nll = cross_entropy(logits[:, :-1][learnt], tokens[:, 1:][learnt], reduction="none")
+    return (nll * weights[:, 1:][learnt]).mean()
+
+
 def fine_tune(settings: SftSettings, out: Path, *, report: Callable[[str], None] = print) -> None:
     """Train as the recipe says and save a checkpoint that the Auto classes of transformers load.
 
@@ -71,8 +86,9 @@ def fine_tune(settings: SftSettings, out: Path, *, report: Callable[[str], None]
             curve.write(line + "\n")
             curve.flush()
             report(line)
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
+            if "validation_accuracy" in entry:  # an interrupted run leaves its last measured state
+                model.save_pretrained(out)
+                processor.save_pretrained(out)
 
 
 def _starting_point(
@@ -122,10 +138,10 @@ def _optimise(
     model.train()
     started = time.monotonic()
     losses: list[float] = []
-    for step, batch in enumerate(_batches(processor, settings, train), start=1):
-        loss = model(**batch).loss
+    for step, (inputs, weights) in enumerate(_batches(processor, settings, train), start=1):
+        loss = completion_loss(model(**inputs).logits, inputs["input_ids"], weights)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
         optimiser.step()
         schedule.step()
@@ -144,7 +160,7 @@ def _optimise(
 
 def _batches(
     processor: ProcessorMixin, settings: SftSettings, train: Sequence[Question]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
     """The batches of all stages."""
     for number, stage in enumerate(settings.stages):
         examples = build_examples(
@@ -154,5 +170,5 @@ def _batches(
             examples,  # type: ignore[arg-type]  # a list is a map-style data set
             batch_size=settings.batch_size,
             num_workers=settings.workers,
-            collate_fn=Collator(processor),
+            collate_fn=Collator(processor, settings.answer_weight),
         )

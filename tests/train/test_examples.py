@@ -7,13 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from medrobust_bench.models.prompt import AnswerMode, completion_text, parse_completion, prompt_text
 from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.examples import (
     DESCRIBE_PROMPT,
-    IGNORED,
     Collator,
     build_example,
     build_examples,
@@ -31,9 +29,8 @@ if TYPE_CHECKING:
 
 def test_completions_answer_right_in_the_form_of_their_task(questions: tuple[Question, ...]) -> None:
     for question in questions:
-        right = question.options[question.answer]
         reason = build_example(question, Task.REASON)
-        assert reason.completion == completion_text(f"{question.explanation} {right}", question.letter)
+        assert reason.completion == completion_text(rationale(question), question.letter)
         assert reason.prompt == prompt_text(question, AnswerMode.REASONING)
         direct = build_example(question, Task.DIRECT)
         assert direct.completion == completion_text("", question.letter)
@@ -47,13 +44,24 @@ def test_completions_answer_right_in_the_form_of_their_task(questions: tuple[Que
         )
         describe = build_example(question, Task.DESCRIBE)
         assert (describe.prompt, describe.completion) == (DESCRIBE_PROMPT, question.explanation)
+        assert (reason.answer, letter.answer, describe.answer) == (
+            f"<answer>{question.letter}</answer>",
+            question.letter,
+            "",
+        )
 
 
-def test_data_without_explanations_fall_back_on_the_answer(questions: tuple[Question, ...]) -> None:
+def test_a_rationale_describes_and_then_tries_the_options_up_to_the_right_one(
+    questions: tuple[Question, ...],
+) -> None:
+    shown = replace(questions[0], explanation="CT of the head.", options=("cyst", "tumor", "edema"), answer=1)
+    assert rationale(shown) == "CT of the head. A) cyst: no. B) tumor: yes."
+    assert rationale(replace(shown, explanation="", answer=0)) == "A) cyst: yes."
+
+
+def test_what_is_not_described_is_named_by_the_answer(questions: tuple[Question, ...]) -> None:
     bare = replace(questions[0], explanation="")
-    right = bare.options[bare.answer]
-    assert rationale(bare) == right
-    assert build_example(bare, Task.DESCRIBE).completion == right
+    assert build_example(bare, Task.DESCRIBE).completion == bare.options[bare.answer]
 
 
 def test_every_question_comes_once_before_any_comes_again(questions: tuple[Question, ...]) -> None:
@@ -79,14 +87,16 @@ def test_the_loss_falls_on_the_completions_only(
 ) -> None:
     processor = build_processor(SMALL, tokenizer)
     examples = [build_example(q, task) for q, task in zip(questions[:4], Task, strict=True)]
-    batch = Collator(processor)(examples)
-    labels, tokens = batch["labels"], batch["input_ids"]
-    assert labels.shape == tokens.shape
+    inputs, weights = Collator(processor, answer_weight=5.0)(examples)
+    tokens = inputs["input_ids"]
+    assert weights.shape == tokens.shape
     for row, example in enumerate(examples):
-        kept = labels[row] != IGNORED
-        assert torch.equal(labels[row][kept], tokens[row][kept])
-        assert tokenizer.decode(labels[row][kept]) == example.completion + tokenizer.eos_token
-        before = tokenizer.decode(tokens[row][~kept & batch["attention_mask"][row].bool()])
+        learnt, heavy = weights[row] > 0, weights[row] == 5
+        assert tokenizer.decode(tokens[row][learnt]) == example.completion + tokenizer.eos_token
+        assert tokenizer.decode(tokens[row][heavy]) == (
+            example.answer and example.answer + tokenizer.eos_token
+        )
+        before = tokenizer.decode(tokens[row][~learnt & inputs["attention_mask"][row].bool()])
         shown = render_prompt(processor, example.prompt)
         assert before.replace("<|image_pad|>", "") == shown.replace("<|image_pad|>", "")
     assert (tokens == tokenizer.convert_tokens_to_ids("<|image_pad|>")).sum(1).tolist() == [16] * 4
@@ -96,11 +106,7 @@ def test_a_tokenizer_that_joins_prompt_and_completion_is_refused(
     questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast
 ) -> None:
     processor = build_processor(SMALL, tokenizer)
-    processor.chat_template = "<|im_start|><|vision_start|><|image_pad|><|vision_end|> x"
-    joined = replace(build_example(questions[0], Task.LETTER), completion="ray")
-    merged = tokenizer(" xray").input_ids != tokenizer(" x").input_ids + tokenizer("ray").input_ids
-    if merged:
-        with pytest.raises(ValueError, match="apart"):
-            Collator(processor)([joined])
-    else:
-        assert Collator(processor)([joined])["labels"].numel()
+    processor.chat_template = "<|vision_start|><|image_pad|><|vision_end|>in th"  # "the" is one token
+    example = replace(build_example(questions[0], Task.DESCRIBE), completion="e image")
+    with pytest.raises(ValueError, match="apart"):
+        Collator(processor)([example])

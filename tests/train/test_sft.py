@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,7 +29,7 @@ from medrobust_bench.train.settings import (
     TrainingData,
     read_recipe,
 )
-from medrobust_bench.train.sft import fine_tune, learning_rate_factor
+from medrobust_bench.train.sft import completion_loss, fine_tune, learning_rate_factor
 from tests.train.conftest import SMALL
 
 if TYPE_CHECKING:
@@ -71,6 +72,16 @@ def test_learning_rate_rises_to_its_peak_and_falls_to_a_tenth(warmup: int, rest:
     assert rising == sorted(rising)
     assert falling == sorted(falling, reverse=True)
     assert min(factors) > 0
+
+
+def test_the_loss_is_the_weighted_sum_per_learnt_token() -> None:
+    logits = torch.tensor([[[0.0, 0.0], [0.0, math.log(3.0)], [9.0, 9.0]]])  # p = 1/2, 1/2 then 1/4, 3/4
+    tokens = torch.tensor([[0, 1, 0]])
+    weights = torch.tensor([[7.0, 1.0, 5.0]])  # nothing predicts the first token
+    expected = (math.log(2.0) + 5 * math.log(4.0)) / 2
+    assert completion_loss(logits, tokens, weights).item() == pytest.approx(expected)
+    ignored = torch.tensor([[0.0, 1.0, 0.0]])
+    assert completion_loss(logits, tokens, ignored).item() == pytest.approx(math.log(2.0))
 
 
 def test_the_checkpoint_answers_and_carries_its_recipe_and_curve(checkpoint: Path) -> None:
