@@ -78,6 +78,8 @@ class LinearAdapter:
 class LinearQuestions:
     """Bound questions of a `LinearAdapter`; counts the rows that pass through it."""
 
+    generates = False
+
     def __init__(
         self,
         questions: tuple[Question, ...],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from medrobust_bench.data.image import to_png
@@ -13,15 +12,15 @@ from medrobust_bench.evaluation.meter import Meter, MeteredQuestions
 from medrobust_bench.evaluation.plan import CLEAN, question_seed
 from medrobust_bench.evaluation.witness import Witness, judge, sha256
 from medrobust_bench.results.schema import Outcome
+from medrobust_bench.threats.search import to_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.threats.finding import Finding
     from medrobust_bench.threats.threat import Threat
 
 
@@ -82,7 +81,8 @@ class Chunk:
         stopwatch = Stopwatch(self._meter)
         bound = self._bound.select(rows)
         seeds = [question_seed(self.seed, name, question.id) for question in bound.questions]
-        pngs = [to_png(image) for image in self._search(threat, bound, seeds)]
+        findings = self._search(threat, bound, seeds)
+        pngs = [to_png(finding.image) for finding in findings]
         budgets = [
             threat.budget(image.shape[:2], seed) for image, seed in zip(bound.images, seeds, strict=True)
         ]
@@ -141,27 +141,21 @@ class Chunk:
             )
         return outcomes
 
-    def _search(
-        self, threat: Threat, bound: MeteredQuestions, seeds: Sequence[int]
-    ) -> list[NDArray[np.uint8]]:
+    def _search(self, threat: Threat, bound: MeteredQuestions, seeds: Sequence[int]) -> list[Finding]:
         """Run the attack; where memory runs out, in halves (an outcome does not depend on its company)."""
-        pixels = torch.from_numpy(np.stack(bound.images)).permute(0, 3, 1, 2).float() / 255
         answers = [question.answer for question in bound.questions]
         try:
-            adversarial = threat.attack(bound, pixels, answers, seeds)
+            return threat.search(bound, to_pixels(bound.images, bound.device), answers, seeds)
         except torch.OutOfMemoryError:
             if len(answers) == 1:
                 raise
-        else:
-            levels = (adversarial.detach().cpu() * 255).round().to(torch.uint8)
-            return list(levels.permute(0, 2, 3, 1).numpy())
         torch.cuda.empty_cache()
         half = len(answers) // 2
         parts = (range(half), range(half, len(answers)))
         return [
-            image
+            finding
             for part in parts
-            for image in self._search(threat, bound.select(part), seeds[part.start : part.stop])
+            for finding in self._search(threat, bound.select(part), seeds[part.start : part.stop])
         ]
 
     def _outcome(self, row: int, threat: str, **fields: Any) -> Outcome:

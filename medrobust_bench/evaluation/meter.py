@@ -43,6 +43,11 @@ class MeteredQuestions:
         """See `BoundQuestions.device`."""
         return self._bound.device
 
+    @property
+    def generates(self) -> bool:
+        """See `BoundQuestions.generates`."""
+        return self._bound.generates
+
     def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """See `BoundQuestions.option_logits`."""
         self._count(pixels)

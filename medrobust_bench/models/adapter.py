@@ -94,6 +94,11 @@ class BoundQuestions(Protocol):
         """Where pixels are best kept: the model's device."""
         ...
 
+    @property
+    def generates(self) -> bool:
+        """Whether answers are generated text, parsed, rather than the option of highest score."""
+        ...
+
     def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Scores of the options as a function of pixels alone.
 

@@ -139,6 +139,11 @@ class HuggingFaceQuestions:
         """The model's device."""
         return self.adapter.device
 
+    @property
+    def generates(self) -> bool:
+        """Whether the model reasons before it answers."""
+        return self.adapter.mode is AnswerMode.REASONING
+
     def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Scores [B, K] of the options as a function of pixels [B, 3, H, W] in [0, 1]; see `BoundQuestions`."""
         if self.letters is not None:

@@ -36,6 +36,11 @@ class OneByOne:
         """The model's device."""
         return self.parts[0].device
 
+    @property
+    def generates(self) -> bool:
+        """As `BoundQuestions.generates`."""
+        return self.parts[0].generates
+
     def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """As `BoundQuestions.option_logits`, one forward pass per question."""
         scores = [

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from medrobust_bench.threats.specification import REFERENCE_SIDE
+from medrobust_bench.threats.ball import REFERENCE_SIDE
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
     from numpy.typing import NDArray
+
+    from medrobust_bench.threats.ball import BallSpec
 
 LEVELS = 255
 
@@ -151,6 +153,32 @@ class PatchBudget:
             return problem
         outside = int((np.any(adversarial != clean, axis=2) & ~self.mask(*clean.shape[:2])).sum())
         return f"changes {outside} pixels outside the patch" if outside else None
+
+
+@dataclass(frozen=True, slots=True)
+class AnyPlace:
+    """Any content inside one of several rectangles, the clean image outside it.
+
+    Attributes:
+        places: the rectangles; at least one.
+    """
+
+    places: tuple[PatchBudget, ...]
+
+    def round(self, clean: NDArray[np.uint8], adversarial: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """The nearest image of the rectangle that loses the least."""
+        rounded = [place.round(clean, adversarial) for place in self.places]
+        return min(rounded, key=lambda image: float(np.square(image / LEVELS - adversarial).sum()))
+
+    def violation(self, clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> str | None:
+        """None where one of the rectangles holds every change, else how the first one is left."""
+        violations = [place.violation(clean, adversarial) for place in self.places]
+        return None if None in violations else violations[0]
+
+
+def ball_budget(spec: BallSpec) -> Budget:
+    """The budget of a specification; the same for every image of a size."""
+    return LinfBudget(spec.eps) if spec.norm == "linf" else L2Budget(spec.eps)
 
 
 def place_square(area: Fraction, height: int, width: int, draw: np.random.Generator) -> PatchBudget:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from medrobust_bench.threats.budget import L2Budget, LinfBudget
+from medrobust_bench.threats.budget import ball_budget
 from medrobust_bench.threats.randomness import Purpose, stream
-from medrobust_bench.threats.search import Search, to_pixels
+from medrobust_bench.threats.search import Search
+from medrobust_bench.threats.threat import SearchThreat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.threats.ball import NoiseSpec
     from medrobust_bench.threats.budget import Budget
-    from medrobust_bench.threats.search import Finding
-    from medrobust_bench.threats.specification import NoiseSpec
+    from medrobust_bench.threats.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
+class Noise(SearchThreat):
     """Several random draws of full size, the worst kept; no gradient is taken.
 
     In L∞ a draw moves every value by eps, up or down at random (a corner of the ball, the largest noise there
@@ -43,12 +44,12 @@ class Noise:
 
     def budget(self, shape: tuple[int, int], seed: int) -> Budget:
         """What is allowed; the same for every image of a size, whatever the seed."""
-        return LinfBudget(self.spec.eps) if self.spec.norm == "linf" else L2Budget(self.spec.eps)
+        return ball_budget(self.spec)
 
     def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
     ) -> list[Finding]:
-        """Attack, with the verified answers and the cost of each question; arguments as `attack`."""
+        """Search for images that are answered differently; see `Threat`."""
         height, width = pixels.shape[2:]
         search = Search(bound, answers, [self.budget((height, width), seed) for seed in seeds])
         for index in range(self.spec.draws):
@@ -60,13 +61,6 @@ class Noise:
             )
         search.settle()
         return search.findings()
-
-    def attack(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> torch.Tensor:
-        """Search for images that are answered differently; see `Threat`."""
-        findings = self.search(bound, pixels, answers, seeds)
-        return to_pixels([finding.image for finding in findings], pixels.device)
 
     def _draw(self, seed: int, index: int, height: int, width: int) -> NDArray[np.float64]:
         draw = stream(seed, Purpose.NOISE, index)

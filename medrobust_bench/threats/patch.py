@@ -1,4 +1,4 @@
-"""A square patch of arbitrary content at a random place, found by ART's PGD under a mask."""
+"""A square patch of arbitrary content at random places, found by ART's PGD under a mask."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from medrobust_bench.threats.budget import place_square
+from medrobust_bench.threats.budget import AnyPlace, place_square
+from medrobust_bench.threats.finding import worse
 from medrobust_bench.threats.pgd import ascend
 from medrobust_bench.threats.randomness import Purpose, stream
-from medrobust_bench.threats.search import Search, to_pixels
+from medrobust_bench.threats.search import Search
+from medrobust_bench.threats.threat import SearchThreat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,16 +22,16 @@ if TYPE_CHECKING:
 
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.threats.budget import PatchBudget
-    from medrobust_bench.threats.search import Finding
+    from medrobust_bench.threats.finding import Finding
     from medrobust_bench.threats.specification import PatchSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(SearchThreat):
     """A square whose pixels the adversary sets freely (masked PGD, L∞ radius 1).
 
-    The place is drawn from the question's seed and not searched: the attack answers how much a square at an
-    unremarkable place can do.
+    The places are drawn from the question's seed, not searched: the attack answers how much a square at
+    unremarkable places can do. They are tried one after the other until one breaks the answer.
 
     Attributes:
         spec: the published specification.
@@ -42,21 +44,49 @@ class Patch:
         """Always."""
         return True
 
-    def budget(self, shape: tuple[int, int], seed: int) -> PatchBudget:
-        """The square of this question in an image of (height, width)."""
-        return place_square(self.spec.area, *shape, stream(seed, Purpose.PLACE))
+    def budget(self, shape: tuple[int, int], seed: int) -> AnyPlace:
+        """The squares of this question in an image of (height, width), one of which may change."""
+        return AnyPlace(tuple(self._place(shape, seed, index) for index in range(self.spec.places)))
 
     def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
     ) -> list[Finding]:
-        """Attack, with the verified answers and the cost of each question; arguments as `attack`."""
+        """Search for images that are answered differently; see `Threat`."""
+        findings = self._search_place(bound, pixels, answers, seeds, 0)
+        for place in range(1, self.spec.places):
+            rows = [row for row, finding in enumerate(findings) if finding.answer is None]
+            if not rows:
+                break
+            later = self._search_place(
+                bound.select(rows),
+                pixels[rows],
+                [answers[row] for row in rows],
+                [seeds[row] for row in rows],
+                place,
+            )
+            for row, finding in zip(rows, later, strict=True):
+                findings[row] = worse(findings[row], finding)
+        return findings
+
+    def _place(self, shape: tuple[int, int], seed: int, index: int) -> PatchBudget:
+        return place_square(self.spec.area, *shape, stream(seed, Purpose.PLACE, index))
+
+    def _search_place(
+        self,
+        bound: BoundQuestions,
+        pixels: torch.Tensor,
+        answers: Sequence[int],
+        seeds: Sequence[int],
+        place: int,
+    ) -> list[Finding]:
         height, width = pixels.shape[2:]
-        squares = [self.budget((height, width), seed) for seed in seeds]
+        squares = [self._place((height, width), seed, place) for seed in seeds]
         masks = np.stack([square.mask(height, width) for square in squares])[:, None]
         clean = pixels.cpu().numpy()
 
         def starts(restart: int) -> NDArray[np.float64]:
-            draws = [stream(seed, Purpose.START, restart) for seed in seeds]
+            index = place * self.spec.restarts + restart
+            draws = [stream(seed, Purpose.START, index) for seed in seeds]
             content = np.stack([draw.uniform(0, 1, clean.shape[1:]) for draw in draws])
             offsets: NDArray[np.float64] = content - clean
             return offsets
@@ -75,10 +105,3 @@ class Patch:
             max_iter=self.spec.steps,
         )
         return search.findings()
-
-    def attack(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> torch.Tensor:
-        """Search for images that are answered differently; see `Threat`."""
-        findings = self.search(bound, pixels, answers, seeds)
-        return to_pixels([finding.image for finding in findings], pixels.device)

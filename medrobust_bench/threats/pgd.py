@@ -11,10 +11,13 @@ from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_p
     ProjectedGradientDescentPyTorch,
 )
 
-from medrobust_bench.threats.budget import L2Budget, LinfBudget
-from medrobust_bench.threats.estimator import QuestionEstimator
+from medrobust_bench.threats.ball import CHANNELS
+from medrobust_bench.threats.budget import ball_budget
+from medrobust_bench.threats.estimator import TensorEstimator
+from medrobust_bench.threats.objective import objectives
 from medrobust_bench.threats.randomness import Purpose, stream
-from medrobust_bench.threats.search import Search, to_pixels
+from medrobust_bench.threats.search import Search
+from medrobust_bench.threats.threat import SearchThreat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,13 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.threats.ball import BallSpec, Focus, Loss, PgdSpec
     from medrobust_bench.threats.budget import Budget
-    from medrobust_bench.threats.search import Finding
-    from medrobust_bench.threats.specification import PgdSpec
+    from medrobust_bench.threats.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Pgd:
+class Pgd(SearchThreat):
     """PGD in an L∞ or L2 ball (Madry et al. 2018, https://arxiv.org/abs/1706.06083).
 
     Attributes:
@@ -44,41 +47,29 @@ class Pgd:
 
     def budget(self, shape: tuple[int, int], seed: int) -> Budget:
         """What is allowed; the same for every image of a size, whatever the seed."""
-        return LinfBudget(self.spec.eps) if self.spec.norm == "linf" else L2Budget(self.spec.eps)
+        return ball_budget(self.spec)
 
     def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
     ) -> list[Finding]:
-        """Attack, with the verified answers and the cost of each question; arguments as `attack`."""
+        """Search for images that are answered differently; see `Threat`."""
         height, width = pixels.shape[2:]
         radius = self.spec.radius(height, width)
-        size = 3 * height * width
-
-        def start(seed: int, restart: int) -> NDArray[np.float64]:
-            draw = stream(seed, Purpose.START, restart)
-            ball = uniform_in_linf_ball if self.spec.norm == "linf" else uniform_in_l2_ball
-            return ball(draw, size, radius).reshape(3, height, width)
-
         search = Search(bound, answers, [self.budget((height, width), seed) for seed in seeds])
         ascend(
             search,
             bound,
             pixels,
-            starts=lambda restart: np.stack([start(seed, restart) for seed in seeds]),
+            starts=lambda restart: random_starts(self.spec, height, width, seeds, restart),
             restarts=self.spec.restarts,
+            loss=self.spec.loss,
+            focus=self.spec.focus,
             norm=np.inf if self.spec.norm == "linf" else 2,
             eps=radius,
             eps_step=radius * float(self.spec.step_size / self.spec.eps),
             max_iter=self.spec.steps,
         )
         return search.findings()
-
-    def attack(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> torch.Tensor:
-        """Search for images that are answered differently; see `Threat`."""
-        findings = self.search(bound, pixels, answers, seeds)
-        return to_pixels([finding.image for finding in findings], pixels.device)
 
 
 def ascend(
@@ -88,6 +79,8 @@ def ascend(
     *,
     starts: Callable[[int], NDArray[np.float64]],
     restarts: int,
+    loss: Loss = "cross-entropy",
+    focus: Focus = "words",
     mask: torch.Tensor | None = None,
     **settings: Any,
 ) -> None:
@@ -98,24 +91,28 @@ def ascend(
         bound: B questions.
         pixels: [B, 3, H, W] float32 in [0, 1], clean.
         starts: offsets [B, 3, H, W] of the start from the clean images, given the number of the restart.
-        restarts: how many runs at most.
+        restarts: how many runs at most, of each objective.
+        loss: of the specification.
+        focus: of the specification.
         mask: [B, 1, H, W], zero where pixels may not change.
         settings: ART's `norm`, `eps`, `eps_step`, `max_iter`.
     """
-    estimator = QuestionEstimator(bound, search, pixels.device)
+    estimator = TensorEstimator(bound, search)
     for restart in range(restarts):
-        if not search.open_rows:
-            return
         offsets = torch.from_numpy(starts(restart)).to(pixels.device, pixels.dtype)
-        # One forward pass for the last iterate, whose loss no gradient step has seen.
-        search.try_images(_StartedPgd(estimator, offsets, **settings).run(pixels, mask))
-        search.settle()
+        for objective in objectives(loss, focus, bound.questions):
+            search.begin(objective)
+            if not search.open_rows:
+                continue
+            # One forward pass for the last iterate, whose loss no gradient step has seen.
+            search.try_images(_StartedPgd(estimator, offsets, **settings).run(pixels, mask))
+            search.settle()
 
 
 class _StartedPgd(ProjectedGradientDescentPyTorch):  # type: ignore[misc]
     """ART's PGD from a start of the caller's; ART draws its own from numpy's global state, batch by batch."""
 
-    def __init__(self, estimator: QuestionEstimator, offsets: torch.Tensor, **settings: Any) -> None:
+    def __init__(self, estimator: TensorEstimator, offsets: torch.Tensor, **settings: Any) -> None:
         super().__init__(estimator, num_random_init=1, verbose=False, **settings)
         self._offsets = offsets
 
@@ -159,6 +156,16 @@ class _StartedPgd(ProjectedGradientDescentPyTorch):  # type: ignore[misc]
         length = torch.linalg.vector_norm(values, dim=(1, 2, 3), keepdim=True)
         projected: torch.Tensor = values * (eps / length.clamp_min(eps))
         return projected
+
+
+def random_starts(
+    spec: BallSpec, height: int, width: int, seeds: Sequence[int], restart: int
+) -> NDArray[np.float64]:
+    """Offsets [B, 3, H, W] drawn uniformly from the ball, each from its question's own seed."""
+    draw_point = uniform_in_linf_ball if spec.norm == "linf" else uniform_in_l2_ball
+    size, radius = CHANNELS * height * width, spec.radius(height, width)
+    points = [draw_point(stream(seed, Purpose.START, restart), size, radius) for seed in seeds]
+    return np.stack(points).reshape(-1, CHANNELS, height, width)
 
 
 def uniform_in_linf_ball(draw: np.random.Generator, size: int, radius: float) -> NDArray[np.float64]:

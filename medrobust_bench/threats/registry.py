@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _RUNNERS = {
     "pgd": "medrobust_bench.threats.pgd:Pgd",
+    "apgd": "medrobust_bench.threats.apgd:Apgd",
+    "square": "medrobust_bench.threats.square:Square",
+    "auto": "medrobust_bench.threats.auto:Auto",
     "patch": "medrobust_bench.threats.patch:Patch",
     "noise": "medrobust_bench.threats.noise:Noise",
     "certification": "medrobust_bench.certify.cohen:Certification",

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from medrobust_bench.threats.finding import Attempt, Finding
+from medrobust_bench.threats.objective import CrossEntropy
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from medrobust_bench.models.adapter import Answer, BoundQuestions, ReferenceLoss
+    from medrobust_bench.models.adapter import Answer, BoundQuestions
     from medrobust_bench.threats.budget import Budget
+    from medrobust_bench.threats.objective import Height, Objective
 
 GENERATION_INTERVAL = 5
 """Forward passes between two checks of a question whose deployed answer is generated.
@@ -23,25 +27,8 @@ A generated answer costs many forward passes, so that the deployed path is asked
 image of the last few, and at the end. An answer chosen by likelihood costs one pass: every doubt is checked.
 """
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a search found out about one question.
-
-    Attributes:
-        image: uint8 [H, W, 3], inside the budget: the image that was verified to break the answer, else the
-            one of highest loss.
-        answer: the deployed answer to `image` where it breaks the right one; None where none was broken.
-        forward_passes: forward passes of this question through the float path.
-        backward_passes: gradients of this question.
-        checks: deployed answers asked for.
-    """
-
-    image: NDArray[np.uint8]
-    answer: Answer | None
-    forward_passes: int
-    backward_passes: int
-    checks: int
+GRACE = 10
+"""Forward passes in which a question whose answer has become unparsable may still be brought to a wrong one."""
 
 
 @dataclass(slots=True)
@@ -49,26 +36,33 @@ class _Entry:
     """What is known about one question while the search runs."""
 
     best: torch.Tensor | None = None
-    best_loss: float = float("-inf")
+    best_value: float = float("-inf")
     pending: torch.Tensor | None = None
-    pending_loss: float = float("-inf")
+    pending_value: float = float("-inf")
+    pending_left: bool = False
     passes_until_check: int = 0
     checked: NDArray[np.uint8] | None = field(default=None, repr=False)
+    said: str = ""
     witness: tuple[NDArray[np.uint8], Answer] | None = None
+    grace: int = GRACE
     open: bool = True
+    concerned: bool = True
     forward_passes: int = 0
     backward_passes: int = 0
     checks: int = 0
+    rounded_away: bool = False
+    attempts: list[Attempt] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
 
 
 class Search:
     """An adversarial search over B bound questions, whoever chooses the images to try.
 
-    Every image tried goes through `gradient` or `try_images`, which remember for each question the image of
-    highest loss. Where the model reports doubt about its answer, the image is rounded into the budget and put
-    to the deployed path; a question is broken only if that answers the exact 8-bit image wrongly. A broken
-    question is closed: it costs no further pass, and its gradient is zero. An unparsable answer also breaks a
-    question, but the search goes on, since a wrong answer is the clearer finding.
+    Every image tried goes through `measure`, which remembers for each question the image of highest loss. Where
+    the model reports doubt about its answer, the image is rounded into the budget and put to the deployed path; a
+    question is broken only if that answers the exact 8-bit image wrongly. A broken question is closed: it costs
+    no further pass, and its gradient is zero. An unparsable answer also breaks a question, but the search goes on
+    for a few passes, since a wrong answer is the clearer finding.
 
     What becomes of a question depends only on the images tried for it, not on the rest of the batch.
 
@@ -87,90 +81,123 @@ class Search:
             raise ValueError(
                 f"{len(self._clean)} questions, {len(self._answers)} answers, {len(self._budgets)} budgets"
             )
+        self._objective: Objective = CrossEntropy()
         self._entries = [_Entry() for _ in self._answers]
         self._selected: tuple[list[int], BoundQuestions] = (list(range(len(self._answers))), bound)
 
     @property
     def open_rows(self) -> list[int]:
-        """Positions of the questions that are still answered right, or unparsably at worst."""
-        return [row for row, entry in enumerate(self._entries) if entry.open]
+        """Positions of the questions that are still answered right, and that the objective concerns."""
+        return [row for row, entry in enumerate(self._entries) if entry.open and entry.concerned]
 
-    def gradient(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Gradient of the reference loss; the images tried count as any other.
+    def begin(self, objective: Objective) -> None:
+        """Begin a run with an objective of its own; values of different objectives are not compared."""
+        for entry, question in zip(self._entries, self._bound.questions, strict=True):
+            entry.concerned = objective.concerns(question)
+            if objective.name != self._objective.name:
+                entry.best_value = float("-inf")
+        self._objective = objective
+
+    def measure(
+        self, pixels: torch.Tensor, *, gradient: bool = True, among: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Try images.
 
         Args:
             pixels: [B, 3, H, W] float in [0, 1].
+            gradient: differentiate the loss.
+            among: try only the images of these questions; unset, of all.
 
         Returns:
-            [B, 3, H, W]; zero for questions already broken.
+            The loss [B] and its gradient [B, 3, H, W], zero where no image was tried (a closed question's never
+            is) and the gradient where none is taken.
         """
-        gradient = torch.zeros_like(pixels)
-        rows = self.open_rows
+        values, gradients = pixels.new_zeros(len(pixels)), torch.zeros_like(pixels)
+        rows = [row for row in self.open_rows if among is None or row in among]
         if rows:
-            tried = _in_range(pixels[rows]).requires_grad_(True)
-            loss = self._loss(rows, tried)
-            (open_gradient,) = torch.autograd.grad(loss.nll.sum(), tried)
-            gradient[rows] = open_gradient.to(gradient.dtype)
-            for row in rows:
-                self._entries[row].backward_passes += 1
-            self._record(rows, tried.detach(), loss)
-        return gradient
+            tried = _in_range(pixels[rows]).requires_grad_(gradient)
+            with torch.set_grad_enabled(gradient):
+                height = self._height(rows, tried)
+            if gradient:
+                (open_gradient,) = torch.autograd.grad(height.value.sum(), tried)
+                gradients[rows] = open_gradient.to(gradients.dtype)
+                for row in rows:
+                    self._entries[row].backward_passes += 1
+            values[rows] = height.value.detach().to(values)
+            self._record(rows, tried.detach(), height)
+        return values, gradients
+
+    def gradient(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Gradient [B, 3, H, W] of the loss at images [B, 3, H, W], which count as tried; zero for closed questions."""
+        return self.measure(pixels)[1]
 
     def try_images(self, pixels: torch.Tensor) -> None:
         """Try images without a gradient: [B, 3, H, W] float in [0, 1]."""
-        rows = self.open_rows
-        if rows:
-            tried = _in_range(pixels[rows])
-            with torch.no_grad():
-                loss = self._loss(rows, tried)
-            self._record(rows, tried, loss)
+        self.measure(pixels, gradient=False)
 
     def settle(self) -> None:
-        """Check every doubt that is still waiting, as at the end of a run."""
+        """End a run: check every doubt that is still waiting, and leave unparsable answers at that."""
         self._check([row for row in self.open_rows if self._entries[row].pending is not None])
+        for entry in self._entries:
+            if entry.losses:
+                broken = not entry.open or entry.witness is not None
+                entry.attempts.append(Attempt(self._objective.name, tuple(entry.losses), broken))
+                entry.losses = []
+            if entry.witness is not None:
+                entry.open = False
+            entry.passes_until_check = 0
 
     def findings(self) -> list[Finding]:
         """What was found out about each of the B questions."""
         return [self._finding(row, entry) for row, entry in enumerate(self._entries)]
 
-    def _loss(self, rows: list[int], tried: torch.Tensor) -> ReferenceLoss:
-        return self._select(rows).reference_loss(tried, [self._answers[row] for row in rows])
+    def _height(self, rows: list[int], tried: torch.Tensor) -> Height:
+        answers = [self._answers[row] for row in rows]
+        said = [self._entries[row].said for row in rows]
+        return self._objective.height(self._select(rows), tried, answers, said)
 
     def _select(self, rows: list[int]) -> BoundQuestions:
         if self._selected[0] != rows:
             self._selected = (rows, self._bound.select(rows))
         return self._selected[1]
 
-    def _record(self, rows: list[int], tried: torch.Tensor, loss: ReferenceLoss) -> None:
-        losses, doubts = loss.nll.detach().tolist(), loss.doubt.tolist()
+    def _record(self, rows: list[int], tried: torch.Tensor, height: Height) -> None:
         due = []
-        for row, image, value, doubt in zip(rows, tried, losses, doubts, strict=True):
+        columns = (height.value.detach().tolist(), height.doubt.tolist(), height.left.tolist())
+        for row, image, value, doubt, left in zip(rows, tried, *columns, strict=True):
             entry = self._entries[row]
             entry.forward_passes += 1
+            entry.losses.append(value)
             entry.passes_until_check = max(0, entry.passes_until_check - 1)
-            if entry.best is None or value > entry.best_loss:
-                entry.best, entry.best_loss = image.clone(), value
-            if doubt and (entry.pending is None or value > entry.pending_loss):
-                entry.pending, entry.pending_loss = image.clone(), value
+            if entry.best is None or value > entry.best_value:
+                entry.best, entry.best_value = image.clone(), value
+            if doubt and (entry.pending is None or value > entry.pending_value):
+                entry.pending, entry.pending_value, entry.pending_left = image.clone(), value, left
             if entry.pending is not None and entry.passes_until_check == 0:
                 due.append(row)
+            if entry.witness is not None:
+                entry.grace -= 1
         self._check(due)
+        for row in rows:
+            if self._entries[row].grace <= 0:
+                self._entries[row].open = False
 
     def _check(self, rows: list[int]) -> None:
         """Put the pending images of these questions to the deployed path."""
-        new: list[int] = []
+        new: list[tuple[int, NDArray[np.uint8], bool]] = []
         for row in rows:
             entry = self._entries[row]
             assert entry.pending is not None
             image = self._round(row, entry.pending)
-            entry.pending, entry.pending_loss = None, float("-inf")
+            left = entry.pending_left
+            entry.pending, entry.pending_value = None, float("-inf")
             if entry.checked is None or not np.array_equal(image, entry.checked):
                 entry.checked = image
-                new.append(row)
+                new.append((row, image, left))
         if not new:
             return
-        images = [checked for row in new if (checked := self._entries[row].checked) is not None]
-        for row, image, answer in zip(new, images, self._bound.select(new).answer(images), strict=True):
+        answers = self._bound.select([row for row, _, _ in new]).answer([image for _, image, _ in new])
+        for (row, image, left), answer in zip(new, answers, strict=True):
             entry = self._entries[row]
             entry.checks += 1
             entry.passes_until_check = GENERATION_INTERVAL if answer.text else 0
@@ -179,6 +206,9 @@ class Search:
             elif answer.choice != self._answers[row]:
                 entry.witness, entry.open = (image, answer), False
                 entry.best = None
+            else:
+                entry.said = answer.text
+                entry.rounded_away |= left and not answer.text
 
     def _round(self, row: int, image: torch.Tensor) -> NDArray[np.uint8]:
         return self._budgets[row].round(self._clean[row], image.permute(1, 2, 0).cpu().numpy())
@@ -189,7 +219,15 @@ class Search:
         else:
             image = self._clean[row] if entry.best is None else self._round(row, entry.best)
             answer = None
-        return Finding(image, answer, entry.forward_passes, entry.backward_passes, entry.checks)
+        return Finding(
+            image=image,
+            answer=answer,
+            forward_passes=entry.forward_passes,
+            backward_passes=entry.backward_passes,
+            checks=entry.checks,
+            rounded_away=entry.rounded_away and entry.witness is None,
+            attempts=tuple(entry.attempts),
+        )
 
 
 def _in_range(pixels: torch.Tensor) -> torch.Tensor:

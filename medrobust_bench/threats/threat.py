@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.threats.budget import Budget
+    from medrobust_bench.threats.finding import Finding
 
 
 class ThreatSpec(BaseModel):
@@ -48,20 +49,37 @@ class Threat(Protocol):
         """
         ...
 
-    def attack(
+    def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> torch.Tensor:
+    ) -> list[Finding]:
         """Search for images that are answered differently.
 
         Args:
             bound: B questions.
-            pixels: [B, 3, H, W] float32 in [0, 1], the clean canonical images.
+            pixels: [B, 3, H, W] float32 in [0, 1], the clean canonical images, on `bound.device`.
             answers: B option indices, the right answers, which the model gives on the clean images.
             seeds: B integers; all randomness about question i comes from seeds[i], so that the outcome of a
                 question depends neither on its position nor on its company.
 
         Returns:
-            [B, 3, H, W] on the 8-bit grid (multiples of 1/255) and within the budget: the best image found
-            for each question, whether or not it breaks the answer.
+            B findings: the best 8-bit image found for each question, within the budget, whether or not it breaks
+            the answer, and what it cost.
         """
         ...
+
+
+class SearchThreat:
+    """For threats: their best images as pixels."""
+
+    def attack(
+        self: Threat,
+        bound: BoundQuestions,
+        pixels: torch.Tensor,
+        answers: Sequence[int],
+        seeds: Sequence[int],
+    ) -> torch.Tensor:
+        """The images that `search` finds, [B, 3, H, W] float32 on the 8-bit grid (multiples of 1/255)."""
+        from medrobust_bench.threats.search import to_pixels
+
+        findings = self.search(bound, pixels, answers, seeds)
+        return to_pixels([finding.image for finding in findings], pixels.device)

@@ -9,6 +9,7 @@ import torch
 from medrobust_bench.data.image import from_png
 from medrobust_bench.evaluation.chunk import Chunk
 from medrobust_bench.evaluation.witness import BudgetExceededError, read_witnesses, write_witnesses
+from medrobust_bench.threats.finding import Finding
 from medrobust_bench.threats.registry import load_threat
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ class Cheat:
         self.honest = load_threat(SPEC)
         self.spec, self.budget = self.honest.spec, self.honest.budget
 
-    def attack(self, bound: Any, pixels: torch.Tensor, answers: Any, seeds: Any) -> torch.Tensor:
-        return (pixels - 3 / 255).where(pixels > 0.5, pixels + 3 / 255)
+    def search(self, bound: Any, pixels: torch.Tensor, answers: Any, seeds: Any) -> list[Finding]:
+        images = [np.where(image > 127, image - 3, image + 3).astype(np.uint8) for image in bound.images]
+        return [Finding(image, None, 0, 0, 0) for image in images]
 
 
 class OutOfMemory:
@@ -44,11 +46,11 @@ class OutOfMemory:
         self.spec, self.budget = self.threat.spec, self.threat.budget
         self.sizes: list[int] = []
 
-    def attack(self, bound: Any, pixels: torch.Tensor, answers: Any, seeds: Any) -> torch.Tensor:
+    def search(self, bound: Any, pixels: torch.Tensor, answers: Any, seeds: Any) -> list[Finding]:
         self.sizes.append(len(pixels))
         if len(pixels) > 2:
             raise torch.OutOfMemoryError
-        return self.threat.attack(bound, pixels, answers, seeds)
+        return self.threat.search(bound, pixels, answers, seeds)
 
 
 def test_clean_accuracy_is_measured_on_the_deployed_path(chunk: Chunk, dataset: Dataset) -> None:

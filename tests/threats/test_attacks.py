@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import random
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from medrobust_bench.models.adapter import Answer
 from medrobust_bench.threats.budget import L2Budget, PatchBudget
+from medrobust_bench.threats.objective import objectives
 from medrobust_bench.threats.pgd import _StartedPgd, uniform_in_l2_ball, uniform_in_linf_ball
 from medrobust_bench.threats.registry import load_threat
 from medrobust_bench.threats.search import to_pixels
@@ -22,10 +24,22 @@ from ..linear import LinearAdapter, LinearQuestions, make_questions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.models.adapter import ReferenceLoss
+    from medrobust_bench.models.adapter import ReferenceLoss, RivalLeads
     from medrobust_bench.threats.search import Finding
 
-EVERY_THREAT = ["pgd-linf:restarts=2", "pgd-l2:restarts=2", "patch:steps=8", "noise", "noise:norm=l2,eps=6"]
+EVERY_THREAT = [
+    "pgd-linf:restarts=2",
+    "pgd-l2:restarts=2",
+    "pgd-linf:steps=5,loss=margin",
+    "pgd-linf:steps=5,loss=targeted",
+    "apgd-linf:steps=10",
+    "apgd-l2:steps=10,loss=targeted",
+    "square:queries=20,eps=32/255",
+    "auto-linf:pgd_steps=3,steps=6,queries=10",
+    "patch:steps=4,places=3",
+    "noise",
+    "noise:norm=l2,eps=6",
+]
 
 
 def bound_questions(
@@ -81,7 +95,7 @@ def test_the_patch_reaches_the_closed_form_optimum_inside_its_square() -> None:
     bound, harm = unbreakable(2)
     threat = load_threat("patch:area=0.2")
     for row, finding in enumerate(search("patch:area=0.2", bound, [5, 6])):
-        square = threat.budget((12, 12), 5 + row)
+        (square,) = threat.budget((12, 12), 5 + row).places
         inside = square.mask(12, 12)[:, :, None]
         optimum = np.where(inside, np.where(harm[row] > 0, 255, 0), bound.images[row])
         np.testing.assert_array_equal(finding.image, optimum)
@@ -95,7 +109,7 @@ def test_the_place_of_the_patch_depends_on_the_seed_only() -> None:
     bound = bound_questions(4, side=20)
     for seed, clean, finding in zip(range(4), bound.images, search("patch", bound, range(4)), strict=True):
         changed = np.argwhere((finding.image != clean).any(axis=2))
-        place = threat.budget((20, 20), seed)
+        (place,) = threat.budget((20, 20), seed).places
         assert isinstance(place, PatchBudget)
         assert changed.min(axis=0).tolist() >= [place.top, place.left]
         assert PatchBudget.violation(place, clean, finding.image) is None
@@ -150,17 +164,24 @@ def test_a_question_fares_the_same_alone_and_in_company(threat: str) -> None:
 @pytest.mark.parametrize("threat", EVERY_THREAT)
 def test_the_outcome_is_drawn_from_the_seed_and_not_from_global_state(threat: str) -> None:
     bound, _ = unbreakable(1)
-    # One weak step, so that the start still shows.
-    weak = f"{threat.split(':')[0]}:steps=1" if not threat.startswith("noise") else "noise:draws=1"
+
+    def tried(seed: int) -> torch.Tensor:
+        seen: list[torch.Tensor] = []
+        search(threat, watched(bound, seen), [seed])
+        return torch.cat(seen)
+
     np.random.seed(0)
     torch.manual_seed(0)
-    before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    first = search(weak, bound, [1])[0].image
+    random.seed(0)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state(), random.getstate()
+    first = tried(1)
     assert (np.random.get_state()[1] == before[0]).all()
     assert torch.equal(torch.get_rng_state(), before[1])
+    assert random.getstate() == before[2]
     np.random.seed(1)
-    np.testing.assert_array_equal(search(weak, bound, [1])[0].image, first)
-    assert (search(weak, bound, [2])[0].image != first).any()
+    random.seed(1)
+    assert torch.equal(tried(1), first)
+    assert not torch.equal(tried(2), first)
 
 
 @settings(max_examples=15, deadline=None)
@@ -210,6 +231,11 @@ class Watched(LinearQuestions):
         loss = super().reference_loss(pixels, answers)
         return loss._replace(doubt=torch.ones_like(loss.doubt))
 
+    def rival_leads(self, pixels: torch.Tensor, answers: Sequence[int], **focus: Any) -> RivalLeads:
+        self.seen.append(pixels.detach())
+        rivals = super().rival_leads(pixels, answers, **focus)
+        return rivals._replace(doubt=torch.ones_like(rivals.doubt))
+
     def answer(self, images: Sequence[np.ndarray]) -> list[Answer]:
         return [Answer(answer.choice, "said so") for answer in super().answer(images)]
 
@@ -227,7 +253,7 @@ def test_the_patch_is_searched_under_its_mask() -> None:
     bound, _ = unbreakable(1)
     seen: list[torch.Tensor] = []
     search("patch", watched(bound, seen), [5])
-    outside = torch.from_numpy(~load_threat("patch").budget((12, 12), 5).mask(12, 12))
+    outside = torch.from_numpy(~load_threat("patch").budget((12, 12), 5).places[0].mask(12, 12))
     clean = to_pixels(bound.images)
     assert len(seen) == 51
     for pixels in seen:
@@ -272,3 +298,132 @@ def test_starts_are_uniform_in_their_balls() -> None:
     assert lengths.max() <= 0.1
     # P(length ≤ t·radius) = t^5, so the mean is radius·5/6.
     np.testing.assert_allclose(lengths.mean(), 0.1 * 5 / 6, rtol=0.02)
+
+
+def test_losses_agree_for_two_options() -> None:
+    bound = bound_questions(3, n_classes=2)
+    pixels, answers = to_pixels(bound.images), [question.answer for question in bound.questions]
+    leads = bound.rival_leads(pixels, answers).leads
+    for loss in ("margin", "targeted"):
+        (objective,) = objectives(loss, "words", bound.questions)
+        assert torch.equal(objective.height(bound, pixels, answers, [""] * 3).value, leads.amax(1))
+    (entropy,) = objectives("cross-entropy", "words", bound.questions)
+    value = entropy.height(bound, pixels, answers, [""] * 3).value
+    torch.testing.assert_close(value, torch.nn.functional.softplus(leads.amax(1)))
+
+
+@pytest.mark.parametrize("options", [2, 3, 4, 5])
+def test_each_wrong_option_is_a_target_once_and_is_reached(options: int) -> None:
+    """With the right answer out of reach, each run ends where its own target stands highest."""
+    bound = bound_questions(1, n_classes=options, levels=(64, 192))
+    (answer,) = (question.answer for question in bound.questions)
+    bound.biases[0, answer] += 1000
+    clean = to_pixels(bound.images)
+    order = bound.rival_leads(clean, [answer]).leads[0].argsort(descending=True)[:-1].tolist()
+    runs = objectives("targeted", "words", bound.questions)
+    reached = []
+    for objective in runs:
+        first = objective.height(bound, clean, [answer], [""]).value
+        harm = torch.stack([bound.weights[0, o] - bound.weights[0, answer] for o in order])
+        rises = [
+            float(
+                objective.height(bound, clean + 0.01 * h.reshape(clean.shape).float(), [answer], [""]).value
+                - first
+            )
+            for h in harm
+        ]
+        reached.append(
+            order[int(np.argmax([rise / h.norm() ** 2 for rise, h in zip(rises, harm, strict=True)]))]
+        )
+    assert len(runs) == options - 1
+    assert reached == order
+
+
+def test_a_target_that_a_question_lacks_costs_it_nothing() -> None:
+    four, two = LinearAdapter(0, 4, (8, 8), scale=0.001), LinearAdapter(0, 2, (8, 8), scale=0.001)
+    bound = four.bind([*make_questions(four, 1), *make_questions(two, 1, seed=1)])
+    first, second = search("pgd-linf:steps=3,loss=targeted,eps=1/255", bound, [1, 2])
+    assert [attempt.objective[:8] for attempt in first.attempts] == ["target 1", "target 2", "target 3"]
+    assert [attempt.objective[:8] for attempt in second.attempts] == ["target 1"]
+    assert (first.forward_passes, second.forward_passes) == (12, 4)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_apgd_reaches_the_closed_form_optimum(norm: str) -> None:
+    bound, harm = unbreakable(2, side=32, levels=(64, 192))
+    for row, finding in enumerate(search(f"apgd-{norm}:steps=30", bound, [5, 6])):
+        gained = ((finding.image / 255.0 - bound.images[row] / 255) * harm[row]).sum()
+        best = 8 / 255 * np.abs(harm[row]).sum() if norm == "linf" else 0.5 * np.linalg.norm(harm[row])
+        assert gained > 0.99 * best
+
+
+def test_apgd_passes_each_image_once() -> None:
+    bound = bound_questions(1, levels=(64, 192), scale=0.3)
+    seen: list[torch.Tensor] = []
+    bound.biases[0, bound.questions[0].answer] += 1000
+    (finding,) = search("apgd-l2:steps=20,loss=margin", watched(bound, seen), [5])
+    # Stock ART takes two forward passes at every image, one for the loss and one for the gradient.
+    assert finding.forward_passes == finding.backward_passes == len(seen) <= 21
+    assert len(seen) > 10
+    assert len({image.numpy().tobytes() for image in seen}) == len(seen)
+
+
+def test_square_gains_more_than_noise_without_a_gradient() -> None:
+    bound, harm = unbreakable(1, levels=(8, 247))
+    noise, square = (
+        ((search(threat, bound, [5])[0].image - bound.images[0].astype(int)) * harm[0]).sum()
+        for threat in ("noise:draws=100", "square:queries=100")
+    )
+    assert square > 1.5 * noise
+    bound.weights.requires_grad_(True)
+    assert search("square:queries=5", bound, [5])[0].backward_passes == 0
+
+
+@pytest.mark.parametrize("shape", [(9, 40), (40, 9), (16, 16), (2, 3)])
+def test_square_bears_every_shape(shape: tuple[int, int]) -> None:
+    adapter = LinearAdapter(0, 4, shape, scale=0.001)
+    bound = adapter.bind(make_questions(adapter, 1))
+    (finding,) = search("square:eps=1/255,queries=60", bound, [1])
+    assert finding.forward_passes > 50
+    assert (finding.image != bound.images[0]).any()
+
+
+def test_auto_breaks_whatever_its_members_break() -> None:
+    bound = bound_questions(20, scale=0.03)
+    steps = "steps=5"
+    members = [
+        f"pgd-linf:{steps}",
+        f"apgd-linf:{steps}",
+        f"apgd-linf:{steps},loss=margin",
+        f"apgd-linf:{steps},loss=targeted",
+        "square:queries=20",
+    ]
+    broken = {
+        threat: {row for row, f in enumerate(search(threat, bound, range(20))) if f.answer is not None}
+        for threat in [*members, "auto-linf:pgd_steps=5,steps=5,queries=20"]
+    }
+    auto = broken.pop("auto-linf:pgd_steps=5,steps=5,queries=20")
+    assert set().union(*broken.values()) == auto
+    assert 0 < len(auto) < 20
+
+
+def test_auto_asks_later_members_about_survivors_only() -> None:
+    bound = bound_questions(12, scale=0.03)
+    for finding in search("auto-linf:pgd_steps=5,steps=5,queries=20", bound, range(12)):
+        broken = [attempt.broken for attempt in finding.attempts]
+        assert broken == [False] * (len(broken) - 1) + [finding.answer is not None]
+        assert sum(len(attempt.losses) for attempt in finding.attempts) == finding.forward_passes
+
+
+def test_every_place_of_a_patch_is_tried_on_what_survives() -> None:
+    bound, _ = unbreakable(1, side=20)
+    seen: list[torch.Tensor] = []
+    search("patch:places=3,steps=2", watched(bound, seen), [5])
+    clean = to_pixels(bound.images)
+    places = load_threat("patch:places=3,steps=2").budget((20, 20), 5).places
+    assert len(set(places)) == 3
+    for turn, place in enumerate(places):
+        outside = torch.from_numpy(~place.mask(20, 20))
+        for pixels in seen[3 * turn : 3 * turn + 3]:
+            torch.testing.assert_close(pixels[..., outside], clean[..., outside])
+    assert load_threat("patch:places=2").budget((20, 20), 5).places == places[:2]

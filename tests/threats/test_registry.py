@@ -118,7 +118,10 @@ def test_a_file_is_a_specification(tmp_path: Path) -> None:
     [
         ("name: pgd-linf\nkind: pgd\nnorm: linf\neps: 1/255\nsteps: 1\n", "differs from the official"),
         ("name: 'pgd-linf:x'\nkind: pgd\nnorm: linf\neps: 1/255\nsteps: 1\n", "contains a colon"),
-        ("name: a\nkind: apgd\n", "kind 'apgd' is unknown → use one of pgd, patch, noise, certification"),
+        (
+            "name: a\nkind: fgsm\n",
+            "kind 'fgsm' is unknown → use one of pgd, apgd, square, auto, patch, noise",
+        ),
         ("name: a\n", "kind None is unknown"),
         ("name: a\nkind: pgd\nnorm: linf\neps: 1/255\nsteps: 1\nstep: 2\n", "unknown key 'step'"),
         ("name: a\nkind: pgd\nnorm: linf\nsteps: 1\n", "'eps' is missing"),
@@ -145,12 +148,14 @@ def test_an_official_specification_written_to_a_file_stays_official(tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("pgd", "use one of certified-l2, certified-l2-exact, certified-l2-quick, certified-l2-sigma-0.5, "),
+        ("pgd", "use one of apgd-l2, apgd-linf, auto-l2, auto-linf, certified-l2, "),
         ("", "no threat is called ''"),
         ("missing.yaml", "cannot be read"),
         ("pgd-linf:", "write key=value"),
         ("pgd-linf:eps", "'eps' is no override"),
-        ("pgd-linf:radius=1", "pgd-linf has norm, eps, steps, step_size, restarts"),
+        ("pgd-linf:radius=1", "pgd-linf has norm, eps, steps, step_size, restarts, loss, focus"),
+        ("pgd-linf:loss=dlr", "'cross-entropy', 'margin' or 'targeted'"),
+        ("square:first_share=1", "below 1"),
         ("pgd-linf:name=official", "'name' cannot be overridden"),
         ("certified-l2:radii=1", "'radii' cannot be overridden"),
         ("pgd-linf:eps=1/255,eps=2/255", "given twice"),

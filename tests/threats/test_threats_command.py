@@ -28,6 +28,8 @@ def test_one_threat_is_shown_in_full() -> None:
         "steps": 20,
         "step_size": "2/255",
         "restarts": 1,
+        "loss": "cross-entropy",
+        "focus": "words",
     }
 
 
