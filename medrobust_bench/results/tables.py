@@ -24,6 +24,24 @@ _SHORT: dict[str, str] = {
     Modality.MICROSCOPY: "Micro.",
 }
 
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One accuracy of one model.
+
+    Attributes:
+        label: clean, the threat's name, or it with a radius.
+        threat: its specification; None for clean answers.
+        whole: over all questions.
+        by_modality: the same per modality, in the modalities' usual order.
+    """
+
+    label: str
+    threat: ThreatRecord | None
+    whole: Estimate
+    by_modality: dict[str, Estimate]
+
+
 NOTE = (
     "Accuracies in per cent with their 95 % Wilson intervals. Accuracy under an attack is an upper bound on "
     "robust accuracy, certified accuracy at an L2 radius a lower bound."
@@ -88,6 +106,27 @@ def describe_threat(threat: ThreatRecord) -> str:
         f"{name.replace('_', ' ')} {_plain(value)}" for name, value in (threat.model_extra or {}).items()
     ]
     return f"{threat.name}: " + ", ".join([threat.kind, *fields])
+
+
+def measured(results: Sequence[Result]) -> dict[str, list[Measured]]:
+    """Every accuracy of every model, in the order of the tables.
+
+    Args:
+        results: results on one data set.
+    """
+    modalities = _modality_counts(results)
+    found: dict[str, list[Measured]] = {}
+    for name, group in _by_model(results):
+        specifications = {_key(result.threat): result.threat for result in group}
+        found[name] = []
+        for measure in _measures(group):
+            whole = _read(group, measure)
+            by_modality = {modality: _read(group, measure, modality) for modality in modalities}
+            if whole is not None:
+                known = {modality: cell for modality, cell in by_modality.items() if cell is not None}
+                threat = None if measure.threat is None else specifications[measure.threat]
+                found[name].append(Measured(measure.label, threat, whole, known))
+    return found
 
 
 def short_modality(name: str) -> str:

@@ -1,0 +1,49 @@
+"""`medrobust report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("report")
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="HTML file.  [default: RUN/report/index.html]",
+)
+@click.option("--data", metavar="SOURCE", help="Where the data set is now.  [default: where it was]")
+@click.option(
+    "--examples",
+    type=click.IntRange(min=0),
+    default=12,
+    show_default=True,
+    metavar="N",
+    help="Size of the gallery; 0 leaves every image of the data set out.",
+)
+def command(run: Path, out: Path | None, data: str | None, examples: int) -> None:
+    """Write one HTML file about a finished run that needs nothing else, and its figures as SVG and PNG.
+
+    The gallery shows images of the data set: the data set's licence holds for the file as well.
+    """
+    from medrobust_bench.evaluation.reopen import reopen
+    from medrobust_bench.problems import InvalidInputError
+    from medrobust_bench.results.finished import read_finished
+    from medrobust_bench.results.report.page import write_report
+
+    finished = read_finished(run)
+    reason = "The gallery was left out." if examples == 0 else ""
+    dataset = None
+    try:
+        dataset = reopen(finished.record.plan, data=data)
+    except InvalidInputError as error:
+        if data is not None:
+            raise
+        reason = f"The gallery needs the data set. {error.problems[0]}"
+        click.echo(f"no gallery: {error.problems[0]}", err=True)
+    out = out or run / "report" / "index.html"
+    page, *figures = write_report(finished, out, dataset=dataset, reason=reason, limit=examples)
+    click.echo(page)
+    click.echo(f"{page.parent / 'figures'}  {len(figures)} files")

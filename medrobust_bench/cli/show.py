@@ -1,0 +1,29 @@
+"""`medrobust show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("show")
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown instead.")
+def command(run: Path, as_markdown: bool) -> None:
+    """Show the tables of a finished run: accuracy, by modality, cost, and the command that makes it."""
+    from rich.console import Console
+
+    from medrobust_bench.evaluation.reopen import command_line
+    from medrobust_bench.results.finished import read_finished
+    from medrobust_bench.results.report.page import cost_grid
+    from medrobust_bench.results.tables import print_run, run_table
+
+    finished = read_finished(run)
+    if as_markdown:
+        click.echo(run_table(finished.results), nl=False)
+        return
+    print_run(finished.results)
+    console = Console(highlight=False)
+    console.print(cost_grid(finished.results).rich())
+    console.print(command_line(finished.record.plan.settings), markup=False, soft_wrap=True)
