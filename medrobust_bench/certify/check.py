@@ -170,8 +170,7 @@ def _check_against(path: Path, against: Path) -> list[Fault]:
     certified = RunFolder(path).read()
     faults, compared = [], 0
     for model, _threat, rows in certified_groups(RunFolder(path)):
-        sigma = rows[0].certificate.sigma if rows else None
-        smoothed = _smoothed_names(certified, model, attacked, sigma)
+        smoothed = _smoothed_names(certified, model, attacked, rows)
         compared += len(smoothed)
         faults += contradictions(
             rows, [witness for witness in witnesses if witness.model in smoothed], questions
@@ -183,15 +182,15 @@ def _check_against(path: Path, against: Path) -> list[Fault]:
     return faults
 
 
-def _smoothed_names(certified: RunRecord, model: str, attacked: RunRecord, sigma: float | None) -> set[str]:
+def _smoothed_names(certified: RunRecord, model: str, attacked: RunRecord, rows: list[StoredRow]) -> set[str]:
     """What the attacked run calls the smoothed form of a certified model."""
-    if model not in certified.models:
+    if model not in certified.models or not rows:
         return set()
-    weights = certified.models[model].weights_sha256
+    weights, certificate = certified.models[model].weights_sha256, rows[0].certificate
     return {
         name
         for name, record in attacked.models.items()
         if record.weights_sha256 == weights
         and record.smoothing is not None
-        and record.smoothing.sigma == sigma
+        and (record.smoothing.sigma, record.smoothing.base) == (certificate.sigma, certificate.base)
     }

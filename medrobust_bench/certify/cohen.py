@@ -85,6 +85,7 @@ class SmoothedQuestion:
         seed: of the question, not negative; draw j of a phase comes from (seed, phase, j) alone.
         base: the base classifier.
         batch_size: noisy images per forward pass at most.
+        image: uint8 [H, W, 3], x; unset, the question's clean image.
     """
 
     def __init__(
@@ -95,12 +96,13 @@ class SmoothedQuestion:
         seed: int,
         base: Base = "likelihood",
         batch_size: int = 32,
+        image: NDArray[np.uint8] | None = None,
     ) -> None:
-        (self._question,), (image,) = bound.questions, bound.images
+        (self._question,), (clean,) = bound.questions, bound.images
         self._bound = bound
         self._batches: dict[int, BoundQuestions] = {}
         self._n_options = len(self._question.options)
-        self._image = np.moveaxis(image, 2, 0).astype(np.float32) / 255
+        self._image = np.moveaxis(clean if image is None else image, 2, 0).astype(np.float32) / 255
         self._sigma = sigma
         self._seed = seed
         self._base: Base = base

@@ -82,7 +82,10 @@ def check(
 
     from medrobust_bench.models import selftest
     from medrobust_bench.models.huggingface import HuggingFaceVLM
+    from medrobust_bench.models.smoothed import SmoothedVLM
 
+    if isinstance(adapter, SmoothedVLM):
+        adapter = adapter.base
     if not isinstance(adapter, HuggingFaceVLM):
         remedy = "check it with the means of the package that provides the adapter"
         raise InvalidInputError([Problem(model, f"adapter {card.adapter!r} has no self-test", remedy)])

@@ -63,9 +63,11 @@ def read_inputs(
     adapters = adapters or {}
     mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
     models: list[tuple[str, Callable[[], Adapter]]] = []
+    smoothed: list[str] = []
     for name in settings.models:
         if name in adapters:
             models.append((name, partial(_already, adapters[name])))
+            smoothed += [name] if adapters[name].record.smoothing else []
         elif card := found.attempt(partial(resolve, name, answer_mode=mode)):
             load = partial(
                 load_model,
@@ -75,7 +77,16 @@ def read_inputs(
                 trust_remote_code=settings.trust_remote_code,
             )
             models.append((card.id, load))
+            smoothed += [card.id] if card.smoothing else []
     threats = [found.attempt(partial(load_threat, text)) for text in settings.threats if text != CLEAN.name]
+    if any(threat and threat.spec.kind == "certification" for threat in threats):
+        remedy = "certify the plain model: the certificates are promises about its smoothed form"
+        found.problems.extend(
+            Problem(
+                where=name, what="is smoothed already, which a certification would do again", remedy=remedy
+            )
+            for name in smoothed
+        )
     found.twice([name for name, _load in models], "--model")
     found.twice([threat.spec.name for threat in threats if threat], "--threat")
     dataset = dataset or found.attempt(

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 import medrobust_bench
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.results.schema import Smoothing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,6 +74,9 @@ class FrontMatter(_Section):
     )
     max_new_tokens: PositiveInt | None = Field(
         default=None, description="Length limit of a reasoning model's completion; null takes the adapter's"
+    )
+    smoothing: Smoothing | None = Field(
+        default=None, description="Randomized smoothing at inference: sigma, n, alpha; null: the plain model"
     )
     size: Text | None = Field(default=None, description="Number of parameters, for people: 2 M, 7 B")
     licence: Text
@@ -258,5 +262,6 @@ def _fields(section: Iterable[str]) -> list[str]:
         (): FrontMatter,
         ("paper",): Paper,
         ("training_data",): TrainingData,
+        ("smoothing",): Smoothing,
     }
     return list(sections[tuple(section)].model_fields)

@@ -87,7 +87,11 @@ def load_model(
         what = f"{card.source} cannot be loaded: {reason.splitlines()[0]}"
         raise InvalidInputError([Problem(where, what, _LOAD_REMEDY)]) from error
     _check_weights(card, adapter, where)
-    return adapter
+    if card.smoothing is None:
+        return adapter
+    from medrobust_bench.models.smoothed import SmoothedVLM
+
+    return SmoothedVLM(adapter, card.smoothing)
 
 
 def checkpoint(card: Card) -> str | Path:

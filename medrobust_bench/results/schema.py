@@ -45,6 +45,11 @@ class Smoothing(Record):
         lt=1,
         description="Probability that an answer given is not the most frequent one; else it abstains",
     )
+    base: Literal["likelihood", "generate"] = Field(
+        default="likelihood",
+        description="Which answers are counted: the option of highest likelihood, or the deployed answer to the noisy "
+        "image rounded to 8 bits",
+    )
 
 
 class ModelRecord(Record):
