@@ -20,6 +20,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.results.schema import ThreatRecord
 from medrobust_bench.results.summary import summarise
 from medrobust_bench.results.tables import run_table
+from medrobust_bench.results.worst_case import worst_case
 
 if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
@@ -64,7 +65,7 @@ class Run:
 
     Attributes:
         folder: holds `run.json`, `journal.jsonl`, `witnesses/`, `results/` and `leaderboard.md`.
-        results: one per model and threat, in the plan's order.
+        results: one per model and threat, in the plan's order, and per model the worst case over its attacks.
     """
 
     folder: Path
@@ -160,7 +161,7 @@ def run(
             work.evaluate(model, adapter)
     results = tuple(
         summarise(
-            work.outcomes(model, threat.name),
+            outcomes,
             model=record.models[model],
             data=plan.data,
             threat=threat,
@@ -168,7 +169,7 @@ def run(
             environment=record.environment,
         )
         for model in plan.models
-        for threat in plan.threats
+        for threat, outcomes in work.by_threat(model)
     )
     for result in results:
         folder.write_result(result)
@@ -196,9 +197,15 @@ class _Work:
             for question in self._questions
         )
 
-    def outcomes(self, model: str, threat: str) -> list[Outcome]:
-        """One outcome per question, in the order of the data set."""
-        return [self._done[model, threat, question] for question in self._questions]
+    def by_threat(self, model: str) -> list[tuple[ThreatRecord, list[Outcome]]]:
+        """Per threat one outcome per question, in the order of the data set; the worst case over attacks last."""
+        threats = self._plan.threats
+        outcomes = {
+            threat.name: [self._done[model, threat.name, question] for question in self._questions]
+            for threat in threats
+        }
+        worst = worst_case(threats, outcomes)
+        return [(threat, outcomes[threat.name]) for threat in threats] + ([worst] if worst else [])
 
     def evaluate(self, model: str, adapter: Adapter) -> None:
         """Do what is left for a model; each chunk is bound once and meets every threat in turn.

@@ -69,7 +69,7 @@ def test_a_run_writes_what_it_promises(finished: Path) -> None:
         "leaderboard.md",
     }
     results = [Result.model_validate_json(path.read_text()) for path in (finished / "results").iterdir()]
-    assert {result.threat.kind for result in results} == {"clean", "pgd", "noise", "certification"}
+    assert {result.threat.kind for result in results} == {"clean", "pgd", "noise", "certification", "worst-case"}
     for result in results:
         assert result.metrics.clean_accuracy.value == 1.0
         assert result.data.n == 9

@@ -95,7 +95,7 @@ def _check_folder(path: Path, declared: Declared) -> list[Fault]:
             declared,
             specification=_specification(threat),
             questions=questions,
-            seed_of=partial(question_seed, plan.settings.seed, name),
+            seed_of=partial(question_seed, plan.settings.seed),
         )
         found += _check_published(path / "results" / f"{file_stem(model, name)}.json", rows, threat)
         faults += [Fault(fault.check, f"{model} under {name}: {fault.what}", fault.rows) for fault in found]

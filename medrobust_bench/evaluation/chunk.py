@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +12,7 @@ from medrobust_bench.data.image import to_png
 from medrobust_bench.evaluation.meter import Meter, MeteredQuestions
 from medrobust_bench.evaluation.plan import CLEAN, question_seed
 from medrobust_bench.evaluation.witness import Witness, judge, sha256
-from medrobust_bench.results.schema import Outcome
+from medrobust_bench.results.schema import AttemptRecord, Outcome
 from medrobust_bench.threats.search import to_pixels
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
-    from medrobust_bench.threats.finding import Finding
+    from medrobust_bench.threats.finding import Attempt, Finding
     from medrobust_bench.threats.threat import Threat
 
 
@@ -39,13 +40,16 @@ class Chunk:
         self.questions = tuple(questions)
         self.seed = seed
         self._meter = Meter()
+        self._adapter = adapter
         self._bound = MeteredQuestions(adapter.bind(questions), self._meter)
         self._images_sha256 = [sha256(image.tobytes()) for image in self._bound.images]
 
     def clean(self) -> list[Outcome]:
-        """Answer the clean images on the deployed path."""
+        """Answer the clean images on the deployed path, and once more to see whether the model is steady."""
         stopwatch = Stopwatch(self._meter)
         answers = self._bound.answer(self._bound.images)
+        # Bound anew, since a bound batch remembers what it generated.
+        again = MeteredQuestions(self._adapter.bind(self.questions), self._meter).answer(self._bound.images)
         costs = stopwatch.shares(len(answers))
         return [
             self._outcome(
@@ -55,9 +59,10 @@ class Chunk:
                 choice=answer.choice,
                 correct=answer.choice == self.questions[row].answer,
                 text=answer.text,
+                steady=answer == second,
                 **cost,
             )
-            for row, (answer, cost) in enumerate(zip(answers, costs, strict=True))
+            for row, (answer, second, cost) in enumerate(zip(answers, again, costs, strict=True))
         ]
 
     def attack(self, threat: Threat, clean: Sequence[Outcome]) -> tuple[list[Outcome], list[Witness]]:
@@ -72,7 +77,14 @@ class Chunk:
         """
         name = threat.spec.name
         outcomes = [
-            self._outcome(row, name, clean_choice=outcome.choice, choice=outcome.choice, correct=False)
+            self._outcome(
+                row,
+                name,
+                clean_choice=outcome.choice,
+                choice=outcome.choice,
+                correct=False,
+                steady=outcome.steady,
+            )
             for row, outcome in enumerate(clean)
         ]
         rows = [row for row, outcome in enumerate(clean) if outcome.correct]
@@ -80,16 +92,17 @@ class Chunk:
             return outcomes, []
         stopwatch = Stopwatch(self._meter)
         bound = self._bound.select(rows)
-        seeds = [question_seed(self.seed, name, question.id) for question in bound.questions]
+        seeds = [question_seed(self.seed, question.id) for question in bound.questions]
         findings = self._search(threat, bound, seeds)
         pngs = [to_png(finding.image) for finding in findings]
         budgets = [
             threat.budget(image.shape[:2], seed) for image, seed in zip(bound.images, seeds, strict=True)
         ]
         verdicts = judge(bound, pngs, budgets)
-        costs = stopwatch.shares(len(rows))
+        seconds = stopwatch.seconds()
+        passes = [finding.forward_passes + finding.checks + 1 for finding in findings]
         witnesses = []
-        for row, png, verdict, cost in zip(rows, pngs, verdicts, costs, strict=True):
+        for row, png, verdict, finding, forward in zip(rows, pngs, verdicts, findings, passes, strict=True):
             question = self.questions[row]
             correct = verdict.choice == question.answer
             if not correct:
@@ -115,7 +128,12 @@ class Chunk:
                 correct=correct,
                 text=verdict.text,
                 witness_sha256=None if correct else sha256(png),
-                **cost,
+                steady=clean[row].steady,
+                rounded_away=finding.rounded_away and correct,
+                attempts=[_attempt(attempt) for attempt in finding.attempts],
+                forward_passes=forward,
+                backward_passes=finding.backward_passes,
+                seconds=round(seconds * forward / sum(passes), 6),
             )
         return outcomes, witnesses
 
@@ -125,7 +143,7 @@ class Chunk:
         outcomes = []
         for row, (question, before) in enumerate(zip(self.questions, clean, strict=True)):
             stopwatch = Stopwatch(self._meter)
-            seed = question_seed(self.seed, name, question.id)
+            seed = question_seed(self.seed, question.id)
             certificate = certification.certify(self._bound.select([row]), seed)
             (cost,) = stopwatch.shares(1)
             outcomes.append(
@@ -135,6 +153,7 @@ class Chunk:
                     clean_choice=before.choice,
                     choice=certificate.prediction,
                     correct=certificate.prediction == question.answer,
+                    steady=before.steady,
                     certificate=certificate.model_dump(mode="json"),
                     **cost,
                 )
@@ -180,15 +199,27 @@ class Stopwatch:
         self._forward, self._backward = meter.forward_passes, meter.backward_passes
         self._start = time.perf_counter()
 
+    def seconds(self) -> float:
+        """Wall time so far."""
+        return time.perf_counter() - self._start
+
     def shares(self, n: int) -> list[dict[str, Any]]:
         """The cost so far, split over n questions so that the parts add up to it."""
-        seconds = time.perf_counter() - self._start
+        seconds = self.seconds()
         forward = _split(self._meter.forward_passes - self._forward, n)
         backward = _split(self._meter.backward_passes - self._backward, n)
         return [
             {"forward_passes": f, "backward_passes": b, "seconds": round(seconds / n, 6)}
             for f, b in zip(forward, backward, strict=True)
         ]
+
+
+def _attempt(attempt: Attempt) -> AttemptRecord:
+    return AttemptRecord(
+        objective=attempt.objective,
+        losses=tuple(float(f"{loss:.6g}") if isfinite(loss) else None for loss in attempt.losses),
+        broken=attempt.broken,
+    )
 
 
 def _split(total: int, n: int) -> list[int]:

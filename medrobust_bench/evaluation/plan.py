@@ -90,9 +90,13 @@ def _chunks(questions: Sequence[Question], size: int) -> tuple[tuple[str, ...], 
     )
 
 
-def question_seed(seed: int, threat: str, question: str) -> int:
-    """The seed of all randomness about one question under one threat (63 bits)."""
-    digest = hashlib.sha256(f"{seed}\x1f{threat}\x1f{question}".encode()).digest()
+def question_seed(seed: int, question: str) -> int:
+    """The seed of all randomness about one question (63 bits).
+
+    Threats draw from it in streams of their own, one per purpose (`threats.randomness`), so that the same threat with
+    more steps or restarts begins where the one with fewer began: results of both can be compared question by question.
+    """
+    digest = hashlib.sha256(f"{seed}\x1f{question}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

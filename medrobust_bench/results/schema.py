@@ -126,6 +126,20 @@ class Metrics(Scores):
     """The scores of a run, whole and by group."""
 
     unparsed_rate: UnparsedRate
+    nondeterminism: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the clean images that were answered differently when judged a second time; "
+        "differences of accuracy below it mean nothing",
+    )
+    rounding_loss: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of the questions whose answer the attack broke in floating point only; null without attack "
+        "and for generated answers",
+    )
     by_modality: dict[str, Scores]
     by_question_type: dict[str, Scores]
     worst_modality: str | None = Field(
@@ -176,6 +190,16 @@ class Result(Record):
     environment: Environment
 
 
+class AttemptRecord(Record):
+    """One run of an attack on one question: one start, one objective."""
+
+    objective: str = Field(description="What was ascended")
+    losses: tuple[float | None, ...] = Field(
+        description="Its value at every image tried, to 6 digits; null where it was not finite"
+    )
+    broken: bool = Field(description="Verified on the deployed path when the run ended")
+
+
 class Outcome(Record):
     """One question under one threat: a line of the journal."""
 
@@ -195,6 +219,13 @@ class Outcome(Record):
     text: str = Field(default="", description="What a generating model said under the threat")
     witness_sha256: str | None = Field(default=None, description="SHA-256 of the PNG that broke the answer")
     certificate: dict[str, Any] | None = None
+    steady: bool = Field(
+        default=True, description="Of the clean image: the same answer when it was judged a second time"
+    )
+    rounded_away: bool = Field(
+        default=False, description="Wrong on the float path only: no 8-bit image of it was answered wrongly"
+    )
+    attempts: tuple[AttemptRecord, ...] = Field(default=(), description="The attack's runs, in order")
     forward_passes: int = 0
     backward_passes: int = 0
     seconds: float = 0.0

@@ -55,6 +55,10 @@ def summarise(
             clean=_share(outcome.clean_choice is None for outcome in outcomes),
             adversarial=_share(outcome.choice is None for outcome in attacked) if attacked else None,
         ),
+        nondeterminism=_share(not outcome.steady for outcome in outcomes),
+        rounding_loss=_share(outcome.rounded_away for outcome in outcomes)
+        if attacked and model.answer_mode != "reasoning"
+        else None,
         by_modality=by_modality,
         by_question_type=_grouped(outcomes, threat, lambda outcome: outcome.question_type),
         worst_modality=min(by_modality, key=lambda name: _headline(by_modality[name]))

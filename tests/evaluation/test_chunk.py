@@ -107,11 +107,50 @@ def test_running_out_of_memory_halves_the_batch_and_changes_no_outcome(
 
 def test_costs_add_up_to_the_passes_made(chunk: Chunk) -> None:
     clean = chunk.clean()
-    assert sum(outcome.forward_passes for outcome in clean) == 10
+    assert sum(outcome.forward_passes for outcome in clean) == 20  # judged twice
     outcomes, _ = chunk.attack(load_threat("noise:draws=3"), clean)
     assert sum(outcome.backward_passes for outcome in outcomes) == 0
     assert all(outcome.forward_passes > 0 for outcome in outcomes if outcome.attacked)
     assert all(outcome.forward_passes == 0 for outcome in outcomes if not outcome.attacked)
+
+
+def test_each_question_pays_for_itself(chunk: Chunk) -> None:
+    before = chunk._meter.forward_passes, chunk._meter.backward_passes
+    outcomes, _ = chunk.attack(load_threat("pgd-linf:eps=1/255,restarts=2"), chunk.clean())
+    spent = chunk._meter.forward_passes - before[0] - 20, chunk._meter.backward_passes - before[1]
+    assert (sum(o.forward_passes for o in outcomes), sum(o.backward_passes for o in outcomes)) == spent
+    broken = [outcome.forward_passes for outcome in outcomes if outcome.attacked and not outcome.correct]
+    standing = [outcome.forward_passes for outcome in outcomes if outcome.correct]
+    assert broken
+    assert max(broken) < min(standing)
+
+
+def test_the_runs_of_an_attack_are_on_record(chunk: Chunk) -> None:
+    outcomes, _ = chunk.attack(load_threat("pgd-linf:eps=1/255,restarts=2,loss=margin"), chunk.clean())
+    for outcome in outcomes:
+        if not outcome.attacked:
+            assert outcome.attempts == ()
+            continue
+        assert {attempt.objective for attempt in outcome.attempts} == {"margin at words"}
+        assert [attempt.broken for attempt in outcome.attempts][-1] != outcome.correct
+        assert all(len(attempt.losses) == 21 for attempt in outcome.attempts if not attempt.broken)
+
+
+def test_a_model_that_answers_a_clean_image_now_so_now_so_is_not_steady(
+    dataset: Dataset, adapter: LinearAdapter
+) -> None:
+    class Fickle:
+        turn = 0
+
+        def bind(self, questions: Any) -> Any:
+            bound, Fickle.turn = adapter.bind(questions), Fickle.turn + 1
+            if Fickle.turn == 2:
+                bound.biases += torch.linspace(0, 50, 4)
+            return bound
+
+    clean = Chunk(Fickle(), "fickle", dataset.questions, seed=0).clean()
+    assert not all(outcome.steady for outcome in clean)
+    assert all(outcome.steady for outcome in Chunk(adapter, "firm", dataset.questions, seed=0).clean())
 
 
 def test_certification_looks_at_every_question(chunk: Chunk) -> None:
