@@ -160,10 +160,14 @@ class SmoothedQuestion:
 
     def counts(self, purpose: Purpose, draws: int, *, after: int = 0) -> NDArray[np.int64]:
         """How often f answers each option, and last how often unparsably, in draws `after` to `draws` of a phase."""
-        total = np.zeros(self._n_options + 1, dtype=np.int64)
+        # Summed where the model is and fetched once: a GPU computes while the next noise is drawn.
+        total = torch.zeros(self._n_options + 1, dtype=torch.int64)
         for noisy in self._noisy_batches(purpose, after, draws):
-            total += np.bincount(self._answers(noisy), minlength=len(total))
-        return total
+            answers = self._answers(noisy)
+            classes = torch.arange(len(total), device=answers.device)
+            total = total.to(answers.device) + (answers.unsqueeze(1) == classes).sum(dim=0)
+        counts: NDArray[np.int64] = total.cpu().numpy()
+        return counts
 
     def _look(self, plan: Sequence[PlannedLook], candidate: int, radii: Sequence[float]) -> list[Look]:
         """Draw from look to look until every radius is certified, the next is out of reach, or the plan ends."""
@@ -184,20 +188,19 @@ class SmoothedQuestion:
                 break
         return taken
 
-    def _answers(self, noisy: NDArray[np.float32]) -> NDArray[np.int64]:
+    def _answers(self, noisy: NDArray[np.float32]) -> torch.Tensor:
         """What f answers to noisy images [batch, 3, H, W]; the number of options stands for unparsable."""
         bound = self._batch(len(noisy))
         if self._base == "generate":
             levels = np.clip(np.rint(noisy * 255), 0, 255).astype(np.uint8)
             given = bound.answer(list(np.moveaxis(levels, 1, 3)))
-            return np.array([self._n_options if answer.choice is None else answer.choice for answer in given])
+            return torch.tensor(
+                [self._n_options if answer.choice is None else answer.choice for answer in given]
+            )
         with torch.no_grad():
             logits = bound.option_logits(torch.from_numpy(noisy))
         scores = logits[:, : self._n_options].float()
-        chosen = scores.argmax(dim=1)
-        chosen[~scores.isfinite().all(dim=1)] = self._n_options
-        answers: NDArray[np.int64] = chosen.cpu().numpy()
-        return answers
+        return scores.argmax(dim=1).masked_fill(~scores.isfinite().all(dim=1), self._n_options)
 
     def _batch(self, size: int) -> BoundQuestions:
         """The question `size` times; full batches, the usual case, are bound once."""
