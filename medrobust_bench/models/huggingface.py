@@ -70,50 +70,75 @@ class HuggingFaceVLM:
         prompt: str | None = None,
         max_new_tokens: int = 128,
     ) -> None:
-        self.mode = mode
-        self.max_new_tokens = max_new_tokens
-        self._id = id or (source.name if isinstance(source, Path) else source)
-        self._revision = revision
-        self._trusted = trust_remote_code
-        self._prompt = prompt
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
-        if dtype == "auto" and self.device.type == "cpu":
+        if dtype == "auto" and torch.device(device).type == "cpu":
             dtype = "float32"
         options = {"revision": revision, "trust_remote_code": trust_remote_code}
         try:
             config = AutoConfig.from_pretrained(source, **options)
-            self.processor: Any = AutoProcessor.from_pretrained(source, padding_side="left", **options)
-            self.model: Any = AutoModelForImageTextToText.from_pretrained(
+            processor = AutoProcessor.from_pretrained(source, padding_side="left", **options)
+            model = AutoModelForImageTextToText.from_pretrained(
                 source, config=config, dtype=dtype, use_safetensors=True, **options
             )
         except (OSError, ValueError, ImportError) as error:
             raise _cannot_load(source, str(error)) from error
-        if not hasattr(self.processor, "image_processor"):
-            raise _cannot_load(source, "its processor has no image processor")
-        if getattr(config, "is_encoder_decoder", False):
-            raise _cannot_load(source, "encoder-decoder models are not supported")
-        self.model.to(self.device).eval().requires_grad_(False)
+        model.to(torch.device(device)).eval().requires_grad_(False)
+        self._revision = revision
+        self._trusted = trust_remote_code
+        self._prompt = prompt
+        name = id or (source.name if isinstance(source, Path) else source)
+        self._adopt(model, processor, name=name, mode=mode, max_new_tokens=max_new_tokens)
         project_patches(self.model)
-        self.tokenizer = self.processor.tokenizer
+        for module in self.model.modules():  # a text model inside has a configuration of its own
+            if getattr(module, "generation_config", None) is not None:
+                module.generation_config = self._greedy
+
+    @classmethod
+    def around(
+        cls, model: Any, processor: Any, *, mode: AnswerMode, id: str = "model", max_new_tokens: int = 128
+    ) -> HuggingFaceVLM:
+        """An adapter of a model that somebody else owns, which is left as it is.
+
+        It follows the model's weights. Whoever trains the model has to see to it that it is in evaluation mode while
+        the adapter is used.
+
+        Raises:
+            InvalidInputError: the processor has no image processor, or the model is an encoder-decoder.
+        """
+        adapter = cls.__new__(cls)
+        adapter._revision = None
+        adapter._trusted = False
+        adapter._prompt = None
+        adapter._adopt(model, processor, name=id, mode=mode, max_new_tokens=max_new_tokens)
+        return adapter
+
+    def _adopt(self, model: Any, processor: Any, *, name: str, mode: AnswerMode, max_new_tokens: int) -> None:
+        if not hasattr(processor, "image_processor"):
+            raise _cannot_load(name, "its processor has no image processor")
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise _cannot_load(name, "encoder-decoder models are not supported")
+        self.mode = mode
+        self.max_new_tokens = max_new_tokens
+        self._id = name
+        self.model: Any = model
+        self.processor: Any = processor
+        self.device: torch.device = model.device
+        self.tokenizer = processor.tokenizer
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.dtype = prevailing_dtype(self.model)
+        self.dtype = prevailing_dtype(model)
         # A generated image token could not be fed back: there is no image to fill it.
         self.forbidden_tokens = sorted(
             {
                 token
-                for name in _TOKENS_THAT_STAND_FOR_PIXELS
-                if (token := getattr(config, name, None)) is not None
+                for field in _TOKENS_THAT_STAND_FOR_PIXELS
+                if (token := getattr(model.config, field, None)) is not None
             }
         )
-        self._greedy = self._greedy_decoding(self.model.generation_config)
-        for module in self.model.modules():  # a text model inside has a configuration of its own
-            if getattr(module, "generation_config", None) is not None:
-                module.generation_config = self._greedy
-        self.keeps_logits = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        self._greedy = self._greedy_decoding(model.generation_config)
+        self.keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     @cached_property
     def record(self) -> ModelRecord:
@@ -249,15 +274,19 @@ class HuggingFaceVLM:
 
     def complete(self, prompt: str, image: NDArray[np.uint8]) -> list[int]:
         """Tokens of the greedy completion on one 8-bit image, with its end-of-text token where it came to that."""
-        inputs = self.place(self.process([prompt], [image]))
+        return self.complete_batch([prompt], [image])[0]
+
+    def complete_batch(self, prompts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
+        """Like `complete`, for B prompts at once; rounding may then decide between nearly equal tokens differently."""
+        inputs = self.place(self.process(prompts, images))
         with torch.inference_mode():
-            written = self.model.generate(**inputs, generation_config=self._greedy)[0]
+            written = self.model.generate(**inputs, generation_config=self._greedy)
         length = inputs["input_ids"].shape[1]
         if torch.equal(
-            written[:length], inputs["input_ids"][0]
+            written[:, :length], inputs["input_ids"]
         ):  # models that start from embeddings omit the prompt
-            written = written[length:]
-        return [int(token) for token in written]
+            written = written[:, length:]
+        return [self._up_to_the_end(row) for row in written.tolist()]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of a completion up to its end, special tokens such as <think> included."""
@@ -266,6 +295,11 @@ class HuggingFaceVLM:
             words, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return text
+
+    def _up_to_the_end(self, tokens: list[int]) -> list[int]:
+        """The completion without the padding after its end-of-text token."""
+        end = next((place for place, token in enumerate(tokens) if token in self._ends), len(tokens))
+        return tokens[: end + 1]
 
     @property
     def _ends(self) -> set[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _SMALLEST = np.finfo(np.float32).tiny
 
 
+class Slope(Protocol):
+    """Whatever knows which way is up."""
+
+    def gradient(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Gradient [B, 3, H, W] of what is ascended, at images [B, 3, H, W] in [0, 1]."""
+        ...
+
+
 class QuestionEstimator(ClassifierMixin, NeuralNetworkMixin, BaseEstimator):  # type: ignore[misc]
     """Bound questions as ART sees a classifier.
 
@@ -29,14 +37,12 @@ class QuestionEstimator(ClassifierMixin, NeuralNetworkMixin, BaseEstimator):  # 
 
     Args:
         bound: B questions.
-        search: the ledger over the same questions.
     """
 
     all_framework_preprocessing = True
 
-    def __init__(self, bound: BoundQuestions, search: Search) -> None:
+    def __init__(self, bound: BoundQuestions) -> None:
         super().__init__(model=bound, clip_values=(0.0, 1.0), preprocessing=None, channels_first=True)
-        self._search = search
         self.nb_classes = max(len(question.options) for question in bound.questions)
 
     @property
@@ -75,20 +81,29 @@ class QuestionEstimator(ClassifierMixin, NeuralNetworkMixin, BaseEstimator):  # 
 
 
 class TensorEstimator(LossGradientsMixin, QuestionEstimator):  # type: ignore[misc]
-    """For attacks on tensors that ask for a gradient once per step."""
+    """For attacks on tensors that ask for a gradient once per step.
+
+    Args:
+        bound: B questions.
+        slope: gives the gradient; in an evaluation, the search over the same questions.
+    """
+
+    def __init__(self, bound: BoundQuestions, slope: Slope) -> None:
+        super().__init__(bound)
+        self._slope = slope
 
     def loss_gradient(self, x: torch.Tensor, y: torch.Tensor, **kwargs: object) -> torch.Tensor:
-        """Gradient of the search's objective, which an untargeted attack ascends.
+        """Gradient of the objective, which an untargeted attack ascends.
 
         Args:
             x: [B, 3, H, W] float32 in [0, 1].
-            y: ignored: the search knows the right answers.
+            y: ignored: the objective knows the right answers.
             kwargs: ignored; ART passes settings of its own estimators.
 
         Returns:
             [B, 3, H, W], zero for broken questions.
         """
-        return self._search.gradient(x)
+        return self._slope.gradient(x)
 
 
 class RememberingEstimator(LossGradientsMixin, QuestionEstimator):  # type: ignore[misc]
@@ -103,7 +118,8 @@ class RememberingEstimator(LossGradientsMixin, QuestionEstimator):  # type: igno
     """
 
     def __init__(self, bound: BoundQuestions, search: Search, *, gradients: bool) -> None:
-        super().__init__(bound, search)
+        super().__init__(bound)
+        self._search = search
         self._gradients = gradients
         height, width, channels = bound.images[0].shape
         shape = (len(bound.questions), channels, height, width)

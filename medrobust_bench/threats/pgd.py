@@ -105,12 +105,18 @@ def ascend(
             if not search.open_rows:
                 continue
             # One forward pass for the last iterate, whose loss no gradient step has seen.
-            search.try_images(_StartedPgd(estimator, offsets, **settings).run(pixels, mask))
+            search.try_images(StartedPgd(estimator, offsets, **settings).run(pixels, mask))
             search.settle()
 
 
-class _StartedPgd(ProjectedGradientDescentPyTorch):  # type: ignore[misc]
-    """ART's PGD from a start of the caller's; ART draws its own from numpy's global state, batch by batch."""
+class StartedPgd(ProjectedGradientDescentPyTorch):  # type: ignore[misc]
+    """ART's PGD from a start of the caller's; ART draws its own from numpy's global state, batch by batch.
+
+    Args:
+        estimator: gives the gradients.
+        offsets: [B, 3, H, W], the start relative to the clean images.
+        settings: ART's `norm`, `eps`, `eps_step`, `max_iter`.
+    """
 
     def __init__(self, estimator: TensorEstimator, offsets: torch.Tensor, **settings: Any) -> None:
         super().__init__(estimator, num_random_init=1, verbose=False, **settings)

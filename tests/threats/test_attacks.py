@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from medrobust_bench.models.adapter import Answer
 from medrobust_bench.threats.budget import L2Budget, PatchBudget
 from medrobust_bench.threats.objective import objectives
-from medrobust_bench.threats.pgd import _StartedPgd, uniform_in_l2_ball, uniform_in_linf_ball
+from medrobust_bench.threats.pgd import StartedPgd, uniform_in_l2_ball, uniform_in_linf_ball
 from medrobust_bench.threats.registry import load_threat
 from medrobust_bench.threats.search import to_pixels
 
@@ -284,7 +284,7 @@ def test_pgd_breaks_what_noise_breaks_and_more() -> None:
 def test_the_projection_is_that_of_art(norm: float, size: float) -> None:
     values = size * torch.from_numpy(np.random.default_rng(0).normal(size=(3, 3, 4, 5))).float()
     torch.testing.assert_close(
-        _StartedPgd._projection(values, 0.3, norm),
+        StartedPgd._projection(values, 0.3, norm),
         ProjectedGradientDescentPyTorch._projection(values, 0.3, norm),
     )
 
