@@ -1,0 +1,56 @@
+"""`medrobust replay`: is a run's robust accuracy what its witnesses show?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_SHOWN = 10
+
+
+@click.command("replay")
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--data", metavar="SOURCE", help="Where the data set is now, if not where it was.")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, … instead of the run's.")
+def command(run: Path, data: str | None, device: str | None) -> None:
+    """Recount the robust accuracy of RUN from its stored witnesses: forward passes only, no attack.
+
+    Every clean image and every witness is answered again on the deployed path, and every witness is held against
+    its budget. Exits with 1 if anything disagrees with what the run reports.
+    """
+    from tabulate import tabulate
+    from transformers.utils.logging import disable_progress_bar
+
+    from medrobust_bench.replay import replay_run
+
+    disable_progress_bar()
+    recounts = replay_run(run, data=data, device=device)
+    rows = [
+        (
+            model,
+            recount.threat,
+            f"{100 * recount.reported / recount.questions:.1f}",
+            f"{100 * recount.recounted / recount.questions:.1f}",
+            recount.witnesses,
+            len(recount.disagreements),
+        )
+        for model, counts in recounts.items()
+        for recount in counts
+    ]
+    header = ("Model", "Threat", "Reported %", "Recounted %", "Witnesses", "Disagreements")
+    click.echo(
+        tabulate(rows, headers=header, disable_numparse=True, colalign=("left", "left", *["right"] * 4))
+    )
+    disagreements = [
+        f"{model} under {recount.threat}: {what}"
+        for model, counts in recounts.items()
+        for recount in counts
+        for what in recount.disagreements
+    ]
+    for what in disagreements[:_SHOWN]:
+        click.secho(what, fg="red", err=True)
+    if len(disagreements) > _SHOWN:
+        click.echo(f"… and {len(disagreements) - _SHOWN} more", err=True)
+    if disagreements:
+        raise click.exceptions.Exit(1)
