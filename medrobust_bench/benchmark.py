@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from medrobust_bench.certify.cohen import Certification
+from medrobust_bench.evaluation.audit.blindness import sampled_questions
+from medrobust_bench.evaluation.audit.carried import carried_audit
 from medrobust_bench.evaluation.chunk import Chunk
 from medrobust_bench.evaluation.folder import RunFolder
 from medrobust_bench.evaluation.inputs import Inputs, read_inputs
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from medrobust_bench.evaluation.plan import Plan
     from medrobust_bench.evaluation.witness import Witness
     from medrobust_bench.models.adapter import Adapter
-    from medrobust_bench.results.schema import Outcome, Result
+    from medrobust_bench.results.schema import Finding, Outcome, Result
 
 
 class Observer(Protocol):
@@ -167,9 +169,10 @@ def run(
             threat=threat,
             seed=settings.seed,
             environment=record.environment,
+            audit=findings,
         )
         for model in plan.models
-        for threat, outcomes in work.by_threat(model)
+        for threat, outcomes, findings in work.by_threat(model)
     )
     for result in results:
         folder.write_result(result)
@@ -188,6 +191,7 @@ class _Work:
         self._threats = inputs.threats
         self._questions = {question.id: question for question in inputs.dataset.questions}
         self._done = {(outcome.model, outcome.threat, outcome.question): outcome for outcome in finished}
+        self._sampled = sampled_questions(plan)
 
     def remains(self, model: str) -> bool:
         """Whether anything is left to do for a model."""
@@ -197,15 +201,21 @@ class _Work:
             for question in self._questions
         )
 
-    def by_threat(self, model: str) -> list[tuple[ThreatRecord, list[Outcome]]]:
-        """Per threat one outcome per question, in the order of the data set; the worst case over attacks last."""
+    def by_threat(self, model: str) -> list[tuple[ThreatRecord, list[Outcome], tuple[Finding, ...]]]:
+        """Per threat one outcome per question, in the order of the data set, and what their audit found.
+
+        The worst case over attacks comes last.
+        """
         threats = self._plan.threats
         outcomes = {
             threat.name: [self._done[model, threat.name, question] for question in self._questions]
             for threat in threats
         }
         worst = worst_case(threats, outcomes)
-        return [(threat, outcomes[threat.name]) for threat in threats] + ([worst] if worst else [])
+        runs = [(threat, outcomes[threat.name]) for threat in threats] + ([worst] if worst else [])
+        options = {name: len(question.options) for name, question in self._questions.items()}
+        audits = carried_audit(runs, options)
+        return [(*run, findings) for run, findings in zip(runs, audits, strict=True)]
 
     def evaluate(self, model: str, adapter: Adapter) -> None:
         """Do what is left for a model; each chunk is bound once and meets every threat in turn.
@@ -233,7 +243,7 @@ class _Work:
                 adapter, model, [self._questions[name] for name in ids], seed=self._plan.settings.seed
             )
             if CLEAN.name in names:
-                self._keep(chunk.clean(), [], index)
+                self._keep(chunk.without_images(chunk.clean(), self._sampled), [], index)
             clean = [self._done[model, CLEAN.name, question] for question in ids]
             for threat in self._threats:
                 if threat.spec.name not in names:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medrobust_bench.data.image import to_png
+from medrobust_bench.evaluation.audit.blindness import answers_without_image
 from medrobust_bench.evaluation.meter import Meter, MeteredQuestions
 from medrobust_bench.evaluation.plan import CLEAN, question_seed
 from medrobust_bench.evaluation.witness import Witness, judge, sha256
@@ -64,6 +65,30 @@ class Chunk:
             )
             for row, (answer, second, cost) in enumerate(zip(answers, again, costs, strict=True))
         ]
+
+    def without_images(self, clean: Sequence[Outcome], sampled: frozenset[str]) -> list[Outcome]:
+        """Ask the sampled questions that were answered right again, with their images replaced.
+
+        Args:
+            clean: what `clean()` gave, in order.
+            sampled: ids of questions, of this chunk or others.
+        """
+        rows = [row for row, outcome in enumerate(clean) if outcome.correct and outcome.question in sampled]
+        outcomes = list(clean)
+        if not rows:
+            return outcomes
+        stopwatch = Stopwatch(self._meter)
+        choices = answers_without_image(self._bound.select(rows), seed=self.seed)
+        for row, chosen, cost in zip(rows, choices, stopwatch.shares(len(rows)), strict=True):
+            before = outcomes[row]
+            outcomes[row] = before.model_copy(
+                update={
+                    "blind_choices": chosen,
+                    "forward_passes": before.forward_passes + cost["forward_passes"],
+                    "seconds": before.seconds + cost["seconds"],
+                }
+            )
+        return outcomes
 
     def attack(self, threat: Threat, clean: Sequence[Outcome]) -> tuple[list[Outcome], list[Witness]]:
         """Attack the questions that were answered right; the others are lost already.

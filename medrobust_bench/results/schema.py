@@ -154,6 +154,7 @@ class Finding(Record):
     value: float | str | None
     verdict: Literal["pass", "warn", "fail"]
     meaning: str
+    source: str = Field(default="", description="Who proposed the check")
 
 
 class Cost(Record):
@@ -221,6 +222,11 @@ class Outcome(Record):
     certificate: dict[str, Any] | None = None
     steady: bool = Field(
         default=True, description="Of the clean image: the same answer when it was judged a second time"
+    )
+    blind_choices: dict[str, int | None] | None = Field(
+        default=None,
+        description="Of a clean image that was answered right: the option chosen where it is replaced by a blank, "
+        "noise or shuffled one; null where that was not asked",
     )
     rounded_away: bool = Field(
         default=False, description="Wrong on the float path only: no 8-bit image of it was answered wrongly"

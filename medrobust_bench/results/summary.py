@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medrobust_bench.results.schema import (
         DataRecord,
         Environment,
+        Finding,
         ModelRecord,
         Outcome,
         ThreatRecord,
@@ -35,11 +36,13 @@ def summarise(
     threat: ThreatRecord,
     seed: int,
     environment: Environment,
+    audit: Sequence[Finding] = (),
 ) -> Result:
     """The result of one model under one threat.
 
     Args:
         outcomes: one per question of the data set, in the plan's order.
+        audit: what the checks of these outcomes found.
 
     Raises:
         ValueError: an outcome is missing or repeated.
@@ -71,6 +74,7 @@ def summarise(
         threat=threat,
         seed=seed,
         metrics=metrics,
+        audit=tuple(audit),
         cost=Cost(
             forward_passes=sum(outcome.forward_passes for outcome in outcomes),
             backward_passes=sum(outcome.backward_passes for outcome in outcomes),
