@@ -54,13 +54,13 @@ class LinfBudget:
 
     def round(self, clean: NDArray[np.uint8], adversarial: NDArray[np.floating]) -> NDArray[np.uint8]:
         """Nearest grey level, then back into the ball; the nearest 8-bit image of the budget."""
-        change: NDArray[np.int64] = _nearest_levels(adversarial) - clean
+        change: NDArray[np.int64] = nearest_levels(adversarial) - clean
         levels: NDArray[np.int64] = clean + change.clip(-self.levels, self.levels)
         return levels.astype(np.uint8)
 
     def violation(self, clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> str | None:
         """Compare the largest change with the allowed number of levels."""
-        problem = _malformed(clean, adversarial)
+        problem = malformed(clean, adversarial)
         if problem:
             return problem
         largest = int(np.abs(adversarial.astype(np.int64) - clean).max())
@@ -111,7 +111,7 @@ class L2Budget:
 
     def violation(self, clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> str | None:
         """Compare the sum of squared changes with the allowed energy."""
-        problem = _malformed(clean, adversarial)
+        problem = malformed(clean, adversarial)
         if problem:
             return problem
         energy = int(np.square(adversarial.astype(np.int64) - clean).sum())
@@ -144,11 +144,11 @@ class PatchBudget:
     def round(self, clean: NDArray[np.uint8], adversarial: NDArray[np.floating]) -> NDArray[np.uint8]:
         """Nearest grey level inside, clean outside."""
         inside = self.mask(*clean.shape[:2])[:, :, None]
-        return np.where(inside, _nearest_levels(adversarial), clean).astype(np.uint8)
+        return np.where(inside, nearest_levels(adversarial), clean).astype(np.uint8)
 
     def violation(self, clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> str | None:
         """Count the pixels changed outside the rectangle."""
-        problem = _malformed(clean, adversarial)
+        problem = malformed(clean, adversarial)
         if problem:
             return problem
         outside = int((np.any(adversarial != clean, axis=2) & ~self.mask(*clean.shape[:2])).sum())
@@ -191,11 +191,13 @@ def place_square(area: Fraction, height: int, width: int, draw: np.random.Genera
     return PatchBudget(top, left, side, side)
 
 
-def _nearest_levels(image: NDArray[np.floating]) -> NDArray[np.int64]:
+def nearest_levels(image: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Nearest grey levels 0 to 255 of a float image."""
     return np.rint(np.clip(image.astype(np.float64), 0, 1) * LEVELS).astype(np.int64)
 
 
-def _malformed(clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> str | None:
+def malformed(clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> str | None:
+    """How an image is not even an 8-bit image of the clean one's size; None where it is."""
     if adversarial.dtype != np.uint8:
         return f"has values of type {adversarial.dtype}, not 8-bit"
     if adversarial.shape != clean.shape:

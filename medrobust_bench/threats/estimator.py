@@ -42,24 +42,27 @@ class QuestionEstimator(ClassifierMixin, NeuralNetworkMixin, BaseEstimator):  # 
     all_framework_preprocessing = True
 
     def __init__(self, bound: BoundQuestions) -> None:
-        super().__init__(model=bound, clip_values=(0.0, 1.0), preprocessing=None, channels_first=True)
+        # Of a model ART only resets the parameters' gradients, and here parameters have none.
+        model = torch.nn.Identity()
+        super().__init__(model=model, clip_values=(0.0, 1.0), preprocessing=None, channels_first=True)
+        self._bound: BoundQuestions = bound
         self.nb_classes = max(len(question.options) for question in bound.questions)
 
     @property
     def device(self) -> torch.device:
         """Where ART puts its tensors."""
-        return self.model.device  # type: ignore[no-any-return]
+        return self._bound.device
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape (3, H, W) of one image."""
-        height, width, channels = self.model.images[0].shape
+        height, width, channels = self._bound.images[0].shape
         return channels, height, width
 
     @property
     def labels(self) -> NDArray[np.float32]:
         """One-hot labels [B, K] to hand to ART: class 0 for every question, see `predict`."""
-        return np.eye(self.nb_classes, dtype=np.float32)[np.zeros(len(self.model.questions), dtype=int)]
+        return np.eye(self.nb_classes, dtype=np.float32)[np.zeros(len(self._bound.questions), dtype=int)]
 
     def predict(self, x: NDArray[np.float32], batch_size: int = 128, **kwargs: object) -> NDArray[np.float32]:
         """Class 0 for every image, whatever it shows.

@@ -26,6 +26,7 @@ _RUNNERS = {
     "square": "medrobust_bench.threats.square:Square",
     "auto": "medrobust_bench.threats.auto:Auto",
     "patch": "medrobust_bench.threats.patch:Patch",
+    "patch-universal": "medrobust_bench.threats.universal:UniversalPatch",
     "noise": "medrobust_bench.threats.noise:Noise",
     "certification": "medrobust_bench.certify.cohen:Certification",
 }

@@ -68,6 +68,53 @@ class PatchSpec(ThreatSpec):
         return f"{square}; {count(self.steps, 'step')} of {step}, {count(self.restarts, 'random start')}"
 
 
+class UniversalPatchSpec(ThreatSpec):
+    """One square for all images, trained on the training split, laid at a random place with a random rotation.
+
+    Attributes:
+        area: share of the image that the square covers, to whole pixels.
+        rotation: largest rotation either way, degrees.
+        training: questions of the training split that it is trained on.
+        epochs: how often it sees each of them.
+        learning_rate: of Adam, pixels in [0, 1].
+    """
+
+    kind: Literal["patch-universal"]
+    area: Exact
+    rotation: Exact
+    training: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    learning_rate: Exact
+
+    @field_validator("area")
+    @classmethod
+    def _share(cls, area: Fraction) -> Fraction:
+        if not 0 < area <= 1:
+            raise ValueError("area is a share of the image, above 0 and at most 1")
+        return area
+
+    @field_validator("rotation")
+    @classmethod
+    def _degrees(cls, rotation: Fraction) -> Fraction:
+        if not 0 <= rotation <= 180:
+            raise ValueError("rotation is in degrees, from 0 to 180")
+        return rotation
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _forward(cls, learning_rate: Fraction) -> Fraction:
+        if learning_rate <= 0:
+            raise ValueError("learning_rate must be positive")
+        return learning_rate
+
+    @property
+    def summary(self) -> str:
+        """The specification in one line."""
+        square = f"one square of {float(self.area):.4g} of the area for all images"
+        where = f"random place, rotated by up to {exact_text(self.rotation)}°"
+        return f"{square}, {where}; trained on {self.training} other questions, {count(self.epochs, 'epoch')}"
+
+
 class CertificationSpec(ThreatSpec):
     """L2 certification by randomized smoothing (Cohen et al. 2019), with sequential stopping.
 
@@ -125,7 +172,16 @@ class CertificationSpec(ThreatSpec):
         return f"smoothing σ = {exact_text(self.sigma)}{base}, {draws}; certified L2 radii {radii}"
 
 
-Specification = PgdSpec | ApgdSpec | SquareSpec | AutoSpec | PatchSpec | NoiseSpec | CertificationSpec
+Specification = (
+    PgdSpec
+    | ApgdSpec
+    | SquareSpec
+    | AutoSpec
+    | PatchSpec
+    | UniversalPatchSpec
+    | NoiseSpec
+    | CertificationSpec
+)
 
 SPECIFICATION: TypeAdapter[Specification] = TypeAdapter(Annotated[Specification, Field(discriminator="kind")])
 """Validates a mapping into the specification of its `kind`."""

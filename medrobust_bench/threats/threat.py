@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.adapter import Adapter, BoundQuestions
     from medrobust_bench.threats.budget import Budget
     from medrobust_bench.threats.finding import Finding
 
@@ -64,6 +65,26 @@ class Threat(Protocol):
         Returns:
             B findings: the best 8-bit image found for each question, within the budget, whether or not it breaks
             the answer, and what it cost.
+        """
+        ...
+
+
+@runtime_checkable
+class TrainedThreat(Protocol):
+    """A threat that learns from questions of the training split before it is tried on others."""
+
+    @property
+    def training_questions(self) -> int:
+        """How many questions of the training split `train` wants."""
+        ...
+
+    def train(self, adapter: Adapter, questions: Sequence[Question], *, seed: int) -> Threat:
+        """The threat, trained against a model.
+
+        Args:
+            adapter: the model.
+            questions: of the training split.
+            seed: of the run.
         """
         ...
 
