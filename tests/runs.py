@@ -38,7 +38,7 @@ class SchooledAdapter(LinearAdapter):
     def record(self) -> ModelRecord:
         base = super().record
         digest = f"{round(1000 * self.lean):04x}".rjust(64, "0")
-        return base.model_copy(update={"id": self.name, "weights_sha256": digest})
+        return base.model_copy(update={"id": self.name, "weights_sha256": digest, "dtype": "float32"})
 
     def _parameters(self, question: Question, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         weights, biases = super()._parameters(question, size)

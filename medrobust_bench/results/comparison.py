@@ -144,8 +144,8 @@ def _pairs(
 def _threats(
     baseline: FinishedRun, current: FinishedRun, wanted: Sequence[str]
 ) -> tuple[list[ThreatRecord], list[Problem]]:
-    old = {threat.name: threat for threat in baseline.record.plan.threats}
-    new = {threat.name: threat for threat in current.record.plan.threats}
+    old = {threat.name: threat for threat in baseline.threats}
+    new = {threat.name: threat for threat in current.threats}
     problems = []
     for name in dict.fromkeys(wanted or (*old, *new)):
         for run, known in ((baseline, old), (current, new)):

@@ -13,6 +13,7 @@ from medrobust_bench.evaluation.plan import file_stem
 from medrobust_bench.evaluation.witness import read_witnesses
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.results.schema import Result
+from medrobust_bench.results.worst_case import worst_case
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.evaluation.plan import RunRecord
     from medrobust_bench.evaluation.witness import Witness
-    from medrobust_bench.results.schema import Outcome
+    from medrobust_bench.results.schema import Outcome, ThreatRecord
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class FinishedRun:
     Attributes:
         folder: as given.
         record: `run.json`.
+        threats: those of the plan, and the worst case over its attacks where there are several.
         outcomes: by model and threat name, one outcome per question, in the plan's order of chunks.
     """
 
     folder: Path
     record: RunRecord
+    threats: tuple[ThreatRecord, ...]
     outcomes: Mapping[tuple[str, str], tuple[Outcome, ...]]
 
     @cached_property
@@ -97,8 +100,15 @@ def read_finished(folder: Path) -> FinishedRun:
     ]
     if problems:
         raise InvalidInputError(problems)
-    outcomes = {
-        key: tuple(sorted(answered.values(), key=lambda outcome: order[outcome.question]))
-        for key, answered in found.items()
-    }
-    return FinishedRun(folder, record, outcomes)
+    outcomes: dict[tuple[str, str], tuple[Outcome, ...]] = {}
+    threats = record.plan.threats
+    for model in record.plan.models:
+        of_model = {
+            threat.name: sorted(found[model, threat.name].values(), key=lambda o: order[o.question])
+            for threat in record.plan.threats
+        }
+        if (worst := worst_case(record.plan.threats, of_model)) is not None:
+            threats = (*record.plan.threats, worst[0])
+            of_model[worst[0].name] = worst[1]
+        outcomes |= {(model, name): tuple(answers) for name, answers in of_model.items()}
+    return FinishedRun(folder, record, threats, outcomes)

@@ -1,0 +1,132 @@
+"""`medrobust verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medrobust_bench.problems import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from medrobust_bench.leaderboard.replay import Replay
+    from medrobust_bench.leaderboard.verification import Verdict
+    from medrobust_bench.models.cards import Card
+
+
+@click.command("verify")
+@click.argument("submissions", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--data", "data", multiple=True, metavar="NAME=PATH", help="Where a data set is; phantoms need no place."
+)
+@click.option(
+    "--cards",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of model cards.  [default: the shipped ones]",
+)
+@click.option(
+    "--replay",
+    "count",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Answer K random clean images and witnesses again with the model itself; 300 bound disagreement below 1 %.",
+)
+@click.option("--seed", type=int, help="Seed of that draw.  [default: drawn afresh]")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="For --replay.")
+@click.option(
+    "--markdown", "markdown_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a report."
+)
+def command(
+    submissions: tuple[Path, ...],
+    data: tuple[str, ...],
+    cards: Path | None,
+    count: int | None,
+    seed: int | None,
+    device: str,
+    markdown_file: Path | None,
+) -> None:
+    """Check submissions, files or whole folders of them.
+
+    Recomputes every number, holds every image against its budget and every certificate against its counts.
+    Needs no GPU and no model. Exit code 0: all accepted; 1: something is wrong with one; 2: bad input.
+    """
+    from medrobust_bench.leaderboard.verification import verify
+    from medrobust_bench.models.cards import read_cards
+
+    places = dict(map(_place, data))
+    registry = {**read_cards(), **({} if cards is None else read_cards(cards))}
+    blocks = []
+    failed = 0
+    for path in _files(submissions):
+        verdict = verify(path, cards=registry, data=places)
+        replayed = None
+        if count is not None and verdict.accepted:
+            replayed = _replay(verdict, registry, count=count, seed=seed, device=device)
+        failed += not verdict.accepted or bool(replayed and replayed.disagreements)
+        lines = _lines(verdict, replayed)
+        blocks.append(lines)
+        for line in lines:
+            click.echo(line)
+    if markdown_file is not None:
+        from medrobust_bench.results.grid import escape_markdown
+
+        pages = ("\n".join(f"- {escape_markdown(line.strip())}" for line in lines) for lines in blocks)
+        markdown_file.write_text("\n\n".join(pages) + "\n", encoding="utf-8")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _files(submissions: Sequence[Path]) -> list[Path]:
+    """The submission files, below folders at `<data>/<threat>/<model>.json`."""
+    files: list[Path] = []
+    problems = []
+    for path in submissions:
+        found = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+        if not found or not found[0].exists():
+            problems.append(Problem(str(path), "holds no submission", "give what `medrobust submit` wrote"))
+        files += found
+    if problems:
+        raise InvalidInputError(problems)
+    return files
+
+
+def _place(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise InvalidInputError([Problem("--data", f"{text!r} names no place", "write NAME=PATH")])
+    return name, path
+
+
+def _replay(
+    verdict: Verdict, cards: Mapping[str, Card], *, count: int, seed: int | None, device: str
+) -> Replay:
+    import secrets
+
+    from medrobust_bench.leaderboard.replay import replay
+    from medrobust_bench.leaderboard.verification import card_of
+
+    assert verdict.entry is not None
+    card = card_of(verdict.entry.result.model.id, cards)
+    assert card is not None, "an accepted submission has a card"
+    return replay(
+        verdict, card, count=count, seed=secrets.randbits(32) if seed is None else seed, device=device
+    )
+
+
+def _lines(verdict: Verdict, replayed: Replay | None) -> list[str]:
+    state = "accepted" if verdict.accepted else "REJECTED"
+    lines = [f"{verdict.path}: {state}{', ranked' if verdict.ranked else ''}"]
+    lines += [f"  wrong: {fault}" for fault in verdict.faults]
+    if verdict.accepted:
+        lines += [f"  not ranked: {reason}" for reason in verdict.unranked]
+    if replayed is not None and replayed.disagreements:
+        lines += [f"  replay: {one}" for one in replayed.disagreements[:20]]
+    elif replayed is not None:
+        lines.append(
+            f"  replay: {replayed.asked} of {replayed.asked} images answered as submitted; with 95 % confidence "
+            f"at most {100 * replayed.bound:.2f} % of its answers are not this model's"
+        )
+    return lines

@@ -1,0 +1,46 @@
+"""A draft of the card that a submission needs, for its author to complete."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, get_args
+
+import yaml
+
+from medrobust_bench.evaluation.journal import replace_file
+from medrobust_bench.models.cards import Dtype
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medrobust_bench.results.schema import ModelRecord
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
+
+
+def card_id(model: str) -> str:
+    """A card's id made from what results call a model: lower case, letters, digits, dots, dashes, underscores."""
+    return re.sub(r"[^a-z0-9._-]+", "-", model.lower().rpartition("/")[2]).strip("-._") or "model"
+
+
+def write_draft(model: ModelRecord, folder: Path) -> Path | None:
+    """Write `<id>.md` unless it is there already; returns it where it was written."""
+    path = folder / f"{card_id(model.id)}.md"
+    if path.exists():
+        return None
+    known = model.dtype in get_args(Dtype)
+    fields = {
+        "id": card_id(model.id),
+        "title": model.id,
+        "source": model.id if _HUB_ID.fullmatch(model.id) else "OWNER/NAME",
+        "revision": model.revision,
+        "weights_sha256": model.weights_sha256 if known else None,
+        "dtype": model.dtype if known else "auto",
+        "answer_mode": model.answer_mode,
+        "licence": "TO BE FILLED IN",
+        "training_data": {"description": "TO BE FILLED IN", "trained_on_omnimedvqa": "unknown"},
+        "evaluated": True,
+    }
+    front = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    replace_file(path, f"---\n{front}---\n\nTO BE FILLED IN: what the model is.\n".encode())
+    return path

@@ -1,0 +1,298 @@
+"""Whether a submission can be believed: checked on a CPU, without attacking and without the model.
+
+A submission is *accepted* when nothing is wrong with it. It is *ranked* when, on top of that, it answers an official
+set of questions under an official threat and its audit leaves no doubt; otherwise it is shown without a rank.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from medrobust_bench.certify.cohen import Certification
+from medrobust_bench.certify.fault import Fault
+from medrobust_bench.data.source import PHANTOMS, open_data, sample
+from medrobust_bench.leaderboard.entry import ENTRY_VERSION, WITNESSES, Entry, entry_path
+from medrobust_bench.leaderboard.evidence import (
+    check_certificates,
+    check_journal,
+    check_witnesses,
+    read_proof,
+)
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.results.schema import SCHEMA_VERSION
+from medrobust_bench.threats.registry import instantiate, load_specification, official_threats
+from medrobust_bench.threats.specification import SPECIFICATION, CertificationSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.leaderboard.evidence import Proof
+    from medrobust_bench.models.cards import Card
+    from medrobust_bench.threats.specification import Specification
+
+OFFICIAL_SIZES = (100, 300, 1000)
+"""Nested samples that are ranked, beside the whole split; see `medrobust leaderboard subset`."""
+
+LARGEST_FILE = 5_000_000
+"""Bytes of a submission file; an honest one has a few thousand."""
+
+BLINDNESS = "blind"
+"""Part of the name of the audit check that shows that answers depend on the image."""
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.+/ -]{0,119}")
+_THREAT = re.compile(r"[A-Za-z0-9][\w.+:=,/-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of checking one submission.
+
+    Attributes:
+        path: the submission file.
+        faults: what is wrong; accepted only if nothing is.
+        unranked: why an accepted submission has no rank.
+        entry: what the file holds, where it could be read.
+        proof: its evidence, where it could be read.
+        dataset: the questions asked, opened anew.
+    """
+
+    path: Path
+    faults: tuple[Fault, ...]
+    unranked: tuple[str, ...] = ()
+    entry: Entry | None = None
+    proof: Proof | None = None
+    dataset: Dataset | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it takes part in the ranking."""
+        return self.accepted and not self.unranked
+
+
+def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, str] | None = None) -> Verdict:
+    """Check one submission.
+
+    Args:
+        path: `<data>/<threat>/<model>.json`, with its evidence beside it or on the hub.
+        cards: the model registry.
+        data: by data set name, where it is on this machine; phantoms need no place.
+
+    Raises:
+        InvalidInputError: the data set is not at hand: nothing can be said about the submission then.
+    """
+    entry, faults = read_entry(path)
+    if entry is None:
+        return Verdict(path, tuple(faults))
+    faults += _check_names(path, entry)
+    specification, unofficial = _check_threat(entry)
+    faults += unofficial
+    faults += _check_model(entry, cards)
+    dataset = open_selection(entry, data or {})
+    faults += _check_data(entry, dataset)
+    proof, unreadable = read_proof(path, entry)
+    faults += unreadable
+    if proof is not None and not any(fault.check == "data" for fault in faults):
+        faults += check_journal(entry, proof, dataset)
+        if specification is not None:
+            faults += _check_claims(entry, proof, dataset, specification)
+    faults += _check_audit(entry)
+    return Verdict(path, tuple(faults), tuple(_unranked(entry, specification)), entry, proof, dataset)
+
+
+def card_of(model: str, cards: Mapping[str, Card]) -> Card | None:
+    """The card of a model as results name it: the card's id, or the hub id that it was run from."""
+    return cards.get(model) or next((card for card in cards.values() if card.source == model), None)
+
+
+def read_entry(path: Path) -> tuple[Entry | None, list[Fault]]:
+    """Read a submission file without trusting it."""
+    try:
+        if path.is_symlink():
+            return None, [Fault("file", "is a link")]
+        if path.stat().st_size > LARGEST_FILE:
+            return None, [
+                Fault("file", f"has {path.stat().st_size} bytes, at most {LARGEST_FILE} are allowed")
+            ]
+        content = path.read_bytes()
+        document = json.loads(content, object_pairs_hook=_without_repeats, parse_constant=_no_constant)
+    except OSError as error:
+        raise InvalidInputError(
+            [Problem(str(path), f"cannot be read: {error.strerror}", "give a submission file (*.json)")]
+        ) from error
+    except (ValueError, RecursionError) as error:
+        return None, [Fault("file", f"is not valid JSON: {str(error).splitlines()[0]}")]
+    if not isinstance(document, dict) or "entry_version" not in document:
+        return None, [Fault("file", "is no submission: write it with `medrobust submit`")]
+    versions = document["entry_version"], (document.get("result") or {}).get("schema_version")
+    if versions != (ENTRY_VERSION, SCHEMA_VERSION):
+        what = f"has versions {versions}, this program reads ({ENTRY_VERSION!r}, {SCHEMA_VERSION!r}): run again with it"
+        return None, [Fault("schema", what)]
+    try:
+        return Entry.model_validate_json(content), []
+    except ValidationError as error:
+        return None, [
+            Fault("schema", f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}")
+            for fault in error.errors()[:10]
+        ]
+
+
+def open_selection(entry: Entry, data: Mapping[str, str]) -> Dataset:
+    """The questions that a submission says it asked, from the data set on this machine.
+
+    Raises:
+        InvalidInputError: the data set is not at hand or cannot be opened.
+    """
+    name, chosen = entry.result.data.name, entry.selection
+    source = data.get(name, PHANTOMS if name == PHANTOMS else None)
+    if source is None:
+        raise InvalidInputError(
+            [Problem(name, "the data set is needed to check this", f"say where it is: --data {name}=PATH")]
+        )
+    dataset = open_data(
+        source, split=chosen.split, skip_invalid=chosen.skip_invalid, modalities=chosen.modalities
+    )
+    return dataset if chosen.limit is None else sample(dataset, chosen.limit, seed=chosen.seed)
+
+
+def _check_names(path: Path, entry: Entry) -> list[Fault]:
+    result = entry.result
+    named = [
+        ("model id", result.model.id, _NAME),
+        ("data set", result.data.name, _NAME),
+        ("threat", result.threat.name, _THREAT),
+    ]
+    faults = [
+        Fault("names", f"{what} {name[:60]!r} holds characters that names may not hold")
+        for what, name, form in named
+        if not form.fullmatch(name) or ".." in name
+    ]
+    expected = entry_path(result)
+    if not faults and path.absolute().as_posix().split("/")[-3:] != expected.split("/"):
+        faults.append(Fault("names", f"the file belongs at {expected}"))
+    return faults
+
+
+def _check_threat(entry: Entry) -> tuple[Specification | None, list[Fault]]:
+    """The threat's specification must be exactly what its name stands for."""
+    threat = entry.result.threat
+    try:
+        specification = SPECIFICATION.validate_python(threat.model_dump(mode="json"))
+    except ValidationError as error:
+        return None, [Fault("threat", f"is no specification: {error.errors()[0]['msg']}")]
+    official = {one.name for one in official_threats()}
+    if specification.name.partition(":")[0] not in official:
+        return specification, []
+    try:
+        meant = load_specification(specification.name)
+    except InvalidInputError as error:
+        return specification, [Fault("threat", f"its name stands for nothing: {error.problems[0].what}")]
+    before, after = meant.model_dump(mode="json"), specification.model_dump(mode="json")
+    return specification, [
+        Fault("threat", f"{field} is {after.get(field)}, {specification.name} means {before.get(field)}")
+        for field in dict.fromkeys((*before, *after))
+        if before.get(field) != after.get(field)
+    ]
+
+
+def _check_model(entry: Entry, cards: Mapping[str, Card]) -> list[Fault]:
+    model = entry.result.model
+    card = card_of(model.id, cards)
+    if card is None:
+        return [Fault("model", f"{model.id} has no card in model_cards/: `medrobust submit` drafts one")]
+    faults = []
+    if (
+        card.weights_sha256 is not None
+        and card.dtype == model.dtype
+        and card.weights_sha256 != model.weights_sha256
+    ):
+        faults.append(Fault("model", f"weights {model.weights_sha256[:12]}… are not those of its card"))
+    twins = [
+        other.id
+        for other in cards.values()
+        if other.id != card.id
+        and other.weights_sha256 == model.weights_sha256
+        and other.answer_mode == card.answer_mode
+    ]
+    if twins:
+        faults.append(Fault("model", f"has the weights of {', '.join(twins)}"))
+    return faults
+
+
+def _check_data(entry: Entry, dataset: Dataset) -> list[Fault]:
+    data, seed = entry.result.data, entry.selection.seed
+    pairs = [
+        ("number of questions", data.n, len(dataset.questions)),
+        ("split", data.split, dataset.split),
+        ("digest", data.digest, dataset.digest()),
+        ("synthetic", data.synthetic, dataset.synthetic),
+        ("number of rows left out", len(data.skipped), len(dataset.skipped)),
+        ("seed", entry.result.seed, seed),
+    ]
+    return [
+        Fault("data", f"{what} is {said}, the selection gives {found}")
+        for what, said, found in pairs
+        if said != found
+    ]
+
+
+def _check_claims(entry: Entry, proof: Proof, dataset: Dataset, specification: Specification) -> list[Fault]:
+    if isinstance(specification, CertificationSpec):
+        return check_certificates(entry, proof, dataset)
+    if any(outcome.certificate is not None for outcome in proof.threat):
+        return [Fault("certificates", "an attack certifies nothing")]
+    listed = {file.name for file in entry.evidence}
+    broken = any(outcome.attacked and not outcome.correct for outcome in proof.threat)
+    if broken and WITNESSES not in listed:
+        return [Fault("witnesses", "answers were broken, and no image is there to show it")]
+    threat = instantiate(specification)
+    assert not isinstance(threat, Certification)
+    return check_witnesses(entry, proof, dataset, threat)
+
+
+def _check_audit(entry: Entry) -> list[Fault]:
+    checks = [finding.check for finding in entry.result.audit]
+    repeated = sorted({check for check in checks if checks.count(check) > 1})
+    return [Fault("audit", f"{check} is reported more than once") for check in repeated]
+
+
+def _unranked(entry: Entry, specification: Specification | None) -> list[str]:
+    chosen, audit = entry.selection, entry.result.audit
+    reasons = []
+    if specification is not None and specification not in official_threats():
+        reasons.append("not an official threat")
+    if chosen.split != "test" or chosen.modalities or chosen.seed != 0:
+        reasons.append("not the official questions: whole test split, seed 0")
+    if chosen.limit is not None and chosen.limit not in OFFICIAL_SIZES:
+        reasons.append(f"not an official sample: {', '.join(map(str, OFFICIAL_SIZES))} questions or all")
+    if chosen.skip_invalid and entry.result.data.skipped:
+        reasons.append("rows of the data set were left out")
+    if not any(BLINDNESS in finding.check.lower() for finding in audit):
+        reasons.append("no audit shows that answers depend on the image")
+    failed = [finding.check for finding in audit if finding.verdict == "fail"]
+    if failed:
+        reasons.append(f"its audit failed: {', '.join(failed)}")
+    return reasons
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object, unless a key is given twice: readers would not agree on what it says."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key is given twice")
+    return made
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no number")

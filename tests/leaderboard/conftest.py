@@ -1,0 +1,49 @@
+"""Honest submissions of a toy, to be verified, tampered with, and built into tables and pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from medrobust_bench.leaderboard.entry import submit
+from medrobust_bench.models.cards import Card, TrainingData
+from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.results.finished import read_finished
+from tests.runs import SchooledAdapter, make_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OFFICIAL = ("pgd-linf", "certified-l2-quick", "patch")
+
+
+def card(adapter: SchooledAdapter) -> Card:
+    return Card(
+        id=adapter.name,
+        title=f"The toy {adapter.name}",
+        source="./nowhere",
+        weights_sha256=adapter.record.weights_sha256,
+        dtype="float32",
+        answer_mode=AnswerMode.LETTER,
+        licence="Apache-2.0",
+        training_data=TrainingData(description="none", trained_on_omnimedvqa=False),
+        evaluated=True,
+        text="A toy.",
+    )
+
+
+@pytest.fixture(scope="session")
+def cards() -> dict[str, Card]:
+    toys = (SchooledAdapter(lean=0.5), SchooledAdapter("other", lean=0.3))
+    return {toy.name: card(toy) for toy in toys}
+
+
+@pytest.fixture(scope="session")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Submissions of two toys under two attacks and a certification, all official. Read only."""
+    root = tmp_path_factory.mktemp("honest")
+    for toy in (SchooledAdapter(lean=0.5), SchooledAdapter("other", lean=0.3)):
+        run = make_run(root / toy.name, toy, threats=OFFICIAL, limit=24)
+        submit(read_finished(run), root / "submissions")
+    return root / "submissions"
