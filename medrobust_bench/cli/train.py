@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from medrobust_bench.train.rl_settings import RlSettings
 
 
 @click.group()
@@ -28,21 +35,124 @@ def sft(recipe: str, out: Path | None, steps: int | None, seed: int | None) -> N
 
     RECIPE is a YAML file, or the name of a shipped one: tiny-sft-reasoning, tiny-sft-letter.
     """
-    from medrobust_bench.problems import InvalidInputError, Problem
     from medrobust_bench.train.settings import read_recipe
 
     overrides = {name: value for name, value in {"steps": steps, "seed": seed}.items() if value is not None}
     settings = read_recipe(recipe).model_copy(update=overrides)
     target = out or Path("runs") / Path(recipe).stem
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InvalidInputError(
-            [Problem(str(target), "already holds something", "give another --out folder")]
-        )
+    _require_empty(target)
 
     from medrobust_bench.train.sft import fine_tune
 
     fine_tune(settings, target, report=click.echo)
     click.echo(f"Checkpoint written to {target}")
+
+
+def _reinforcement_options(function: Callable[..., None]) -> Callable[..., None]:
+    """What `at-grpo` and `grpo` share."""
+    for option in reversed(
+        [
+            click.argument("recipe"),
+            click.option(
+                "--out",
+                type=click.Path(file_okay=False, path_type=Path),
+                help="Folder of the new checkpoint.  [default: runs/<name of the recipe>]",
+            ),
+            click.option("--base", help="Start from this checkpoint instead of the recipe's."),
+            click.option(
+                "--steps",
+                type=click.IntRange(min=1),
+                help="Train for this many steps instead of the recipe's.",
+            ),
+            click.option("--seed", type=click.IntRange(min=0), help="Use this seed instead of the recipe's."),
+            click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out."),
+            click.option("--use-vllm", is_flag=True, help="Let vLLM generate the rollouts (needs a GPU)."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("at-grpo")
+@_reinforcement_options
+def at_grpo(recipe: str, out: Path | None, resume: bool, use_vllm: bool, **overrides: object) -> None:
+    """Adversarial GRPO: reinforcement on images that an inner attack has changed.
+
+    RECIPE is a YAML file, or the name of a shipped one (see docs/at_grpo.md). Under accelerate or torchrun, start it
+    as `python -m medrobust_bench train at-grpo RECIPE`.
+    """
+    from medrobust_bench.problems import InvalidInputError, Problem
+    from medrobust_bench.train.rl_settings import read_rl_recipe
+
+    settings = read_rl_recipe(recipe, **_given(overrides))
+    if settings.attack is None:
+        remedy = "add an attack, or use `medrobust train grpo`"
+        raise InvalidInputError([Problem(recipe, "has no attack", remedy)])
+    _reinforce(settings, out or Path("runs") / Path(recipe).stem, resume, use_vllm)
+
+
+@command.command()
+@_reinforcement_options
+def grpo(recipe: str, out: Path | None, resume: bool, use_vllm: bool, **overrides: object) -> None:
+    """Plain GRPO: a recipe of `at-grpo` without its attack and noise.
+
+    The baseline of adversarial GRPO: same base, same data, same budget.
+    """
+    from medrobust_bench.train.rl_settings import read_rl_recipe
+
+    settings = read_rl_recipe(recipe, **_given(overrides)).without_attack()
+    _reinforce(settings, out or Path("runs") / f"{Path(recipe).stem}-grpo", resume, use_vllm)
+
+
+@command.command("at-sft")
+@click.argument("recipe")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the new checkpoint; must be empty or absent.  [default: runs/<name of the recipe>]",
+)
+@click.option("--base", help="Start from this checkpoint instead of the recipe's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Use this seed instead of the recipe's.")
+def at_sft(recipe: str, out: Path | None, **overrides: object) -> None:
+    """Adversarial fine-tuning: supervised learning on attacked images.
+
+    RECIPE is a YAML file, or the name of a shipped one (see docs/at_grpo.md).
+    """
+    from medrobust_bench.train.rl_settings import read_at_sft_recipe
+
+    settings = read_at_sft_recipe(recipe, **_given(overrides))
+    target = out or Path("runs") / Path(recipe).stem
+    _require_empty(target)
+
+    from medrobust_bench.train.at_sft import fine_tune_adversarially
+
+    fine_tune_adversarially(settings, target, report=click.echo)
+    click.echo(f"Checkpoint written to {target}")
+
+
+def _reinforce(settings: RlSettings, target: Path, resume: bool, use_vllm: bool) -> None:
+    first = os.environ.get("RANK", "0") == "0"
+    if first and not resume:  # other processes may come when the first has begun to write
+        _require_empty(target)
+
+    from medrobust_bench.train.reinforcement import reinforce
+
+    reinforce(settings, target, resume=resume, use_vllm=use_vllm, report=click.echo)
+    if first:
+        click.echo(f"Checkpoint written to {target}")
+
+
+def _given(overrides: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in overrides.items() if value is not None}
+
+
+def _require_empty(target: Path) -> None:
+    from medrobust_bench.problems import InvalidInputError, Problem
+
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidInputError(
+            [Problem(str(target), "already holds something", "give another --out folder")]
+        )
 
 
 @command.command()

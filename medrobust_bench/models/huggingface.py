@@ -92,7 +92,7 @@ class HuggingFaceVLM:
         project_patches(self.model)
         for module in self.model.modules():  # a text model inside has a configuration of its own
             if getattr(module, "generation_config", None) is not None:
-                module.generation_config = self._greedy
+                module.generation_config = self.greedy
 
     @classmethod
     def around(
@@ -137,7 +137,7 @@ class HuggingFaceVLM:
                 if (token := getattr(model.config, field, None)) is not None
             }
         )
-        self._greedy = self._greedy_decoding(model.generation_config)
+        self.greedy = self._greedy_decoding(model.generation_config)
         self.keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     @cached_property
@@ -280,7 +280,7 @@ class HuggingFaceVLM:
         """Like `complete`, for B prompts at once; rounding may then decide between nearly equal tokens differently."""
         inputs = self.place(self.process(prompts, images))
         with torch.inference_mode():
-            written = self.model.generate(**inputs, generation_config=self._greedy)
+            written = self.model.generate(**inputs, generation_config=self.greedy)
         length = inputs["input_ids"].shape[1]
         if torch.equal(
             written[:, :length], inputs["input_ids"]
@@ -303,7 +303,7 @@ class HuggingFaceVLM:
 
     @property
     def _ends(self) -> set[int]:
-        ends = self._greedy.eos_token_id
+        ends = self.greedy.eos_token_id
         return {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.pad_token_id}
 
     def _greedy_decoding(self, shipped: GenerationConfig) -> GenerationConfig:

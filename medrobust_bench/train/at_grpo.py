@@ -1,0 +1,249 @@
+"""Adversarial GRPO: rollouts are sampled, scored and reinforced on images that an inner attack has changed.
+
+    max over θ of E[ GRPO objective of rollouts on x + δ* ],  δ* = argmax over ‖δ‖ ≤ ε of the attacker's loss
+
+The trainer is TRL's. It steps in at one place, before a generation batch is rolled out, and replaces images: rollouts,
+old and reference log-probabilities and the loss all come after it and see the same 8-bit image.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from peft import PeftModel
+from PIL import Image
+from transformers import TrainerCallback
+from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
+
+from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.train.grpo_arguments import check_groups
+from medrobust_bench.train.inner_attack import InnerAttack, Perturbed, prompt_seed, stays_clean, with_noise
+from medrobust_bench.train.prompts import check_processor, prompt_rows
+from medrobust_bench.train.rewards import weighted_rewards
+from medrobust_bench.train.validation import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from transformers import TrainerControl, TrainerState
+    from trl import GRPOConfig
+
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.threats.ball import PgdSpec
+    from medrobust_bench.train.rl_settings import AttackSettings, RlSettings
+
+
+class _Prompt(NamedTuple):
+    question: Question
+    image: NDArray[np.uint8]
+    seed: int
+
+
+class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
+    """TRL's GRPOTrainer on attacked images.
+
+    The change of an image is computed once per prompt, so that all rollouts of a group see the same image, and is
+    seeded by question and optimiser step, so that it does not depend on the process or the batch.
+
+    Beside TRL's own metrics it logs `robust_reward` and `clean_reward` (mean reward of attacked and of clean prompts),
+    `robust_accuracy` and `clean_accuracy` (of the sampled answers), `group_variance` of the rewards, `format_rate`,
+    `attack/eps`, `attack/loss_before` and `attack/loss_after` (nats; measured at steps that are logged), and the
+    seconds of an optimiser step spent in attack, generation and update.
+
+    Args:
+        model: image-text-to-text model or a checkpoint of one.
+        questions: what is trained on.
+        settings: the recipe; what concerns TRL alone is read from `args`.
+        args: TRL's arguments, see `grpo_arguments`.
+        processing_class: the model's processor, padding on the left.
+        validation: questions of the validation accuracy; empty for none.
+        more: further arguments of GRPOTrainer (`peft_config`, `callbacks`, …).
+
+    Raises:
+        InvalidInputError: a processor or arguments with which TRL would train on something else.
+    """
+
+    _name = "AT-GRPO"
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        questions: Sequence[Question],
+        settings: RlSettings,
+        args: GRPOConfig,
+        processing_class: Any,
+        validation: Sequence[Question] = (),
+        **more: Any,
+    ) -> None:
+        check_groups(args)
+        check_processor(processing_class, settings.mode)
+        rewards, _ = weighted_rewards(settings.rewards, settings.mode)
+        super().__init__(
+            model=model,
+            reward_funcs=rewards,
+            args=args,
+            train_dataset=prompt_rows(questions, settings.mode, processing_class),
+            processing_class=processing_class,
+            **more,
+        )
+        self._settings = settings
+        self._validation = validation
+        self._inner: InnerAttack | None = None
+        self._attacked: list[bool] = []
+        self._seconds = dict.fromkeys(("attack", "generation", "update"), 0.0)
+        if validation and settings.validate_every:
+            self.add_callback(_Validation(self, settings.validate_every))
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """TRL's step, timed."""
+        began, before = time.perf_counter(), self._seconds["attack"] + self._seconds["generation"]
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        elsewhere = self._seconds["attack"] + self._seconds["generation"] - before
+        self._seconds["update"] += time.perf_counter() - began - elsewhere
+        if self._step % self.current_gradient_accumulation_steps == 0:
+            for name, seconds in self._seconds.items():
+                self._metrics["train"][f"seconds/{name}"].append(seconds)
+                self._seconds[name] = 0.0
+        return loss
+
+    def measure_validation(self) -> None:
+        """Add clean and attacked validation accuracy to what is logged next."""
+        with self._whole_model() as model:
+            measured = validate(
+                model,
+                self.processing_class,
+                self._validation,
+                self._settings.mode,
+                self._settings.attack,
+                seed=self._settings.seed,
+                max_new_tokens=self._settings.max_new_tokens,
+            )
+        for name, value in measured.items():
+            self._metrics["train"][name].append(value)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.model.training:
+            began = time.perf_counter()
+            inputs = self._tampered(inputs)
+            self._seconds["attack"] += time.perf_counter() - began
+        scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        return scored
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        began = time.perf_counter()
+        generated = super()._generate(prompts)
+        self._seconds["generation"] += time.perf_counter() - began
+        return generated
+
+    def _tampered(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows of a generation batch with attacked and noisy images; rows of one question get the same."""
+        settings, step = self._settings, self.state.global_step
+        rows = {row["question"].id: row for row in inputs}
+        prompts = [
+            _Prompt(row["question"], np.asarray(row["images"][0]), prompt_seed(settings.seed, id, step))
+            for id, row in rows.items()
+        ]
+        spec = None if settings.attack is None else settings.attack.at(step)
+        found = self._attack(settings.attack, spec, prompts) if settings.attack and spec else {}
+        self._attacked = [row["question"].id in found for row in inputs]
+        self._metrics["train"]["attack/eps"].append(float(spec.eps) if spec else 0.0)
+        for prompt in prompts:
+            id = prompt.question.id
+            image = found[id].image if id in found else prompt.image
+            if settings.noise is not None:
+                image = with_noise(image, settings.noise, prompt.seed)
+            clean_choice = found[id].clean_choice if id in found else None
+            rows[id] = {**rows[id], "images": [Image.fromarray(image)], "clean_choice": clean_choice}
+        return [rows[row["question"].id] for row in inputs]
+
+    def _attack(
+        self, attack: AttackSettings, spec: PgdSpec, prompts: Sequence[_Prompt]
+    ) -> dict[str, Perturbed]:
+        """What the inner attack makes of all prompts but the clean share, by question."""
+        chosen = [prompt for prompt in prompts if not stays_clean(prompt.seed, attack.clean_share)]
+        measure = self.state.global_step % self.args.logging_steps == 0
+        with self._whole_model() as model:
+            inner = self._inner_attack(model, attack)
+            passes = 0
+            if self.is_fsdp_enabled:  # every pass gathers weights from all processes, so all have to make it
+                mine = torch.tensor([len(inner.batches([p.image for p in chosen]))], device=inner.device)
+                passes = int(self.accelerator.gather(mine).max())
+            company = chosen or (prompts[:1] if passes else [])
+            made = inner.perturb(
+                [prompt.question for prompt in company],
+                [prompt.image for prompt in company],
+                spec=spec,
+                seeds=[prompt.seed for prompt in company],
+                measure=measure,
+                passes=passes,
+            )
+        found = {prompt.question.id: one for prompt, one in zip(chosen, made, strict=False)}
+        if measure:
+            self._log_mean("attack/loss_before", [one.clean_loss for one in found.values()])
+            self._log_mean("attack/loss_after", [one.loss for one in found.values()])
+        return found
+
+    def _inner_attack(self, model: Any, attack: AttackSettings) -> InnerAttack:
+        if self._inner is None:
+            limit = self._settings.max_new_tokens
+            adapter = HuggingFaceVLM.around(
+                model, self.processing_class, mode=self._settings.mode, max_new_tokens=limit
+            )
+            self._inner = InnerAttack(adapter, loss=attack.loss, batch_size=attack.batch_size)
+        return self._inner
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
+    ) -> torch.Tensor:
+        rewards: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if not self.model.training:
+            return rewards
+        attacked = self.accelerator.gather(torch.tensor(self._attacked, device=rewards.device))
+        total = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
+        logged = self._metrics["train"]
+        for name, rows in (("robust", attacked), ("clean", ~attacked)):
+            if rows.any():
+                logged[f"{name}_reward"].append(total[rows].mean().item())
+                logged[f"{name}_accuracy"].append(rewards[rows, 0].mean().item())
+        logged["format_rate"].append(rewards[:, 1].mean().item())
+        groups = total.view(-1, self.num_generations)
+        logged["group_variance"].append(groups.var(dim=1, correction=0).mean().item())
+        return rewards
+
+    def _log_mean(self, name: str, values: Sequence[float | None]) -> None:
+        """Log a mean over all processes."""
+        known = [value for value in values if value is not None]
+        mine = torch.tensor([[sum(known), len(known)]], dtype=torch.float32, device=self.accelerator.device)
+        total, count = self.accelerator.gather(mine).sum(0).tolist()
+        if count:
+            self._metrics["train"][name].append(total / count)
+
+    @contextmanager
+    def _whole_model(self) -> Iterator[Any]:
+        """The plain model, with all of its weights where ZeRO-3 has spread them, adapters in place."""
+        with unwrap_model_for_generation(
+            self.model_wrapped,
+            self.accelerator,
+            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+        ) as model:
+            yield model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+class _Validation(TrainerCallback):  # type: ignore[misc]
+    """Measures validation accuracy every few steps, and has it logged with the step's metrics."""
+
+    def __init__(self, trainer: AtGrpoTrainer, every: int) -> None:
+        self._trainer = trainer
+        self._every = every
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        if state.global_step % self._every == 0 or state.global_step == state.max_steps:
+            self._trainer.measure_validation()
+            control.should_log = True

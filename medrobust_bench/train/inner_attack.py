@@ -1,0 +1,319 @@
+"""The inner maximisation of adversarial training: one small change per image, against the model as it now is."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from medrobust_bench.data.question import LETTERS
+from medrobust_bench.models.completion import completion_tokens, opens_rationale, part, say_instead
+from medrobust_bench.models.prompt import AnswerMode, completion_text, parse_completion
+from medrobust_bench.models.scoring import token_log_likelihood
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.threats.budget import LEVELS, ball_budget
+from medrobust_bench.threats.estimator import TensorEstimator
+from medrobust_bench.threats.pgd import StartedPgd, random_starts
+from medrobust_bench.threats.randomness import Purpose, stream
+from medrobust_bench.threats.search import to_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.bound import HuggingFaceQuestions
+    from medrobust_bench.models.huggingface import HuggingFaceVLM
+    from medrobust_bench.threats.ball import PgdSpec
+    from medrobust_bench.train.rl_settings import NoiseSettings
+
+_THINK = "<think>"
+
+
+@dataclass(frozen=True, slots=True)
+class Perturbed:
+    """What the inner attack made of one image.
+
+    Attributes:
+        image: uint8 [H, W, 3], within the budget.
+        clean_choice: the model's greedy answer on the clean image; None where it could not be parsed or was not asked.
+        clean_loss: what is ascended (nats), on the clean image; None unless measured.
+        loss: the same on `image`.
+    """
+
+    image: NDArray[np.uint8]
+    clean_choice: int | None = None
+    clean_loss: float | None = None
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The completion whose likelihood the attack lowers.
+
+    Attributes:
+        tokens: its tokens.
+        first: where the tokens that count begin.
+        last: and where they end (exclusive).
+    """
+
+    tokens: list[int]
+    first: int
+    last: int
+
+
+class TargetLoss:
+    """Negative log-likelihood of completions of B bound questions, as a function of pixels.
+
+    Args:
+        bound: B questions.
+        targets: B completions; None takes the letter of the right option (for models that answer with a letter).
+    """
+
+    def __init__(self, bound: HuggingFaceQuestions, targets: Sequence[Target] | None) -> None:
+        self._bound = bound
+        self._targets = targets
+
+    def nll(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Nats [B], differentiable in pixels [B, 3, H, W] in [0, 1]."""
+        if self._targets is None:
+            answers = [question.answer for question in self._bound.questions]
+            return self._bound.reference_loss(pixels, answers).nll
+        features = self._bound.image_features(pixels)
+        tokens, _, logits = self._bound.completion_logits(features, [t.tokens for t in self._targets])
+        first = torch.tensor([target.first for target in self._targets], device=tokens.device)
+        last = torch.tensor([target.last for target in self._targets], device=tokens.device)
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        counts = (place >= first.unsqueeze(1)) & (place < last.unsqueeze(1))
+        return -token_log_likelihood(logits, tokens).masked_fill(~counts, 0.0).sum(1)
+
+    def gradient(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Gradient [B, 3, H, W] of each question's loss in its own pixels."""
+        pixels = pixels.detach().clamp(0, 1).requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(self.nll(pixels).sum(), pixels)
+        return gradient
+
+    def values(self, pixels: torch.Tensor) -> list[float]:
+        """The loss of each question, without a gradient."""
+        with torch.no_grad():
+            values: list[float] = self.nll(pixels).tolist()
+        return values
+
+
+class InnerAttack:
+    """PGD with ART's steps on questions bound to a model in training.
+
+    Unlike an evaluation it neither stops at success nor asks the deployed path: it hands over ART's last iterate,
+    rounded to 8 bits into the budget.
+
+    Args:
+        adapter: around the model in training.
+        loss: see `AttackSettings.loss`.
+        batch_size: questions per pass.
+
+    Raises:
+        InvalidInputError: no gradient reaches the pixels of this model, or its batches mix questions.
+    """
+
+    def __init__(self, adapter: HuggingFaceVLM, *, loss: str, batch_size: int) -> None:
+        self._adapter = adapter
+        self._answer_only = loss == "answer"
+        self._batch_size = batch_size
+        with held_still(adapter):
+            if not adapter.differentiable:
+                raise _unfit(
+                    adapter, "no gradient reaches its pixels", "take a model with continuous image features"
+                )
+            if not adapter.batchable:
+                raise _unfit(adapter, "a question's logits depend on its batch", "take another model")
+
+    @property
+    def device(self) -> torch.device:
+        """The model's device."""
+        return self._adapter.device
+
+    def batches(self, images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
+        """Positions of images that are attacked together: of one shape, at most `batch_size`."""
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for row, image in enumerate(images):
+            by_shape.setdefault(image.shape, []).append(row)
+        size = self._batch_size
+        return [
+            rows[start : start + size] for rows in by_shape.values() for start in range(0, len(rows), size)
+        ]
+
+    def perturb(
+        self,
+        questions: Sequence[Question],
+        images: Sequence[NDArray[np.uint8]],
+        *,
+        spec: PgdSpec,
+        seeds: Sequence[int],
+        completions: Sequence[str] | None = None,
+        measure: bool = False,
+        passes: int = 0,
+    ) -> list[Perturbed]:
+        """Attack each question once.
+
+        Args:
+            questions: N questions.
+            images: their clean canonical images, N arrays uint8 [H, W, 3].
+            spec: norm, radius and steps.
+            seeds: N seeds of the random starts; the change of a question depends on nothing else about its batch.
+            completions: N texts whose likelihood is lowered; unset, what the model writes on the clean image, with
+                the right letter in the place of its own.
+            measure: evaluate the loss on clean and attacked images, two more forward passes.
+            passes: run at least so many batches, repeating the first one in vain. Where the model is sharded over
+                processes, all of them have to run equally many.
+        """
+        found: dict[int, Perturbed] = {}
+        batches = self.batches(images)
+        with held_still(self._adapter):
+            for rows in [*batches, *batches[:1] * (passes - len(batches))]:
+                texts = None if completions is None else [completions[row] for row in rows]
+                made = self._perturb_batch(
+                    [questions[row] for row in rows],
+                    [images[row] for row in rows],
+                    spec,
+                    [seeds[row] for row in rows],
+                    texts,
+                    measure,
+                )
+                found.update(zip(rows, made, strict=True))
+        return [found[row] for row in range(len(questions))]
+
+    def _perturb_batch(
+        self,
+        questions: list[Question],
+        images: list[NDArray[np.uint8]],
+        spec: PgdSpec,
+        seeds: list[int],
+        completions: list[str] | None,
+        measure: bool,
+    ) -> list[Perturbed]:
+        bound = self._adapter.bind_batch(questions, images)
+        pixels = to_pixels(images, self._adapter.device)
+        choices: list[int | None] = [None] * len(questions)
+        targets = None
+        if self._adapter.mode is AnswerMode.REASONING:
+            if completions is None:
+                written = self._write(bound)
+                choices = [
+                    parse_completion(text, len(question.options))
+                    for text, question in zip(written, questions, strict=True)
+                ]
+                completions = [
+                    corrected(text, question) for text, question in zip(written, questions, strict=True)
+                ]
+            targets = [self._target(bound, row, text) for row, text in enumerate(completions)]
+        elif completions is None:
+            with torch.no_grad():
+                choices = list(bound.option_logits(pixels).argmax(1).tolist())
+        loss = TargetLoss(bound, targets)
+        height, width = pixels.shape[2:]
+        offsets = torch.from_numpy(random_starts(spec, height, width, seeds, 0)).to(
+            pixels.device, pixels.dtype
+        )
+        radius = spec.radius(height, width)
+        attack = StartedPgd(
+            TensorEstimator(bound, loss),
+            offsets,
+            norm=np.inf if spec.norm == "linf" else 2,
+            eps=radius,
+            eps_step=radius * float(spec.step_size / spec.eps),
+            max_iter=spec.steps,
+        )
+        last = attack.run(pixels, None).permute(0, 2, 3, 1).cpu().numpy()
+        budget = ball_budget(spec)
+        made = [budget.round(clean, image) for clean, image in zip(images, last, strict=True)]
+        before: list[float] | list[None] = [None] * len(made)
+        after: list[float] | list[None] = [None] * len(made)
+        if measure:
+            before, after = loss.values(pixels), loss.values(to_pixels(made, pixels.device))
+        return [Perturbed(*fields) for fields in zip(made, choices, before, after, strict=True)]
+
+    def _write(self, bound: HuggingFaceQuestions) -> list[str]:
+        """What the model writes on the clean images, greedily."""
+        tokens = self._adapter.complete_batch(bound.prompts, bound.images)
+        texts = [self._adapter.decode(row) for row in tokens]
+        return [
+            _THINK + text if opens_rationale(prompt) else text
+            for text, prompt in zip(texts, bound.prompts, strict=True)
+        ]
+
+    def _target(self, bound: HuggingFaceQuestions, row: int, completion: str) -> Target:
+        question, prompt, tokenizer = bound.questions[row], bound.prompts[row], self._adapter.tokenizer
+        tokens = completion_tokens(tokenizer, prompt, completion)
+        if not self._answer_only:
+            return Target(tokens, 0, len(tokens))
+        other = (question.answer + 1) % len(question.options)
+        rival = say_instead(completion, question.options, question.answer, other, words=False)
+        parting = part(tokens, completion_tokens(tokenizer, prompt, rival))
+        assert parting is not None, "the adapter has checked that letters are tokens of their own"
+        return Target(tokens, parting.position, parting.position + 1)
+
+
+def corrected(completion: str, question: Question) -> str:
+    """A completion with the right letter in the place of its own; an empty rationale where it cannot be parsed."""
+    choice = parse_completion(completion, len(question.options))
+    if choice is None:
+        return completion_text("", LETTERS[question.answer])
+    return say_instead(completion, question.options, choice, question.answer, words=False)
+
+
+def prompt_seed(seed: int, question: str, step: int) -> int:
+    """The seed of all that is drawn about one question at one optimiser step (63 bits), the same in every process."""
+    digest = hashlib.sha256(f"{seed}\x1f{question}\x1f{step}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def stays_clean(seed: int, clean_share: float) -> bool:
+    """Whether the prompt of this seed is left clean."""
+    return bool(stream(seed, Purpose.TRAINING).random() < clean_share)
+
+
+def with_noise(image: NDArray[np.uint8], noise: NoiseSettings, seed: int) -> NDArray[np.uint8]:
+    """A uint8 image with Gaussian noise, clipped and rounded to 8 bits; as it is for the share that gets none."""
+    if stream(seed, Purpose.TRAINING, 1).random() >= noise.share:
+        return image
+    draw = stream(seed, Purpose.NOISE).standard_normal(image.shape)
+    noisy = np.rint(image + noise.sigma * LEVELS * draw).clip(0, LEVELS)
+    return np.asarray(noisy, dtype=np.uint8)
+
+
+@contextmanager
+def held_still(adapter: HuggingFaceVLM) -> Iterator[None]:
+    """Inside it the adapter's model is in evaluation mode, its weights are frozen and it decodes greedily.
+
+    Afterwards every module has the mode, every weight the flag, and every configuration the settings of before.
+    """
+    modules: list[Any] = list(adapter.model.modules())
+    modes = [module.training for module in modules]
+    decoding = [(m, m.generation_config) for m in modules if "generation_config" in vars(m)]
+    trained = [weight for weight in adapter.model.parameters() if weight.requires_grad]
+    adapter.model.eval()
+    for weight in trained:
+        weight.requires_grad_(False)
+    for module, _ in decoding:
+        module.generation_config = adapter.greedy
+    try:
+        yield
+    finally:
+        for weight in trained:
+            weight.requires_grad_(True)
+        for module, configuration in decoding:
+            module.generation_config = configuration
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+def _unfit(adapter: HuggingFaceVLM, what: str, remedy: str) -> InvalidInputError:
+    return InvalidInputError(
+        [Problem(type(adapter.model).__name__, f"{what}: it cannot be attacked", remedy)]
+    )

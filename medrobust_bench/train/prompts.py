@@ -1,0 +1,113 @@
+"""Questions as TRL's GRPO takes them, and what has to hold for TRL to read them right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import datasets
+import torch
+from PIL import Image
+
+from medrobust_bench.data.image import canonical
+from medrobust_bench.data.question import LETTERS
+from medrobust_bench.models.completion import opens_rationale
+from medrobust_bench.models.prompt import AnswerMode, completion_text, prompt_text
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.train.examples import render_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.data.question import Question
+
+_IMAGE_TOKENS = 1  # what `mm_token_type_ids` calls them
+_SIDE = 64
+
+
+class Rows:
+    """Makes rows of a data set from question numbers, when they are asked for.
+
+    Args:
+        questions: all questions.
+        mode: how they are asked.
+        opening: what the chat template begins the assistant's turn with.
+    """
+
+    def __init__(self, questions: Sequence[Question], mode: AnswerMode, opening: str) -> None:
+        self._questions = questions
+        self._mode = mode
+        self._opening = opening
+
+    def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        """Columns of these questions; a question that comes several times is drawn once."""
+        numbers = batch["number"]
+        images = {number: self._image(number) for number in set(numbers)}
+        questions = [self._questions[number] for number in numbers]
+        return {
+            "prompt": [self._prompt(question) for question in questions],
+            "images": [[images[number]] for number in numbers],
+            "question": questions,
+            "opening": [self._opening] * len(numbers),
+            "clean_choice": [None] * len(numbers),
+        }
+
+    def _prompt(self, question: Question) -> list[dict[str, Any]]:
+        words = {"type": "text", "text": prompt_text(question, self._mode)}
+        return [{"role": "user", "content": [{"type": "image"}, words]}]
+
+    def _image(self, number: int) -> Image.Image:
+        return Image.fromarray(canonical(self._questions[number].image))
+
+
+def prompt_rows(questions: Sequence[Question], mode: AnswerMode, processor: Any) -> datasets.Dataset:
+    """A data set of prompts with one row per question; images are opened when a row is read."""
+    opening = "<think>" if opens_rationale(render_prompt(processor, prompt_text(questions[0], mode))) else ""
+    numbers = datasets.Dataset.from_dict({"number": list(range(len(questions)))})
+    # The fingerprint is for a cache that is not used here; without one, all questions would be pickled to make it.
+    numbers.set_format("custom", transform=Rows(questions, mode, opening), new_fingerprint="prompts")
+    return numbers
+
+
+def check_processor(processor: Any, mode: AnswerMode) -> None:
+    """Refuse a processor with which TRL would train on something else than it should, without a word.
+
+    TRL pads prompts on the left by itself, but takes the token types from the processor: padded on the other
+    side, they are shifted against the image tokens, and multimodal positions are wrong. And it decodes completions
+    without special tokens: where the tags of the format are special, no completion ever earns a reward.
+
+    Raises:
+        InvalidInputError: everything that is wrong, together.
+    """
+    problems = []
+    if getattr(processor, "chat_template", None) is None:
+        problems.append(Problem("processor", "has no chat template", "set processor.chat_template"))
+    else:
+        problems += _padding_problems(processor)
+    tokenizer = processor.tokenizer
+    written = completion_text("x", LETTERS[0]) if mode is AnswerMode.REASONING else LETTERS[0]
+    read = tokenizer.decode(tokenizer(written, add_special_tokens=False).input_ids, skip_special_tokens=True)
+    if read.strip() != written:
+        what = f"reads {written!r} back as {read!r} when special tokens are skipped, as TRL does"
+        problems.append(
+            Problem("tokenizer", what, "save the tags of the format as tokens that are not special")
+        )
+    if problems:
+        raise InvalidInputError(problems)
+
+
+def _padding_problems(processor: Any) -> list[Problem]:
+    if processor.tokenizer.padding_side != "left":
+        remedy = 'load the processor with padding_side="left" and save it so'
+        return [
+            Problem("tokenizer", f"pads on the {processor.tokenizer.padding_side}, TRL on the left", remedy)
+        ]
+    texts = [
+        render_prompt(processor, text) for text in ("short", "a prompt that is longer than the other one")
+    ]
+    image = Image.new("RGB", (_SIDE, _SIDE))
+    inputs = processor(text=texts, images=[[image], [image]], padding=True, return_tensors="pt")
+    types = inputs.get("mm_token_type_ids")
+    token = getattr(processor, "image_token_id", None)
+    if types is None or token is None or torch.equal(types == _IMAGE_TOKENS, inputs["input_ids"] == token):
+        return []
+    return [Problem("processor", "puts token types beside the image tokens", "update transformers")]
