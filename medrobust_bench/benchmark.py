@@ -23,6 +23,7 @@ from medrobust_bench.results.schema import ThreatRecord
 from medrobust_bench.results.summary import summarise
 from medrobust_bench.results.tables import run_table
 from medrobust_bench.results.worst_case import worst_case
+from medrobust_bench.threats.threat import TrainedThreat
 
 if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from medrobust_bench.evaluation.witness import Witness
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.results.schema import Finding, Outcome, Result
+    from medrobust_bench.threats.threat import Threat
 
 
 class Observer(Protocol):
@@ -189,6 +191,7 @@ class _Work:
     ) -> None:
         self._plan, self._folder, self._watch = plan, folder, watch
         self._threats = inputs.threats
+        self._training = inputs.training
         self._questions = {question.id: question for question in inputs.dataset.questions}
         self._done = {(outcome.model, outcome.threat, outcome.question): outcome for outcome in finished}
         self._sampled = sampled_questions(plan)
@@ -233,6 +236,7 @@ class _Work:
             raise InvalidInputError(
                 [Problem(where=model, what=what, remedy="take gradient-free threats, such as noise")]
             )
+        threats = self._trained(model, adapter)
         for index, ids in enumerate(self._plan.chunks):
             names = [
                 threat.name for threat in self._plan.threats if (model, threat.name, ids[0]) not in self._done
@@ -245,13 +249,28 @@ class _Work:
             if CLEAN.name in names:
                 self._keep(chunk.without_images(chunk.clean(), self._sampled), [], index)
             clean = [self._done[model, CLEAN.name, question] for question in ids]
-            for threat in self._threats:
+            for threat in threats:
                 if threat.spec.name not in names:
                     continue
                 if isinstance(threat, Certification):
                     self._keep(chunk.certify(threat, clean), [], index)
                 else:
                     self._keep(*chunk.attack(threat, clean), index)
+
+    def _trained(self, model: str, adapter: Adapter) -> list[Threat | Certification]:
+        """The threats, those that learn trained against a model if any of their questions is left to do."""
+        left = {
+            threat.name
+            for threat in self._plan.threats
+            if any((model, threat.name, question) not in self._done for question in self._questions)
+        }
+        seed = self._plan.settings.seed
+        return [
+            threat.train(adapter, self._training[: threat.training_questions], seed=seed)
+            if isinstance(threat, TrainedThreat) and threat.spec.name in left
+            else threat
+            for threat in self._threats
+        ]
 
     def _keep(self, outcomes: Sequence[Outcome], witnesses: Sequence[Witness], chunk: int) -> None:
         self._folder.record_chunk(outcomes, witnesses, chunk=chunk)

@@ -69,7 +69,13 @@ def test_a_run_writes_what_it_promises(finished: Path) -> None:
         "leaderboard.md",
     }
     results = [Result.model_validate_json(path.read_text()) for path in (finished / "results").iterdir()]
-    assert {result.threat.kind for result in results} == {"clean", "pgd", "noise", "certification", "worst-case"}
+    assert {result.threat.kind for result in results} == {
+        "clean",
+        "pgd",
+        "noise",
+        "certification",
+        "worst-case",
+    }
     for result in results:
         assert result.metrics.clean_accuracy.value == 1.0
         assert result.data.n == 9
@@ -168,3 +174,30 @@ def test_a_model_without_gradients_is_only_offered_gradient_free_threats(tmp_pat
     with pytest.raises(InvalidInputError, match="gives no gradient"):
         evaluate(tmp_path / "run", model=adapter)
     assert evaluate(tmp_path / "noise", model=adapter, threats="noise:draws=2").results
+
+
+def test_a_threat_that_learns_needs_a_training_split_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="questions in memory have no training split"):
+        evaluate(tmp_path / "memory", threats="patch-universal")
+    adapter, _dataset = world()
+    with pytest.raises(InvalidInputError, match="the training split is attacked"):
+        medrobust_bench.evaluate(
+            out=tmp_path / "train", model=adapter, threats="patch-universal", data="phantoms", split="train"
+        )
+
+
+def test_a_universal_patch_is_trained_once_per_model_and_again_on_resume(tmp_path: Path) -> None:
+    settings = {
+        "model": LinearAdapter(seed=1, shape=(64, 64), scale=0.01),
+        "threats": ["patch-universal:training=4,epochs=2"],
+        "data": "phantoms",
+        "modalities": ("CT",),
+        "limit": 12,
+        "batch_size": 4,
+    }
+    medrobust_bench.evaluate(out=tmp_path / "whole", **settings)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    lines = (tmp_path / "cut" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "cut" / "journal.jsonl").write_bytes(b"".join(lines[:10]))
+    medrobust_bench.evaluate(out=tmp_path / "cut", resume=True, **settings)
+    assert result_files(tmp_path / "cut") == result_files(tmp_path / "whole")

@@ -13,12 +13,14 @@ from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import load_model, resolve
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.threats.registry import load_threat
+from medrobust_bench.threats.threat import TrainedThreat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.data.question import Question
     from medrobust_bench.evaluation.settings import RunSettings
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.threats.threat import Threat
@@ -34,11 +36,13 @@ class Inputs:
         models: by registry id, how to load each.
         threats: adversaries and certifications, in the order asked for.
         dataset: the sample of questions.
+        training: questions of the training split, for threats that learn from them; empty without such threats.
     """
 
     models: Mapping[str, Callable[[], Adapter]]
     threats: tuple[Threat | Certification, ...]
     dataset: Dataset
+    training: tuple[Question, ...] = ()
 
 
 def read_inputs(
@@ -89,6 +93,7 @@ def read_inputs(
         )
     found.twice([name for name, _load in models], "--model")
     found.twice([threat.spec.name for threat in threats if threat], "--threat")
+    training = _read_training(settings, [threat for threat in threats if threat], found, dataset)
     dataset = dataset or found.attempt(
         partial(
             open_data,
@@ -102,7 +107,45 @@ def read_inputs(
         raise InvalidInputError(found.problems)
     if settings.sample_size is not None:
         dataset = sample(dataset, settings.sample_size, seed=settings.seed)
-    return Inputs(models=dict(models), threats=tuple(threat for threat in threats if threat), dataset=dataset)
+    return Inputs(
+        models=dict(models),
+        threats=tuple(threat for threat in threats if threat),
+        dataset=dataset,
+        training=training,
+    )
+
+
+def _read_training(
+    settings: RunSettings,
+    threats: Sequence[Threat | Certification],
+    found: Reading,
+    dataset: Dataset | None,
+) -> tuple[Question, ...]:
+    """A balanced sample of the training split, as large as the threats want; never the questions that are attacked."""
+    learning = [threat for threat in threats if isinstance(threat, TrainedThreat)]
+    if not learning:
+        return ()
+    if dataset is not None or settings.split in ("train", "all"):
+        names = ", ".join(threat.spec.name for threat in threats if isinstance(threat, TrainedThreat))
+        what = "questions in memory have no training split" if dataset else "the training split is attacked"
+        remedy = "evaluate the test split of a data set"
+        found.problems.append(
+            Problem(where=names, what=f"learns from the training split, but {what}", remedy=remedy)
+        )
+        return ()
+    training = found.attempt(
+        partial(
+            open_data,
+            settings.data,
+            split="train",
+            skip_invalid=settings.skip_invalid,
+            modalities=settings.modalities,
+        )
+    )
+    if training is None:
+        return ()
+    size = max(threat.training_questions for threat in learning)
+    return sample(training, size, seed=settings.seed).questions
 
 
 class Reading:

@@ -194,7 +194,7 @@ class _TrainedPatch(AdversarialPatchPyTorch):  # type: ignore[misc]
 
     def __init__(self, bound: BoundQuestions, **settings: Any) -> None:
         estimator = QuestionEstimator(bound)
-        estimator.nb_classes = len(bound.questions)
+        estimator.nb_classes = max(2, len(bound.questions))  # ART knows no single class
         super().__init__(estimator, targeted=False, verbose=False, **settings)
         self._bound = bound
 
