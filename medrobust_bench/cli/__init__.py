@@ -15,6 +15,7 @@ COMMANDS = {
     "show": "Show the tables of a finished run.",
     "report": "Write a finished run as one self-contained HTML page.",
     "compare": "Compare two runs question by question; fail when robustness regressed.",
+    "audit": "Examine a run's attacks with the model at hand: can their robust accuracy be believed?",
     "replay": "Recount a run's robust accuracy from its stored images alone; fail where it disagrees.",
     "submit": "Turn a finished run into submissions to the leaderboard.",
     "verify": "Check submissions: every number, image and certificate; on a CPU, without attacking.",

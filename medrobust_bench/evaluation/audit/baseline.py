@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SIGNIFICANCE = 0.05
 
+FEWEST = 10
+"""Questions of a modality below which its own baseline is not looked at."""
+
 CHANCE = Check("chance baseline", "baseline", "Is clean accuracy above chance, in every modality?", HERE)
 MAJORITY = Check(
     "majority baseline",
@@ -58,17 +61,10 @@ def baselines(clean: Sequence[Outcome], options: Mapping[str, int]) -> list[Find
         name: max(Counter(outcome.answer for outcome in group).values()) / len(group)
         for name, group in groups.items()
     }
-    whole = chance(clean, options)
+    most = max(Counter(outcome.answer for outcome in clean).values()) / len(clean)
     return [
-        _above(CHANCE, "chance", clean, groups, whole, guessed),
-        _above(
-            MAJORITY,
-            "the most frequent option",
-            clean,
-            groups,
-            sum(frequent[name] * len(group) for name, group in groups.items()) / len(clean),
-            frequent,
-        ),
+        _above(CHANCE, "chance", clean, groups, chance(clean, options), guessed),
+        _above(MAJORITY, "always the most frequent option", clean, groups, most, frequent),
     ]
 
 
@@ -80,21 +76,21 @@ def _above(
     whole: float,
     by_modality: Mapping[str, float],
 ) -> Finding:
-    accuracy = sum(outcome.correct for outcome in clean) / len(clean)
+    right = sum(outcome.correct for outcome in clean)
+    accuracy = right / len(clean)
     weak = [
         modality
         for modality, group in groups.items()
-        if sum(outcome.correct for outcome in group) / len(group) <= by_modality[modality]
+        if len(group) >= FEWEST
+        and sum(outcome.correct for outcome in group) / len(group) <= by_modality[modality]
     ]
-    right = sum(outcome.correct for outcome in clean)
-    verdict = (
-        "fail" if not _significantly(right, len(clean), whole, "greater") else "warn" if weak else "pass"
-    )
     lead = f"clean accuracy {accuracy:.1%}, {name} {whole:.1%}"
-    if verdict == "fail":
+    if accuracy <= whole:
         return check.find(
             accuracy - whole, "fail", f"{lead}: not above it, so that there is nothing to attack"
         )
+    if not _significantly(right, len(clean), whole, "greater"):
+        return check.find(accuracy - whole, "warn", f"{lead}: too few questions to tell them apart")
     if weak:
         return check.find(accuracy - whole, "warn", f"{lead}; not above it in {', '.join(weak)}")
     return check.find(accuracy - whole, "pass", f"{lead}; above it in every modality")

@@ -57,10 +57,10 @@ def carried_audit(runs: Sequence[Run], options: Mapping[str, int]) -> list[tuple
         else:
             found = [
                 *_of_attack(outcomes, white_box=threat.kind in WHITE_BOX),
-                *([positive_control(outcomes, options)] if threat.kind in WHITE_BOX else []),
-                *robust_credit(outcomes, by_question),
                 *rivals(run, [other for other in runs if other is not run]),
             ]
+            if threat.kind in WHITE_BOX:
+                found += [positive_control(outcomes, options), *robust_credit(outcomes, by_question)]
         audits.append(tuple(found))
     return audits
 
