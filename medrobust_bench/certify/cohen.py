@@ -198,7 +198,7 @@ class SmoothedQuestion:
                 [self._n_options if answer.choice is None else answer.choice for answer in given]
             )
         with torch.no_grad():
-            logits = bound.option_logits(torch.from_numpy(noisy))
+            logits = bound.option_logits(torch.from_numpy(noisy).to(bound.device))
         scores = logits[:, : self._n_options].float()
         return scores.argmax(dim=1).masked_fill(~scores.isfinite().all(dim=1), self._n_options)
 

@@ -93,7 +93,7 @@ def check_stored(
         checks.append(
             (
                 "seed",
-                "the seed is not that of run, threat and question",
+                "the seed is not that of run and question",
                 lambda row: row.certificate.seed != seed_of(row.outcome.question),
             )
         )
