@@ -85,6 +85,8 @@ def main() -> None:
         )
         print(f"shares from the radii of {arguments.log.name}, {len(rows)} questions\n")
         print_table("Draws per question, simulated", *simulated_draws(shares, radii, arguments.alpha, CAPS))
+        if arguments.figure:
+            draw(arguments.figure, shares, arguments.alpha, [])
         return
     caps = [cap for cap in CAPS if cap <= arguments.measure]
     shares = measure_draws(setting, arguments.questions, caps, radii)
@@ -331,19 +333,20 @@ def draw(
     """Growth with the cap, and with the size of the image."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    growth, image = figure.subplots(1, 2)
-    caps = [int(cap) for cap in np.geomspace(100, 1_000_000, 17)]
+    figure = Figure(figsize=(8 if sizes else 4.4, 3.4), layout="constrained")
+    growth, *beside = figure.subplots(1, 2 if sizes else 1, squeeze=False)[0]
+    caps = [int(cap) for cap in np.geomspace(100, 1_000_000, 9)]
     growth.loglog(caps, [cap + N0 for cap in caps], "k--", label="fixed n")
     for name, grid in {"σ": (1.0,), "2σ": (2.0,), "σ, 2σ and 3σ": (1.0, 2.0, 3.0)}.items():
-        _headers, rows = simulated_draws(shares, {name: grid}, alpha, caps, repeats=10)
+        _headers, rows = simulated_draws(shares, {name: grid}, alpha, caps, repeats=2)
         growth.loglog(caps, [float(row[3].replace(",", "")) for row in rows], label=f"ours, r = {name}")
     growth.set(xlabel="cap on the draws", ylabel="mean draws per question")
-    sides = [side for side, _ours, _bare in sizes]
-    image.plot(sides, [1e3 * ours for _side, ours, _bare in sizes], "o-", label="ours")
-    image.plot(sides, [1e3 * bare for _side, _ours, bare in sizes], "k--", label="bare loop")
-    image.set(xlabel="side of the image in pixels", ylabel="ms per pass", ylim=(0, None))
-    for axes in (growth, image):
+    for image in beside:
+        sides = [side for side, _ours, _bare in sizes]
+        image.plot(sides, [1e3 * ours for _side, ours, _bare in sizes], "o-", label="ours")
+        image.plot(sides, [1e3 * bare for _side, _ours, bare in sizes], "k--", label="bare loop")
+        image.set(xlabel="side of the image in pixels", ylabel="ms per pass", ylim=(0, None))
+    for axes in (growth, *beside):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.savefig(path, dpi=150)
