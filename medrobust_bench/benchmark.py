@@ -17,6 +17,7 @@ from medrobust_bench.evaluation.chunk import Chunk
 from medrobust_bench.evaluation.folder import RunFolder
 from medrobust_bench.evaluation.inputs import Inputs, read_inputs
 from medrobust_bench.evaluation.plan import CLEAN, RunRecord, environment, make_plan
+from medrobust_bench.evaluation.randomised import settled
 from medrobust_bench.evaluation.settings import RunSettings, settings_from
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.results.schema import ThreatRecord
@@ -27,6 +28,7 @@ from medrobust_bench.threats.threat import TrainedThreat
 
 if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.data.question import Question
     from medrobust_bench.evaluation.plan import Plan
     from medrobust_bench.evaluation.witness import Witness
     from medrobust_bench.models.adapter import Adapter
@@ -160,7 +162,7 @@ def run(
     for model, load in inputs.models.items():
         if work.remains(model):
             watch.loading(model)
-            adapter = load()
+            adapter = settled(load(), work.first_questions())
             record = folder.enter_model(record, model, adapter.record)
             work.evaluate(model, adapter)
     results = tuple(
@@ -195,6 +197,10 @@ class _Work:
         self._questions = {question.id: question for question in inputs.dataset.questions}
         self._done = {(outcome.model, outcome.threat, outcome.question): outcome for outcome in finished}
         self._sampled = sampled_questions(plan)
+
+    def first_questions(self) -> list[Question]:
+        """The first chunk, whose images share one shape."""
+        return [self._questions[name] for name in self._plan.chunks[0]]
 
     def remains(self, model: str) -> bool:
         """Whether anything is left to do for a model."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.evaluation.plan import CLEAN
+from medrobust_bench.evaluation.randomised import settled
 from medrobust_bench.evaluation.reopen import reopen
 from medrobust_bench.evaluation.replay import Replay
 from medrobust_bench.models.prompt import AnswerMode
@@ -59,6 +60,7 @@ def replay_run(
             model, adapter = name, adapters[name]
         else:
             model, adapter = _load(name, plan.settings, device)
+        adapter = settled(adapter, chunks[0])
         _check_weights(folder, finished.record.models[model], adapter.record)
         replay = Replay(adapter, chunks, seed=plan.settings.seed)
         recounts[model] = []

@@ -66,6 +66,12 @@ class ModelRecord(Record):
     trust_remote_code: bool = Field(
         default=False, description="Whether code from the checkpoint's repository was run"
     )
+    draws: int = Field(
+        default=1,
+        ge=1,
+        description="Passes per loss, gradient and verdict; more than one where the model's scores were found to be "
+        "random (the cost counts them as one)",
+    )
     smoothing: Smoothing | None = Field(
         default=None, description="Of the weights' answers; null: the plain model"
     )

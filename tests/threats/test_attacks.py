@@ -93,8 +93,8 @@ def test_official_l2_pgd_gains_most_of_the_closed_form_optimum() -> None:
 
 def test_the_patch_reaches_the_closed_form_optimum_inside_its_square() -> None:
     bound, harm = unbreakable(2)
-    threat = load_threat("patch:area=0.2")
-    for row, finding in enumerate(search("patch:area=0.2", bound, [5, 6])):
+    threat = load_threat("patch:area=0.2,places=1,steps=50")
+    for row, finding in enumerate(search("patch:area=0.2,places=1,steps=50", bound, [5, 6])):
         (square,) = threat.budget((12, 12), 5 + row).places
         inside = square.mask(12, 12)[:, :, None]
         optimum = np.where(inside, np.where(harm[row] > 0, 255, 0), bound.images[row])
@@ -102,12 +102,12 @@ def test_the_patch_reaches_the_closed_form_optimum_inside_its_square() -> None:
 
 
 def test_the_place_of_the_patch_depends_on_the_seed_only() -> None:
-    threat = load_threat("patch")
+    threat = load_threat("patch:places=1")
     places = [threat.budget((40, 30), seed) for seed in range(20)]
     assert len(set(places)) > 10
-    assert places == [load_threat("patch:steps=3").budget((40, 30), seed) for seed in range(20)]
+    assert places == [load_threat("patch:places=1,steps=3").budget((40, 30), seed) for seed in range(20)]
     bound = bound_questions(4, side=20)
-    for seed, clean, finding in zip(range(4), bound.images, search("patch", bound, range(4)), strict=True):
+    for seed, clean, finding in zip(range(4), bound.images, search("patch:places=1", bound, range(4)), strict=True):
         changed = np.argwhere((finding.image != clean).any(axis=2))
         (place,) = threat.budget((20, 20), seed).places
         assert isinstance(place, PatchBudget)
@@ -252,8 +252,8 @@ def watched(bound: LinearQuestions, seen: list[torch.Tensor]) -> Watched:
 def test_the_patch_is_searched_under_its_mask() -> None:
     bound, _ = unbreakable(1)
     seen: list[torch.Tensor] = []
-    search("patch", watched(bound, seen), [5])
-    outside = torch.from_numpy(~load_threat("patch").budget((12, 12), 5).places[0].mask(12, 12))
+    search("patch:places=1,steps=50", watched(bound, seen), [5])
+    outside = torch.from_numpy(~load_threat("patch:places=1").budget((12, 12), 5).places[0].mask(12, 12))
     clean = to_pixels(bound.images)
     assert len(seen) == 51
     for pixels in seen:
