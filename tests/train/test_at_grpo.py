@@ -1,0 +1,315 @@
+"""AT-GRPO on TRL: one attacked image per group, everywhere; otherwise TRL's GRPO, and a run that can be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.train.at_sft import fine_tune_adversarially
+from medrobust_bench.train.grpo_arguments import grpo_arguments
+from medrobust_bench.train.prompts import check_processor, prompt_rows
+from medrobust_bench.train.reinforcement import CHECKPOINTS, reinforce
+from medrobust_bench.train.rewards import weighted_rewards
+from medrobust_bench.train.rl_settings import AtSftSettings, RlSettings
+from medrobust_bench.train.settings import CURVE_FILE, SftSettings, Stage, Task, TrainingData
+from medrobust_bench.train.sft import fine_tune
+from tests.models.families import FAMILIES
+from tests.train.conftest import SMALL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.data.question import Question
+
+DATA = TrainingData(per_modality=5, validation_per_modality=1)
+
+
+def quiet(line: str) -> None:
+    """Swallow progress."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has learnt to say a letter and stop, whichever: some rollouts of every group are right."""
+    out = tmp_path_factory.mktemp("base")
+    recipe = SftSettings(
+        architecture=SMALL,
+        mode=AnswerMode.LETTER,
+        data=DATA,
+        stages=(Stage(steps=25, tasks={Task.LETTER: 1.0}),),
+        batch_size=8,
+        learning_rate=1e-2,
+        warmup_steps=0,
+        evaluate_every=25,
+        threads=1,
+    )
+    fine_tune(recipe, out, report=quiet)
+    return out
+
+
+def recipe_of(base: Path, **fields: Any) -> RlSettings:
+    settings: dict[str, Any] = {
+        "base": str(base),
+        "mode": "letter",
+        "data": DATA.model_dump(),
+        "attack": {"steps": 2},
+        "steps": 2,
+        "prompts": 2,
+        "group": 4,
+        "max_new_tokens": 3,
+        "learning_rate": 1e-3,
+        "threads": 1,
+        "trl": {"save_strategy": "no", "disable_tqdm": True},
+    }
+    return RlSettings.model_validate({**settings, **fields})
+
+
+def parts(settings: RlSettings, out: Path) -> dict[str, Any]:
+    return {
+        "model": AutoModelForImageTextToText.from_pretrained(settings.base, dtype=torch.float32),
+        "args": grpo_arguments(settings, out),
+        "processing_class": AutoProcessor.from_pretrained(settings.base, padding_side="left"),
+    }
+
+
+def trainer_of(settings: RlSettings, questions: Sequence[Question], out: Path) -> Any:
+    from medrobust_bench.train.at_grpo import AtGrpoTrainer
+
+    return AtGrpoTrainer(questions=questions, settings=settings, **parts(settings, out))
+
+
+def weights_of(model: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode() + weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def digest(row: dict[str, Any]) -> str:
+    return hashlib.sha256(np.asarray(row["images"][0]).tobytes()).hexdigest()
+
+
+@pytest.mark.slow
+def test_a_group_sees_one_attacked_image_and_so_does_the_loss(
+    base: Path, questions: tuple[Question, ...], tmp_path: Path
+) -> None:
+    trainer = trainer_of(recipe_of(base, steps=1, micro_batch=4), questions, tmp_path)
+    tampered: list[list[dict[str, Any]]] = []
+    lost: list[torch.Tensor] = []
+    replace_images, loss_of = trainer._tampered, trainer._compute_loss
+
+    def watched(inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        tampered.append(replace_images(inputs))
+        for before, after in zip(inputs, tampered[-1], strict=True):
+            change = np.asarray(after["images"][0]).astype(int) - np.asarray(before["images"][0])
+            assert 0 < np.abs(change).max() <= 8
+        return tampered[-1]
+
+    def counted(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        lost.append(inputs["pixel_values"])
+        loss: torch.Tensor = loss_of(model, inputs)
+        return loss
+
+    trainer._tampered, trainer._compute_loss = watched, counted
+    trainer.train()
+    (rows,) = tampered
+    images = [digest(row) for row in rows]
+    assert images == [images[0]] * 4 + [images[4]] * 4
+    assert images[0] != images[4]
+    processor = trainer.processing_class.image_processor
+    shown = {
+        processor(images=row["images"], return_tensors="pt").pixel_values.numpy().tobytes() for row in rows
+    }
+    patches = torch.cat(lost).chunk(8)  # rollouts are shuffled between generation and loss
+    assert {one.numpy().tobytes() for one in patches} == shown
+
+
+@pytest.mark.slow
+def test_with_a_budget_that_rounds_to_nothing_it_is_trls_grpo_step_for_step(
+    base: Path, questions: tuple[Question, ...], tmp_path: Path
+) -> None:
+    from trl import GRPOTrainer
+
+    # The whole inner loop runs, but no 8-bit image lies within 1/1000: whatever it left behind would show.
+    settings = recipe_of(base, attack={"eps": "1/1000", "steps": 2})
+    ours = trainer_of(settings, questions, tmp_path / "ours")
+    made = parts(settings, tmp_path / "theirs")
+    theirs = GRPOTrainer(
+        reward_funcs=weighted_rewards(settings.rewards, settings.mode)[0],
+        train_dataset=prompt_rows(questions, settings.mode, made["processing_class"]),
+        **made,
+    )
+    before = weights_of(ours.model)
+    assert weights_of(theirs.model) == before
+    for trainer in (ours, theirs):
+        trainer.train()
+    kept = ("loss", "grad_norm", "reward", "reward_std", "entropy", "num_tokens")
+    logs = [[{name: row[name] for name in kept} for row in t.state.log_history[:-1]] for t in (ours, theirs)]
+    assert logs[0] == logs[1]
+    assert len(logs[0]) == 2
+    assert weights_of(ours.model) == weights_of(theirs.model) != before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["Qwen2.5-VL", "Gemma 3"])
+def test_real_architectures_train(
+    family: str, questions: tuple[Question, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model, processor = FAMILIES[family].build()
+    processor.tokenizer.padding_side = "left"
+    model.save_pretrained(tmp_path / "base")
+    settings = recipe_of(
+        tmp_path / "base", steps=3, attack={"steps": 1, "clean_share": 0.5}, noise={"sigma": 0.1}
+    )
+    from medrobust_bench.train import at_grpo
+
+    def lengths(*, completions: Any, **columns: Any) -> list[float]:
+        return [float(len(turn[0]["content"]) % 3) for turn in completions]
+
+    monkeypatch.setattr(at_grpo, "weighted_rewards", lambda *_: ([lengths, lengths], [1.0, 0.2]))
+    trainer = at_grpo.AtGrpoTrainer(
+        model,
+        questions=questions,
+        settings=settings,
+        args=grpo_arguments(settings, tmp_path / "out"),
+        processing_class=processor,
+    )
+    before = weights_of(trainer.model)
+    trainer.train()
+    logged = [row for row in trainer.state.log_history if "loss" in row]
+    assert len(logged) == 3
+    assert weights_of(trainer.model) != before
+    assert all(np.isfinite(row["loss"]) for row in logged)
+    assert all(row["attack/eps"] == pytest.approx(8 / 255) for row in logged)
+    assert {"seconds/attack", "seconds/generation", "seconds/update", "group_variance"} <= logged[-1].keys()
+    assert any("robust_reward" in row for row in logged)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_equals_an_unbroken_one(base: Path, tmp_path: Path) -> None:
+    attack = {"steps": 1, "warmup_steps": 3}
+    settings = recipe_of(base, steps=4, attack=attack, save_every=2, trl={}, validate_every=4)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    reinforce(settings, whole, report=quiet)
+    reinforce(settings.model_copy(update={"steps": 2}), broken, report=quiet)
+    assert (broken / CHECKPOINTS / "checkpoint-2").is_dir()
+    reinforce(settings, broken, resume=True, report=quiet)
+    models = [AutoModelForImageTextToText.from_pretrained(folder) for folder in (whole, broken)]
+    assert weights_of(models[0]) == weights_of(models[1])
+    curves = [
+        [json.loads(line) for line in (folder / CURVE_FILE).read_text().splitlines()]
+        for folder in (whole, broken)
+    ]
+    assert [row["step"] for row in curves[1]] == [1, 2, 3, 4]
+    assert [row["loss"] for row in curves[0]] == [row["loss"] for row in curves[1]]
+    assert {"validation_accuracy", "validation_attacked"} <= curves[1][-1].keys()
+    assert not (whole / "training_args.bin").exists()
+
+
+@pytest.mark.slow
+def test_low_rank_adapters_train_alone_and_are_merged(base: Path, tmp_path: Path) -> None:
+    lora = {"rank": 2, "alpha": 4, "target_modules": ".*language_model.*q_proj"}
+    settings = recipe_of(base, steps=2, lora=lora, learning_rate=1e-2)
+    reinforce(settings, tmp_path, report=quiet)
+    before, after = (
+        AutoModelForImageTextToText.from_pretrained(folder).state_dict() for folder in (base, tmp_path)
+    )
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("q_proj" in name for name in changed)
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_images_of_one(
+    base: Path, questions: tuple[Question, ...], tmp_path: Path
+) -> None:
+    settings = recipe_of(base, prompts=2)
+    (tmp_path / "settings.json").write_text(settings.model_dump_json(), encoding="utf-8")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    subprocess.run(
+        [sys.executable, *launch, "-m", "tests.train.two_processes", str(tmp_path)],
+        check=True,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parents[2],
+    )
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first["world"] == 2
+    assert first["weights"] == second["weights"]
+    assert first["before"] == second["before"]
+    assert first["after"] == second["after"]
+    assert first["before"] != first["after"]
+    assert not first["trained_on"].keys() & second["trained_on"].keys()
+    alone = trainer_of(settings, questions, tmp_path / "alone")
+    rows = [row for row in alone.train_dataset if row["question"].id in first["before"]]
+    assert {row["question"].id: digest(row) for row in alone._tampered(rows)} == first["before"]
+
+
+def test_adversarial_fine_tuning_writes_a_checkpoint(base: Path, tmp_path: Path) -> None:
+    settings = AtSftSettings.model_validate(
+        {
+            "base": str(base),
+            "mode": "letter",
+            "data": DATA.model_dump(),
+            "attack": {"steps": 1, "clean_share": 0.3},
+            "noise": {"sigma": 0.1, "share": 0.5},
+            "stages": [{"steps": 2, "tasks": {"letter": 1.0}}],
+            "batch_size": 4,
+            "evaluate_every": 2,
+            "threads": 1,
+        }
+    )
+    fine_tune_adversarially(settings, tmp_path, report=quiet)
+    curve = [json.loads(line) for line in (tmp_path / CURVE_FILE).read_text().splitlines()]
+    assert {"validation_accuracy", "validation_attacked"} <= curve[-1].keys()
+    models = [AutoModelForImageTextToText.from_pretrained(folder) for folder in (base, tmp_path)]
+    assert weights_of(models[0]) != weights_of(models[1])
+
+
+def test_a_processor_that_pads_on_the_right_or_hides_the_tags_is_refused(base: Path) -> None:
+    processor = AutoProcessor.from_pretrained(base)
+    check_processor(processor, AnswerMode.REASONING)
+    processor.tokenizer.padding_side = "right"
+    processor.tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    with pytest.raises(InvalidInputError) as caught:
+        check_processor(processor, AnswerMode.REASONING)
+    assert len(caught.value.problems) == 2
+    assert "pads on the right" in str(caught.value)
+    check_processor(AutoProcessor.from_pretrained(base), AnswerMode.LETTER)
+
+
+def test_rows_are_opened_once_per_group_and_carry_the_question(
+    base: Path, questions: tuple[Question, ...]
+) -> None:
+    processor = AutoProcessor.from_pretrained(base)
+    opened = []
+
+    class Watched:
+        name = "watched"
+
+        def open(self) -> Any:
+            opened.append(1)
+            return questions[0].image.open()
+
+        def digest(self) -> str:
+            return ""
+
+    rows = prompt_rows([replace(questions[0], image=Watched()), questions[1]], AnswerMode.LETTER, processor)
+    batch = rows.__getitems__([0, 0, 0, 1])
+    assert len(opened) == 1
+    assert [row["question"].id for row in batch] == [questions[0].id] * 3 + [questions[1].id]
+    assert batch[0]["prompt"][0]["content"][0] == {"type": "image"}

@@ -1,0 +1,192 @@
+"""The inner attack: right gradients, inside the budget, deterministic per prompt, and without a trace in the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medrobust_bench.data.image import canonical
+from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.prompt import AnswerMode, completion_text, parse_completion
+from medrobust_bench.threats.budget import ball_budget
+from medrobust_bench.threats.search import to_pixels
+from medrobust_bench.train.architecture import build_model, build_processor
+from medrobust_bench.train.inner_attack import (
+    InnerAttack,
+    TargetLoss,
+    corrected,
+    held_still,
+    prompt_seed,
+    stays_clean,
+    with_noise,
+)
+from medrobust_bench.train.rl_settings import AttackSettings, NoiseSettings
+from tests.train.conftest import SMALL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerFast
+
+    from medrobust_bench.data.question import Question
+
+MODES = (AnswerMode.REASONING, AnswerMode.LETTER)
+
+
+def adapter_of(tokenizer: PreTrainedTokenizerFast, mode: AnswerMode) -> HuggingFaceVLM:
+    torch.manual_seed(0)
+    model = build_model(SMALL, tokenizer).train()
+    return HuggingFaceVLM.around(model, build_processor(SMALL, tokenizer), mode=mode, max_new_tokens=6)
+
+
+def clean(questions: Sequence[Question]) -> list[Any]:
+    return [canonical(question.image) for question in questions]
+
+
+def texts(questions: Sequence[Question]) -> list[str]:
+    return [completion_text("It is seen.", question.letter) for question in questions]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("loss", ["completion", "answer"])
+def test_gradient_is_that_of_finite_differences(
+    questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast, mode: AnswerMode, loss: str
+) -> None:
+    adapter = adapter_of(tokenizer, mode)
+    adapter.model.double()
+    adapter.dtype = torch.float64
+    attack = InnerAttack(adapter, loss=loss, batch_size=4)
+    bound = adapter.bind_batch(questions[:2], clean(questions[:2]))
+    targets = None
+    if mode is AnswerMode.REASONING:
+        targets = [attack._target(bound, row, text) for row, text in enumerate(texts(questions[:2]))]
+    objective = TargetLoss(bound, targets)
+    pixels = to_pixels(bound.images).double() * 0.9 + 0.05
+    with held_still(adapter):
+        gradient = objective.gradient(pixels)
+        # Logits come out in float32: along a random half of the gradient's signs the slope is far above its rounding.
+        half = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+        direction = gradient.sign() * half
+        step = 1e-3
+        up, down = (torch.tensor(objective.values(pixels + sign * step * direction)) for sign in (1, -1))
+    slope = (gradient * direction).sum(dim=(1, 2, 3))
+    assert slope.min() > 0.01
+    torch.testing.assert_close((up - down) / (2 * step), slope.to(up), rtol=5e-3, atol=0)
+
+
+def test_the_loss_counts_every_token_or_the_letter_alone(
+    questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    adapter = adapter_of(tokenizer, AnswerMode.REASONING)
+    bound = adapter.bind_batch(questions[:1], clean(questions[:1]))
+    (text,) = texts(questions[:1])
+    whole, letter = (
+        InnerAttack(adapter, loss=loss, batch_size=1)._target(bound, 0, text)
+        for loss in ("completion", "answer")
+    )
+    assert tokenizer.decode(whole.tokens[whole.first : whole.last]) == text
+    assert tokenizer.decode(letter.tokens[letter.first : letter.last]) == questions[0].letter
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_changes_keep_to_the_budget_and_raise_the_loss(
+    questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast, mode: AnswerMode, norm: str
+) -> None:
+    attack = InnerAttack(adapter_of(tokenizer, mode), loss="completion", batch_size=3)
+    eps = Fraction(8, 255) if norm == "linf" else Fraction(1, 2)
+    spec = AttackSettings(norm=norm, eps=eps, steps=4).at(0)
+    assert spec is not None
+    images = clean(questions[:4])
+    made = attack.perturb(questions[:4], images, spec=spec, seeds=range(4), measure=True)
+    for before, one in zip(images, made, strict=True):
+        assert ball_budget(spec).violation(before, one.image) is None
+        assert not np.array_equal(before, one.image)
+    assert sum(one.loss or 0 for one in made) > sum(one.clean_loss or 0 for one in made)
+
+
+def test_a_change_depends_on_its_seed_and_not_on_its_company(
+    questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    attack = InnerAttack(adapter_of(tokenizer, AnswerMode.REASONING), loss="completion", batch_size=8)
+    spec = AttackSettings(steps=2).at(0)
+    assert spec is not None
+
+    def made(rows: list[int], seeds: list[int]) -> dict[int, Any]:
+        asked = [questions[row] for row in rows]
+        found = attack.perturb(
+            asked, clean(asked), spec=spec, seeds=seeds, completions=texts(asked), passes=2
+        )
+        return dict(zip(rows, (one.image for one in found), strict=True))
+
+    together, reversed_, alone = made([0, 1, 2], [7, 8, 9]), made([2, 1, 0], [9, 8, 7]), made([1], [8])
+    assert all(np.array_equal(together[row], reversed_[row]) for row in together)
+    # A batch may round otherwise than a single question, which turns the sign of a gradient near zero.
+    assert (together[1] == alone[1]).mean() > 0.99
+    assert not np.array_equal(alone[1], made([1], [6])[1])
+
+
+def test_the_model_is_left_as_it_was(
+    questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    adapter = adapter_of(tokenizer, AnswerMode.REASONING)
+    model = adapter.model
+    model.model.visual.eval()
+    frozen = next(model.parameters())
+    frozen.requires_grad_(False)
+    before = (
+        [module.training for module in model.modules()],
+        [weight.requires_grad for weight in model.parameters()],
+        model.generation_config,
+        torch.get_rng_state(),
+    )
+    attack = InnerAttack(adapter, loss="completion", batch_size=8)
+    spec = AttackSettings().at(0)
+    assert spec is not None
+    attack.perturb(questions[:2], clean(questions[:2]), spec=spec, seeds=[0, 1])
+    assert [module.training for module in model.modules()] == before[0]
+    assert [weight.requires_grad for weight in model.parameters()] == before[1]
+    assert model.generation_config is before[2]
+    assert torch.equal(torch.get_rng_state(), before[3])
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_the_right_letter_takes_the_place_of_the_models_own(questions: tuple[Question, ...]) -> None:
+    shown = replace(questions[0], options=("cyst", "edema", "tumor"), answer=2)
+    assert corrected("<think>An edema.</think><answer> B </answer>", shown) == (
+        "<think>An edema.</think><answer> C </answer>"
+    )
+    assert parse_completion(corrected("gibberish", shown), 3) == 2
+
+
+@given(st.integers(0, 5), st.text(max_size=5), st.integers(0, 1000))
+def test_seeds_are_told_apart_by_seed_question_and_step(seed: int, question: str, step: int) -> None:
+    own = prompt_seed(seed, question, step)
+    assert 0 <= own < 2**63
+    assert own == prompt_seed(seed, question, step)
+    others = {(seed + 1, question, step), (seed, question + "x", step), (seed, question, step + 1)}
+    assert own not in {prompt_seed(*other) for other in others}
+
+
+@settings(max_examples=10)
+@given(st.floats(0, 1))
+def test_the_clean_share_is_a_share(share: float) -> None:
+    kept = sum(stays_clean(seed, share) for seed in range(400)) / 400
+    assert kept == pytest.approx(share, abs=0.1)
+
+
+def test_noise_has_its_deviation_and_its_share() -> None:
+    image = np.full((40, 40, 3), 128, dtype=np.uint8)
+    noise = NoiseSettings(sigma=0.1, share=0.5)
+    noisy = [with_noise(image, noise, seed) for seed in range(100)]
+    touched = [one for one in noisy if not np.array_equal(one, image)]
+    assert 30 < len(touched) < 70
+    assert np.std(touched, dtype=np.float64) == pytest.approx(25.5, rel=0.02)
+    assert np.array_equal(noisy[3], with_noise(image, noise, 3))
