@@ -103,6 +103,7 @@ def _examine(
     device: str | None,
 ) -> list[AuditRecord]:
     """Load a model and audit it under each attack."""
+    from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.evaluation.audit.subject import Subject
     from medrobust_bench.evaluation.audit.thorough import examine, sample
     from medrobust_bench.models.registry import load_model
@@ -126,6 +127,7 @@ def _examine(
     records = []
     for attack in attacks:
         threat = load_threat(_as_asked_for(attack, settings.threats))
+        assert not isinstance(threat, Certification), "no kind of white-box attack"
         subject = Subject(adapter, [by_id[name] for name in ids], threat, seed=settings.seed)
         own = {witness.question: witness for witness in finished.witnesses(card.id, attack)}
         transferred: dict[str, list[Witness]] = {}
