@@ -9,28 +9,79 @@ import click
 
 @click.group()
 def command() -> None:
-    """Build the leaderboard tables from results."""
+    """Build tables and pages from submissions; list the official questions."""
 
 
 @command.command()
 @click.option(
     "--results",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("leaderboards/results"),
+    default=Path("leaderboards/submissions"),
     show_default=True,
-    help="Folder that is searched for result files (*.json).",
+    help="Folder that is searched for submissions and result files (*.json).",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("leaderboards"),
     show_default=True,
-    help="Folder for the tables.",
+    help="Folder for the tables, and for the pages in site/.",
 )
-def build(results: Path, out: Path) -> None:
-    """Write one table per data set and threat, and an index."""
+@click.option(
+    "--data", "data", multiple=True, metavar="NAME=PATH", help="Where a data set is; for its gallery."
+)
+def build(results: Path, out: Path, data: tuple[str, ...]) -> None:
+    """Write one table per data set and threat, an index, and a static site.
+
+    Submissions are shown as they are: `medrobust verify` them first.
+    """
+    from medrobust_bench.cli.verify import place
     from medrobust_bench.leaderboard.build import build as build_tables
+    from medrobust_bench.leaderboard.site.pages import write_site
+    from medrobust_bench.leaderboard.submissions import read_results
     from medrobust_bench.models.cards import read_cards
 
-    for path in build_tables(results, out, cards=read_cards()):
+    places = dict(map(place, data))
+    cards = read_cards()
+    for path in build_tables(results, out, cards=cards):
         click.echo(path)
+    pages = write_site(read_results(results, cards=cards), out / "site", cards=cards, data=places)
+    click.echo(pages[0])
+
+
+@command.command()
+@click.option(
+    "--data", "source", default="phantoms", show_default=True, metavar="SOURCE", help="As for `run`."
+)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Instead of 100, 300 and 1000; repeatable.",
+)
+@click.option("--ids", is_flag=True, help="Print the ids of the questions, one a line.")
+def subset(source: str, sizes: tuple[int, ...], ids: bool) -> None:
+    """Show the official samples of a data set: nested, seeded, balanced over modalities and question types.
+
+    `medrobust run --data SOURCE --limit 100` asks the first of them; a cheap gate is thus a part of the full
+    evaluation.
+    """
+    from tabulate import tabulate
+
+    from medrobust_bench.data.source import open_data, sample
+    from medrobust_bench.leaderboard.verification import OFFICIAL_SIZES
+
+    dataset = open_data(source)
+    rows = []
+    for size in sizes or OFFICIAL_SIZES:
+        part = sample(dataset, size)
+        if ids:
+            click.echo("\n".join(question.id for question in part.questions))
+        modalities = {question.modality for question in part.questions}
+        complete = "" if len(part.questions) == size else "the whole split"
+        rows.append((size, len(part.questions), len(modalities), part.digest(), complete))
+    if not ids:
+        headers = ("Size", "Questions", "Modalities", "Digest", "")
+        click.echo(f"{dataset.name}, {dataset.split} split, {len(dataset.questions)} questions\n")
+        click.echo(tabulate(rows, headers=headers, disable_numparse=True))

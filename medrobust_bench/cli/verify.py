@@ -56,7 +56,7 @@ def command(
     from medrobust_bench.leaderboard.verification import verify
     from medrobust_bench.models.cards import read_cards
 
-    places = dict(map(_place, data))
+    places = dict(map(place, data))
     registry = {**read_cards(), **({} if cards is None else read_cards(cards))}
     blocks = []
     failed = 0
@@ -93,7 +93,8 @@ def _files(submissions: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _place(text: str) -> tuple[str, str]:
+def place(text: str) -> tuple[str, str]:
+    """NAME=PATH, as given with --data."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise InvalidInputError([Problem("--data", f"{text!r} names no place", "write NAME=PATH")])

@@ -5,21 +5,25 @@ The same result files give the same bytes, whatever their names and the order in
 
 from __future__ import annotations
 
-import re
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medrobust_bench.leaderboard.submissions import read_results
+from medrobust_bench.leaderboard.names import slug
+from medrobust_bench.leaderboard.ranking import certified, headline, order, ranks, read_answers
+from medrobust_bench.leaderboard.submissions import measurement, read_results
+from medrobust_bench.leaderboard.verification import unranked
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.results.grid import MISSING, Grid, escape_markdown, percent, with_interval
 from medrobust_bench.results.tables import NOTE, describe_data, describe_threat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from medrobust_bench.leaderboard.ranking import Answers
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.results.schema import CertifiedEstimate, Estimate, Result, Scores
+    from medrobust_bench.results.schema import Estimate, Result, Scores
 
 MARK = "<!-- Written by `medrobust leaderboard build`; edits are lost. -->"
 INDEX = "README.md"
@@ -46,7 +50,9 @@ def build(results: Path, out: Path, *, cards: Mapping[str, Card]) -> list[Path]:
     """
     submissions = read_results(results, cards=cards)
     links = _card_links(out, cards)
-    pages = render([submission.result for submission in submissions], links=links)
+    apart = {measurement(one.result) for one in submissions if one.entry is not None and unranked(one.entry)}
+    answers = read_answers(submissions)
+    pages = render([one.result for one in submissions], links=links, answers=answers, apart=apart)
     for stale in sorted(path for path in out.glob("*/*.md") if path.relative_to(out).as_posix() not in pages):
         if stale.read_text(encoding="utf-8").startswith(MARK):
             stale.unlink()
@@ -57,12 +63,21 @@ def build(results: Path, out: Path, *, cards: Mapping[str, Card]) -> list[Path]:
     return [out / name for name in pages]
 
 
-def render(results: Sequence[Result], *, links: Mapping[str, str]) -> dict[str, str]:
+def render(
+    results: Sequence[Result],
+    *,
+    links: Mapping[str, str],
+    answers: Mapping[Hashable, Answers] | None = None,
+    apart: Collection[Hashable] = (),
+) -> dict[str, str]:
     """The pages by their names relative to the leaderboard's folder, index first.
 
     Args:
         results: what to show.
         links: by model id, the card as seen from a table.
+        answers: by measurement, the answers to each question, where they are at hand: models that a paired test
+            does not tell apart share a rank.
+        apart: measurements that are shown without a rank.
 
     Raises:
         InvalidInputError: two data sets or threats whose names give the same file name.
@@ -81,7 +96,7 @@ def render(results: Sequence[Result], *, links: Mapping[str, str]) -> dict[str, 
             problems.append(Problem("result files", what, "rename the data set or threat of one"))
         # Only results on the same questions under exactly the same specification can be compared.
         boards = _grouped(page, lambda result: (result.data.split, result.data.digest, _spec(result)))
-        pages[name] = _page(title, boards, links)
+        pages[name] = _page(title, boards, links, _Ranking(answers or {}, apart))
         rows += [_index_row(f"[{escape_markdown(title)}]({name})", board) for board in boards]
     if problems:
         raise InvalidInputError(problems)
@@ -91,19 +106,12 @@ def render(results: Sequence[Result], *, links: Mapping[str, str]) -> dict[str, 
     return {INDEX: _text([MARK, "# Leaderboards", *synthetic, NOTE, index]), **pages}
 
 
-def slug(name: str) -> str:
-    """A name as a file name: letters, digits, underscores, dots and hyphens, no dot at either end."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
-
-
-def headline(scores: Scores) -> Estimate:
-    """What models are ranked by: robust accuracy, else certified at the smallest radius, else clean."""
-    if scores.robust_accuracy is not None:
-        return scores.robust_accuracy
-    return next(iter(_certified(scores)), scores.clean_accuracy)
-
-
-def _page(title: str, boards: Iterable[Sequence[Result]], links: Mapping[str, str]) -> str:
+def _page(
+    title: str,
+    boards: Iterable[Sequence[Result]],
+    links: Mapping[str, str],
+    ranking: _Ranking,
+) -> str:
     blocks = [MARK, f"# {escape_markdown(title)}"]
     for board in boards:
         data = board[0].data
@@ -111,23 +119,38 @@ def _page(title: str, boards: Iterable[Sequence[Result]], links: Mapping[str, st
             blocks.append(SYNTHETIC)
         lines = (f"Threat: {_spec(board[0])}", f"Data: {describe_data(data)}")
         blocks.append("\n".join(f"- {escape_markdown(line)}" for line in lines))
-        blocks.append(_ranking(board, links).markdown())
+        blocks.append(_table(board, links, ranking).markdown())
     blocks.append(
-        NOTE + " Ranked by the accuracy named first; overlapping intervals do not tell models apart."
+        NOTE + " Ranked by the accuracy named first. A rank is one more than the number of models that are "
+        "better by a paired test (exact McNemar, 5 %): models that it does not tell apart share it. –: accepted, "
+        "but not on official questions under an official threat with an audit that leaves no doubt."
     )
     return _text(blocks)
 
 
-def _ranking(board: Sequence[Result], links: Mapping[str, str]) -> Grid:
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """What ranks rest on; see `render`."""
+
+    answers: Mapping[Hashable, Answers]
+    apart: Collection[Hashable]
+
+    def labels(self, ordered: Sequence[Result]) -> list[str]:
+        """The rank of each result of a board, a dash for those that are shown apart."""
+        taking_part = [result for result in ordered if measurement(result) not in self.apart]
+        places = iter(ranks(taking_part, self.answers))
+        return [MISSING if measurement(result) in self.apart else str(next(places)) for result in ordered]
+
+
+def _table(board: Sequence[Result], links: Mapping[str, str], ranking: _Ranking) -> Grid:
     """One row per result, best first; results that are level share a rank."""
-    ordered = sorted(board, key=_order)
-    scores = [headline(result.metrics).value for result in ordered]
+    ordered = sorted(board, key=order)
     columns: list[tuple[str, list[str]]] = [
-        ("Rank", [str(1 + sum(other > score for other in scores)) for score in scores]),
+        ("Rank", ranking.labels(ordered)),
         ("Model", [_model(result, links) for result in ordered]),
         *(
-            (name, [with_interval(_accuracies(result.metrics)[name]) for result in ordered])
-            for name in _accuracies(ordered[0].metrics)
+            (name, [with_interval(accuracies(result.metrics)[name]) for result in ordered])
+            for name in accuracies(ordered[0].metrics)
         ),
         ("Worst modality", [_worst(result) for result in ordered]),
         ("Unparsed", [_unparsed(result) for result in ordered]),
@@ -141,21 +164,11 @@ def _ranking(board: Sequence[Result], links: Mapping[str, str]) -> Grid:
     return Grid("", header, rows, names=2, raw=frozenset({1}))
 
 
-def _accuracies(scores: Scores) -> dict[str, Estimate]:
+def accuracies(scores: Scores) -> dict[str, Estimate]:
     """The accuracy columns by name, the one that ranks first."""
     robust = {} if scores.robust_accuracy is None else {"Robust": scores.robust_accuracy}
-    certified = {f"Certified, r ≥ {estimate.radius:g}": estimate for estimate in _certified(scores)}
-    return {**robust, **certified, "Clean": scores.clean_accuracy}
-
-
-def _certified(scores: Scores) -> list[CertifiedEstimate]:
-    return sorted(scores.certified_accuracy, key=lambda estimate: estimate.radius)
-
-
-def _order(result: Result) -> tuple[float, float, str, str, str, int]:
-    scores, model = result.metrics, result.model
-    values = -headline(scores).value, -scores.clean_accuracy.value
-    return (*values, model.id, model.answer_mode, model.dtype + model.weights_sha256, result.seed)
+    at_radii = {f"Certified, r ≥ {estimate.radius:g}": estimate for estimate in certified(scores)}
+    return {**robust, **at_radii, "Clean": scores.clean_accuracy}
 
 
 def _model(result: Result, links: Mapping[str, str]) -> str:
@@ -190,7 +203,7 @@ def _audit(result: Result) -> str:
 
 
 def _index_row(link: str, board: Sequence[Result]) -> tuple[str, ...]:
-    data, best = board[0].data, min(board, key=_order)
+    data, best = board[0].data, min(board, key=order)
     images = "synthetic" if data.synthetic else "of patients"
     models = str(len({result.model.id for result in board}))
     return (link, images, best.model.id, with_interval(headline(best.metrics)), models, str(data.n))

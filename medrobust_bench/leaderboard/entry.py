@@ -19,9 +19,9 @@ from medrobust_bench.data.question import Modality
 from medrobust_bench.evaluation.journal import replace_file
 from medrobust_bench.evaluation.plan import CLEAN
 from medrobust_bench.evaluation.witness import SCHEMA as WITNESS_SCHEMA
-from medrobust_bench.leaderboard.build import slug
+from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.results.schema import Record, Result
+from medrobust_bench.results.schema import Finding, Record, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +68,9 @@ class Entry(Record):
 
     entry_version: Literal["1.0"] = ENTRY_VERSION
     result: Result
+    clean_audit: tuple[Finding, ...] = Field(
+        default=(), description="What the audit of the clean answers found: chance, image dependence, …"
+    )
     selection: Selection
     evidence: tuple[Evidence, ...] = Field(min_length=1, max_length=2)
 
@@ -103,6 +106,9 @@ def submit(run: FinishedRun, out: Path, *, models: Sequence[str] = (), hub: str 
         for result in run.results
         if result.threat in plan.threats[1:] and (not models or result.model.id in models)
     ]
+    clean_audits = {
+        result.model.id: result.audit for result in run.results if result.threat.name == CLEAN.name
+    }
     problems = [
         Problem(str(run.folder), f"has no model {name!r}", f"use one of {', '.join(plan.models)}")
         for name in models
@@ -129,6 +135,7 @@ def submit(run: FinishedRun, out: Path, *, models: Sequence[str] = (), hub: str 
                 replace_file(evidence_folder(path) / file, content)
         entry = Entry(
             result=result,
+            clean_audit=clean_audits.get(result.model.id, ()),
             selection=_selection(plan.settings),
             evidence=tuple(
                 Evidence.model_validate(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from medrobust_bench.leaderboard.entry import Entry
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.results.schema import SCHEMA_VERSION, Result
 
@@ -20,10 +21,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A result and the file that it came from."""
+    """A result and the file that it came from.
+
+    Attributes:
+        path: of the file.
+        result: what it reports.
+        entry: the whole submission; None where the file is a bare result.
+    """
 
     path: Path
     result: Result
+    entry: Entry | None = None
+
+
+def measurement(result: Result) -> Hashable:
+    """Equal for results that measure the same thing: model, threat, questions and seed."""
+    model = result.model
+    threat = json.dumps(result.threat.model_dump(mode="json"), sort_keys=True)
+    same_model = model.id, model.answer_mode, model.dtype, model.weights_sha256
+    return (*same_model, threat, result.data.digest, result.seed)
 
 
 def read_results(folder: Path, *, cards: Mapping[str, Card]) -> list[Submission]:
@@ -41,10 +57,10 @@ def read_results(folder: Path, *, cards: Mapping[str, Card]) -> list[Submission]
     submissions: list[Submission] = []
     problems: list[Problem] = []
     for path in paths:
-        result, found = _read(path)
+        submission, found = _read(path)
         problems += found
-        if result is not None:
-            submissions.append(Submission(path, result))
+        if submission is not None:
+            submissions.append(submission)
     problems += _repeated(submissions)
     problems += [problem for entry in submissions for problem in _other_weights(entry, cards)]
     if problems:
@@ -52,7 +68,7 @@ def read_results(folder: Path, *, cards: Mapping[str, Card]) -> list[Submission]
     return submissions
 
 
-def _read(path: Path) -> tuple[Result | None, list[Problem]]:
+def _read(path: Path) -> tuple[Submission | None, list[Problem]]:
     where = str(path)
     try:
         content = path.read_bytes()
@@ -65,13 +81,18 @@ def _read(path: Path) -> tuple[Result | None, list[Problem]]:
         ]
     except UnicodeDecodeError:
         return None, [Problem(where, "is not UTF-8", "copy it from the run again")]
-    version = document.get("schema_version") if isinstance(document, dict) else None
+    submitted = isinstance(document, dict) and "entry_version" in document
+    reported = document["result"] if submitted and isinstance(document.get("result"), dict) else document
+    version = reported.get("schema_version") if isinstance(reported, dict) else None
     if version != SCHEMA_VERSION:
         what = "is no result file" if version is None else f"has schema version {version!r}"
         remedy = f"keep only result files of schema version {SCHEMA_VERSION} in this folder"
         return None, [Problem(where, what, remedy)]
     try:
-        return Result.model_validate_json(content), []
+        if submitted:
+            entry = Entry.model_validate_json(content)
+            return Submission(path, entry.result, entry), []
+        return Submission(path, Result.model_validate_json(content)), []
     except ValidationError as error:
         return None, [
             Problem(
@@ -86,17 +107,7 @@ def _repeated(submissions: Sequence[Submission]) -> list[Problem]:
     seen: dict[Hashable, Path] = {}
     problems = []
     for path, result in ((entry.path, entry.result) for entry in submissions):
-        threat = json.dumps(result.threat.model_dump(mode="json"), sort_keys=True)
-        model = result.model
-        key = (
-            model.id,
-            model.answer_mode,
-            model.dtype,
-            model.weights_sha256,
-            threat,
-            result.data.digest,
-            result.seed,
-        )
+        key = measurement(result)
         other = seen.setdefault(key, path)
         if other != path:
             problems.append(

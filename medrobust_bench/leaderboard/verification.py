@@ -16,6 +16,9 @@ from pydantic import ValidationError
 from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.data.source import PHANTOMS, open_data, sample
+from medrobust_bench.evaluation.audit.blindness import DEPENDENCE
+from medrobust_bench.evaluation.audit.carried import carried_audit
+from medrobust_bench.evaluation.plan import CLEAN
 from medrobust_bench.leaderboard.entry import ENTRY_VERSION, WITNESSES, Entry, entry_path
 from medrobust_bench.leaderboard.evidence import (
     check_certificates,
@@ -42,9 +45,6 @@ OFFICIAL_SIZES = (100, 300, 1000)
 
 LARGEST_FILE = 5_000_000
 """Bytes of a submission file; an honest one has a few thousand."""
-
-BLINDNESS = "blind"
-"""Part of the name of the audit check that shows that answers depend on the image."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+/ -]{0,119}")
 _THREAT = re.compile(r"[A-Za-z0-9][\w.+:=,/-]{0,199}")
@@ -107,8 +107,9 @@ def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, str] | N
         faults += check_journal(entry, proof, dataset)
         if specification is not None:
             faults += _check_claims(entry, proof, dataset, specification)
-    faults += _check_audit(entry)
-    return Verdict(path, tuple(faults), tuple(_unranked(entry, specification)), entry, proof, dataset)
+        if not faults:
+            faults += _check_audit(entry, proof, dataset)
+    return Verdict(path, tuple(faults), tuple(unranked(entry)), entry, proof, dataset)
 
 
 def card_of(model: str, cards: Mapping[str, Card]) -> Card | None:
@@ -261,16 +262,38 @@ def _check_claims(entry: Entry, proof: Proof, dataset: Dataset, specification: S
     return check_witnesses(entry, proof, dataset, threat)
 
 
-def _check_audit(entry: Entry) -> list[Fault]:
-    checks = [finding.check for finding in entry.result.audit]
-    repeated = sorted({check for check in checks if checks.count(check) > 1})
-    return [Fault("audit", f"{check} is reported more than once") for check in repeated]
+def _check_audit(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:
+    """Every finding that the journal gives must be reported, as it is.
+
+    Findings that compare several threats of a run cannot be made again from one, and may stand beside.
+    """
+    options = {question.id: len(question.options) for question in dataset.questions}
+    clean, threat = carried_audit(
+        [(CLEAN, list(proof.clean)), (entry.result.threat, list(proof.threat))], options
+    )
+    faults = []
+    for where, given, made in (("", entry.result.audit, threat), ("clean: ", entry.clean_audit, clean)):
+        reported = {finding.check: finding for finding in given}
+        if len(reported) < len(given):
+            faults.append(Fault("audit", f"{where}a check is reported more than once"))
+        for finding in made:
+            told = reported.get(finding.check)
+            if told is None:
+                faults.append(Fault("audit", f"{where}{finding.check} is left out: {finding.meaning}"))
+            elif (told.verdict, told.meaning) != (finding.verdict, finding.meaning):
+                what = (
+                    f"{told.verdict}, {told.meaning}; its journal gives {finding.verdict}, {finding.meaning}"
+                )
+                faults.append(Fault("audit", f"{where}{finding.check} is {what}"))
+    return faults
 
 
-def _unranked(entry: Entry, specification: Specification | None) -> list[str]:
-    chosen, audit = entry.selection, entry.result.audit
+def unranked(entry: Entry) -> list[str]:
+    """Why a submission takes no part in the ranking, even where nothing is wrong with it."""
+    chosen, audit = entry.selection, (*entry.clean_audit, *entry.result.audit)
     reasons = []
-    if specification is not None and specification not in official_threats():
+    official = [one.model_dump(mode="json") for one in official_threats()]
+    if entry.result.threat.model_dump(mode="json") not in official:
         reasons.append("not an official threat")
     if chosen.split != "test" or chosen.modalities or chosen.seed != 0:
         reasons.append("not the official questions: whole test split, seed 0")
@@ -278,7 +301,7 @@ def _unranked(entry: Entry, specification: Specification | None) -> list[str]:
         reasons.append(f"not an official sample: {', '.join(map(str, OFFICIAL_SIZES))} questions or all")
     if chosen.skip_invalid and entry.result.data.skipped:
         reasons.append("rows of the data set were left out")
-    if not any(BLINDNESS in finding.check.lower() for finding in audit):
+    if DEPENDENCE.name not in {finding.check for finding in audit}:
         reasons.append("no audit shows that answers depend on the image")
     failed = [finding.check for finding in audit if finding.verdict == "fail"]
     if failed:

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrobust_bench.leaderboard.build import MARK, build, headline, render, slug
+from medrobust_bench.leaderboard.build import MARK, build, render
+from medrobust_bench.leaderboard.names import slug
+from medrobust_bench.leaderboard.ranking import headline
 from medrobust_bench.models.cards import read_cards
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.results.schema import Finding

@@ -90,10 +90,14 @@ def test_honest_submissions_are_accepted(honest: Path, cards: dict[str, Card]) -
     for path in paths:
         verdict = verify(path, cards=cards)
         assert verdict.faults == ()
-        assert verdict.unranked == (
-            "not an official sample: 100, 300, 1000 questions or all",
-            "no audit shows that answers depend on the image",
-        )
+        assert verdict.unranked[0] == "not an official sample: 100, 300, 1000 questions or all"
+
+
+def test_a_toy_that_does_not_look_at_the_image_is_not_ranked(honest: Path, cards: dict[str, Card]) -> None:
+    verdict = verify(honest / "phantoms" / "pgd-linf" / "schooled.json", cards=cards)
+    assert verdict.accepted
+    assert not verdict.ranked
+    assert any("its audit failed: " in reason and "image dependence" in reason for reason in verdict.unranked)
 
 
 def test_no_more_than_the_evidence_is_written_once(forgery: Callable[[str], Forgery]) -> None:
@@ -390,6 +394,24 @@ def test_a_file_at_another_models_place(forgery: Callable[[str], Forgery], cards
     made.path.rename(place)
     made.folder.rename(place.with_suffix(""))
     assert "the file belongs at phantoms/pgd-linf/schooled.json" in reasons(place, cards)
+
+
+# Falsified audits
+
+
+def test_a_finding_left_out(forgery: Callable[[str], Forgery], cards: dict[str, Card]) -> None:
+    made = forgery("pgd-linf")
+    made.document["clean_audit"] = [
+        finding for finding in made.document["clean_audit"] if finding["check"] != "image dependence"
+    ]
+    assert "clean: image dependence is left out" in reasons(made.save(), cards)
+
+
+def test_a_failed_check_called_passed(forgery: Callable[[str], Forgery], cards: dict[str, Card]) -> None:
+    made = forgery("pgd-linf")
+    for finding in made.document["clean_audit"]:
+        finding["verdict"] = "pass"
+    assert "its journal gives fail" in reasons(made.save(), cards)
 
 
 # Falsified files

@@ -43,7 +43,7 @@ def test_flips_add_up_to_the_attacked_questions(weakened_run: Path) -> None:
 def test_examples_differ_by_no_more_than_the_budget(weakened_run: Path) -> None:
     run = read_finished(weakened_run)
     questions = {question.id: question for question in reopen(run.record.plan).questions}
-    found = examples(run, questions, limit=10)
+    found = examples(run.outcomes, run.witnesses, questions, limit=10)
     assert len(found) == 10
     assert found[0].direction, "clinically directed errors come first"
     assert len({one.modality for one in found}) > 4

@@ -15,13 +15,12 @@ from medrobust_bench.data.question import LETTERS
 from medrobust_bench.results.report.flips import outcome_direction
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.evaluation.witness import Witness
-    from medrobust_bench.results.finished import FinishedRun
     from medrobust_bench.results.schema import Outcome
 
 _LOSSLESS_SIDE = 128
@@ -62,19 +61,26 @@ class Example:
     changed: float
 
 
-def examples(run: FinishedRun, questions: Mapping[str, Question], *, limit: int) -> list[Example]:
+def examples(
+    outcomes: Mapping[tuple[str, str], Sequence[Outcome]],
+    witnesses_of: Callable[[str, str], Sequence[Witness]],
+    questions: Mapping[str, Question],
+    *,
+    limit: int,
+) -> list[Example]:
     """Examples that take turns over models, threats and modalities, clinically directed errors first.
 
     Args:
-        run: with its witnesses.
+        outcomes: by model and threat; clean ones among them.
+        witnesses_of: the images that broke an answer of a model under a threat.
         questions: by id.
         limit: at most so many.
     """
     queues = []
-    for model, threat in run.outcomes:
-        witnesses = {witness.question: witness for witness in run.witnesses(model, threat)}
+    for model, threat in outcomes:
+        witnesses = {witness.question: witness for witness in witnesses_of(model, threat)}
         broken = [
-            o for o in run.outcomes[model, threat] if o.attacked and not o.correct and o.question in witnesses
+            o for o in outcomes[model, threat] if o.attacked and not o.correct and o.question in witnesses
         ]
         ordered = _by_turns(sorted(broken, key=lambda o: outcome_direction(o, questions[o.question]) is None))
         queues.append([(outcome, witnesses[outcome.question]) for outcome in ordered])
@@ -86,7 +92,7 @@ def examples(run: FinishedRun, questions: Mapping[str, Question], *, limit: int)
     ][:limit]
     clean_texts = {
         (o.model, o.question): o.text
-        for (_model, threat), found in run.outcomes.items()
+        for (_model, threat), found in outcomes.items()
         if threat == "clean"
         for o in found
     }

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.results.finished import FinishedRun
     from medrobust_bench.results.report.figures import Figure
-    from medrobust_bench.results.schema import Result
+    from medrobust_bench.results.schema import Estimate, Result
     from medrobust_bench.results.tables import Measured
 
 
@@ -93,7 +93,11 @@ def render(
     accuracies = measured(results)
     questions = None if dataset is None else {question.id: question for question in dataset.questions}
     found = [flips(model, threat, outcomes, questions) for (model, threat), outcomes in run.outcomes.items()]
-    gallery = [] if questions is None or not limit else examples(run, questions, limit=limit)
+    gallery = (
+        []
+        if questions is None or not limit
+        else examples(run.outcomes, run.witnesses, questions, limit=limit)
+    )
     context: dict[str, Any] = {
         "title": f"{', '.join(plan.models)} on {plan.data.name}",
         "data": describe_data(plan.data),
@@ -152,9 +156,15 @@ def heat_tables(accuracies: Mapping[str, Sequence[Measured]]) -> list[dict[str, 
         columns = list(found[0].by_modality)
         if len(columns) < 2:
             continue
-        rows = [(one.label, [_cell(one, modality) for modality in columns]) for one in found]
+        rows = [(one.label, [heat_cell(one.by_modality[modality]) for modality in columns]) for one in found]
         blocks.append({"model": model, "columns": list(map(short_modality, columns)), "rows": rows})
     return blocks
+
+
+def heat_cell(estimate: Estimate) -> HeatCell:
+    """An accuracy as a coloured cell."""
+    paper, ink = heat(estimate.value)
+    return HeatCell(percent(estimate.value), paper, ink, f"{with_interval(estimate)}, n {estimate.n}")
 
 
 def cost_grid(results: Sequence[Result]) -> Grid:
@@ -183,12 +193,6 @@ def _figures(run: FinishedRun) -> list[Figure]:
     ]
     figures = [accuracy_figure(accuracies), *eps_figures(accuracies), certified, *maps]
     return [figure for figure in figures if figure is not None]
-
-
-def _cell(one: Measured, modality: str) -> HeatCell:
-    estimate = one.by_modality[modality]
-    paper, ink = heat(estimate.value)
-    return HeatCell(percent(estimate.value), paper, ink, f"{with_interval(estimate)}, n {estimate.n}")
 
 
 def _counts(results: Sequence[Result]) -> str:
