@@ -251,7 +251,7 @@ def kit() -> list[Case]:
         Case("answers by position", "order of the options", Toy("positional", by_position=True)),
         Case("neighbours in a batch leak", "score alone and in company", Toy("leaky", sees=neighbours)),
         Case(
-            "every second answer unparsable",
+            "most answers unparsable",
             "unparsed, clean",
             Toy("mumbling", parses=lambda image: int(image.sum() * 255) % 5 == 0),
         ),
