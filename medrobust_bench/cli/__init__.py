@@ -19,6 +19,7 @@ COMMANDS = {
     "replay": "Recount a run's robust accuracy from its stored images alone; fail where it disagrees.",
     "submit": "Turn a finished run into submissions to the leaderboard.",
     "verify": "Check submissions: every number, image and certificate; on a CPU, without attacking.",
+    "card": "Print a model card's robustness section, as the Hugging Face hub reads it.",
     "models": "List the model registry, or check that a model can be attacked.",
     "threats": "List the official threats.",
     "certify": "Check, tabulate and plot certificates, without the model.",
