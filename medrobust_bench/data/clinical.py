@@ -47,12 +47,13 @@ _BENIGN = re.compile(
     re.IGNORECASE,
 )
 _MALIGNANT = re.compile(
-    r"(?<!pre-)(?<!pre)\b(malignan\w*|cancer\w*|\w*carcinoma\w*|melanoma\w*|\w*sarcoma\w*|lymphoma\w*|leuka?emia"
-    r"|metasta\w+|glioma\w*|glioblastoma\w*)\b",
+    r"(?<!pre-)(?<!pre)\b(malignan\w*|cancer\w*|\w*carcinoma\w*|melanoma\w*|\w*sarcoma\w*|lymphoma\w*"
+    r"|leuka?emia|metasta\w+|glioma\w*|glioblastoma\w*)\b",
     re.IGNORECASE,
 )
 _UNCERTAIN = re.compile(
-    r"\b(not sure|unsure|uncertain|unknown|doubtful|indeterminate|inconclusive|suspicious|cannot|can't|too (low|blurry))\b",
+    r"\b(not sure|unsure|uncertain|unknown|doubtful|indeterminate|inconclusive|suspicious|cannot|can't"
+    r"|too (low|blurry))\b",
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"^(yes|no)\b[.,]?", re.IGNORECASE)

@@ -107,7 +107,9 @@ def test_the_place_of_the_patch_depends_on_the_seed_only() -> None:
     assert len(set(places)) > 10
     assert places == [load_threat("patch:places=1,steps=3").budget((40, 30), seed) for seed in range(20)]
     bound = bound_questions(4, side=20)
-    for seed, clean, finding in zip(range(4), bound.images, search("patch:places=1", bound, range(4)), strict=True):
+    for seed, clean, finding in zip(
+        range(4), bound.images, search("patch:places=1", bound, range(4)), strict=True
+    ):
         changed = np.argwhere((finding.image != clean).any(axis=2))
         (place,) = threat.budget((20, 20), seed).places
         assert isinstance(place, PatchBudget)
