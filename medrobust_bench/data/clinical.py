@@ -42,8 +42,8 @@ _NORMAL = re.compile(
     re.IGNORECASE,
 )
 _BENIGN = re.compile(
-    r"\b(benign|non[- ]?cancer\w*|non[- ]?malignan\w*|nevus|naevus|nevi|ha?emangioma\w*|cysts?|lipoma\w*|fibroadenoma\w*"
-    r"|seborrheic keratos\w+|dermatofibroma\w*)\b",
+    r"\b(benign|non[- ]?cancer\w*|non[- ]?malignan\w*|nevus|naevus|nevi|ha?emangioma\w*|cysts?|lipoma\w*|fibroadenoma"
+    r"\w*|seborrheic keratos\w+|dermatofibroma\w*)\b",
     re.IGNORECASE,
 )
 _MALIGNANT = re.compile(
