@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import (
     GenerationConfig,
@@ -18,6 +19,7 @@ from medrobust_bench.train.tokenizer import CHAT_TEMPLATE, IMAGE, VIDEO, VISION_
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+    from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel
 
 MERGE = 2
 
@@ -117,5 +119,30 @@ def build_model(
         **ends,
     )
     model = Qwen2VLForConditionalGeneration(config)
+    look_back(model.model.language_model)
     model.generation_config = GenerationConfig(do_sample=False, max_new_tokens=128, **ends)
     return model
+
+
+@torch.no_grad()
+def look_back(language_model: Qwen2VLTextModel, *, strength: float = 4.0) -> None:
+    """Let head h of the first layer begin by attending h + 1 tokens back, through its query and key biases.
+
+    With rotary positions a head sees distance only through components that all queries and all keys share. New
+    weights have none, and biases that are both zero give each other no gradient; so a small model takes very long to
+    tell an option the letter before it. A shared component gives the score Σ_i s² cos(ω_i (d - h - 1)) / √D at
+    distance d, which is largest at d = h + 1.
+
+    Args:
+        language_model: is changed in place; as many key as query heads.
+        strength: s, the length of each rotary pair of the biases.
+    """
+    frequencies = language_model.rotary_emb.inv_freq
+    attention = language_model.layers[0].self_attn
+    heads = language_model.config.num_attention_heads
+    keys = attention.k_proj.bias.view(heads, 2, len(frequencies))
+    queries = attention.q_proj.bias.view(heads, 2, len(frequencies))
+    for head in range(heads):
+        keys[head, 0] = strength
+        queries[head, 0] = strength * torch.cos(frequencies * (head + 1))
+        queries[head, 1] = -strength * torch.sin(frequencies * (head + 1))

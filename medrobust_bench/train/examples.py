@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,23 +23,28 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
 
 DESCRIBE_PROMPT = "Describe the image."
+MATCH_ROUNDS = 2
+
+_DECISIVE = re.compile(r" (?P<named>[A-E])\.</think>|<answer>(?P<letter>[A-E])")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image, the user's turn about it, and the completion to learn.
+    """The user's turn and the completion to learn.
 
     Attributes:
-        question: the question; its image is shown.
-        prompt: the user's turn.
+        question: the question.
+        shown: whether the image of the question is part of the user's turn.
+        prompt: the user's turn, image aside.
         completion: what the model should write.
-        answer: the end of the completion that gives the letter; empty where no question is asked.
+        decisive: where the completion names a letter; spans of characters [start, end).
     """
 
     question: Question
+    shown: bool
     prompt: str
     completion: str
-    answer: str
+    decisive: tuple[tuple[int, int], ...]
 
 
 def description(question: Question) -> str:
@@ -47,24 +53,42 @@ def description(question: Question) -> str:
 
 
 def rationale(question: Question) -> str:
-    """What is seen, then the options one by one until the right one: "… A) drusen: no. B) retinal fluid: yes."."""
-    verdicts = [
-        f"{letter}) {option}: {'yes' if index == question.answer else 'no'}."
-        for index, (letter, option) in enumerate(zip(LETTERS, question.options, strict=False))
-    ]
-    return " ".join([question.explanation, *verdicts[: question.answer + 1]]).strip()
+    """What is seen, then the answer in words and its letter: "OCT of the macula. Mild drusen. drusen B."."""
+    return f"{question.explanation} {question.options[question.answer]} {question.letter}.".strip()
 
 
 def build_example(question: Question, task: Task) -> Example:
     """The prompt and the completion that a task makes of a question."""
     letter = question.letter
     if task is Task.DESCRIBE:
-        return Example(question, DESCRIBE_PROMPT, description(question), answer="")
+        return Example(question, True, DESCRIBE_PROMPT, description(question), decisive=())
     if task is Task.LETTER:
-        return Example(question, prompt_text(question, AnswerMode.LETTER), letter, answer=letter)
-    completion = completion_text(rationale(question) if task is Task.REASON else "", letter)
-    answer = completion[completion.index("<answer>") :]
-    return Example(question, prompt_text(question, AnswerMode.REASONING), completion, answer)
+        return Example(question, True, prompt_text(question, AnswerMode.LETTER), letter, decisive=((0, 1),))
+    if task is Task.MATCH:
+        return _match_example(question)
+    shown = task in (Task.REASON, Task.DIRECT)
+    thought = rationale(question) if task in (Task.REASON, Task.READ) else ""
+    prompt = prompt_text(question, AnswerMode.REASONING)
+    completion = completion_text(thought, letter)
+    return Example(
+        question,
+        shown,
+        prompt if shown else f"{description(question)}\n{prompt}",
+        completion,
+        decisive=tuple(match.span(match.lastgroup or 0) for match in _DECISIVE.finditer(completion)),
+    )
+
+
+def _match_example(question: Question) -> Example:
+    lettered = list(zip(LETTERS, question.options, strict=False))
+    draw = random.Random(question.id)
+    completion, decisive = "", []
+    for _ in range(MATCH_ROUNDS):
+        for letter, option in draw.sample(lettered, len(lettered)):
+            completion += f" {option} {letter}."
+            decisive.append((len(completion) - 2, len(completion) - 1))
+    prompt = "\n".join(f"{letter}) {option}" for letter, option in lettered)
+    return Example(question, False, prompt, completion, tuple(decisive))
 
 
 def build_examples(
@@ -86,9 +110,9 @@ def build_examples(
     return [build_example(question, draw.choices(kinds, weights)[0]) for question in order[:count]]
 
 
-def render_prompt(processor: ProcessorMixin, prompt: str) -> str:
-    """The image and the user's turn in the model's chat format, up to where the model begins to write."""
-    content = [{"type": "image"}, {"type": "text", "text": prompt}]
+def render_prompt(processor: ProcessorMixin, prompt: str, *, image: bool = True) -> str:
+    """The user's turn, with or without an image, in the model's chat format, up to where the model begins to write."""
+    content = [{"type": "image"}] * image + [{"type": "text", "text": prompt}]
     rendered = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
@@ -106,7 +130,7 @@ class Collator:
 
     Attributes:
         processor: of the model that is trained; pads on the left.
-        answer_weight: weight of the tokens of the answer, relative to those of the text before it.
+        answer_weight: weight of the letters, relative to the other tokens.
     """
 
     processor: ProcessorMixin
@@ -120,11 +144,12 @@ class Collator:
         """
         tokenizer = self.processor.tokenizer
         completions = [example.completion + tokenizer.eos_token for example in examples]
-        prompts = [render_prompt(self.processor, example.prompt) for example in examples]
+        prompts = [render_prompt(self.processor, example.prompt, image=example.shown) for example in examples]
+        images = open_images([example.question for example in examples if example.shown])
         inputs = dict(
             self.processor(
                 text=[prompt + completion for prompt, completion in zip(prompts, completions, strict=True)],
-                images=open_images([example.question for example in examples]),
+                images=images or None,
                 padding=True,
                 return_tensors="pt",
             )
@@ -132,11 +157,18 @@ class Collator:
         tokens = inputs["input_ids"]
         weights = torch.zeros(tokens.shape)
         for row, (example, completion) in enumerate(zip(examples, completions, strict=True)):
-            target = torch.tensor(tokenizer(completion, add_special_tokens=False).input_ids)
-            if not torch.equal(tokens[row, -len(target) :], target):  # padding is on the left
+            target = tokenizer(completion, add_special_tokens=False, return_offsets_mapping=True)
+            length = len(target.input_ids)
+            if tokens[row, -length:].tolist() != target.input_ids:  # padding is on the left
                 raise ValueError(f"the tokenizer does not keep prompt and completion apart: {completion!r}")
-            weights[row, -len(target) :] = 1.0
-            if example.answer:
-                answer = tokenizer(example.answer + tokenizer.eos_token, add_special_tokens=False).input_ids
-                weights[row, -len(answer) :] = self.answer_weight
+            weights[row, -length:] = torch.tensor(
+                [
+                    self.answer_weight if _overlaps(span, example.decisive) else 1.0
+                    for span in target.offset_mapping
+                ]
+            )
         return inputs, weights
+
+
+def _overlaps(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
+    return any(span[0] < end and start < span[1] for start, end in others)

@@ -41,15 +41,22 @@ class Task(StrEnum):
     """What one training example asks for.
 
     `DESCRIBE`: say what the image shows; no question, no options.
-    `REASON`: `<think>what is seen, the answer in words</think><answer>B</answer>`.
+    `REASON`: `<think>what is seen, the answer in words, B.</think><answer>B</answer>`.
     `DIRECT`: `<think></think><answer>B</answer>`, the rationale left empty.
     `LETTER`: the letter alone.
+    `READ`, `READ_DIRECT`: as `REASON` and `DIRECT`, but the description is given in words in place of the image. What
+        there is to learn about options and letters is learnt sooner where nothing is left to guess, and cheaper.
+    `MATCH`: nothing but the options, which are then named in random order, each with its letter: several lookups in
+        every example, where a question has one.
     """
 
     DESCRIBE = "describe"
     REASON = "reason"
     DIRECT = "direct"
     LETTER = "letter"
+    READ = "read"
+    READ_DIRECT = "read-direct"
+    MATCH = "match"
 
 
 class Stage(BaseModel):
@@ -77,8 +84,8 @@ class SftSettings(BaseModel):
         batch_size: questions per step.
         learning_rate: its peak; it rises linearly for `warmup_steps` and then falls to a tenth along a cosine.
         clip_norm: largest norm of the gradient.
-        answer_weight: weight of the answer's tokens in the loss; the letter is one token in thirty, and finding it
-            among the options is learnt long after the text if it counts no more than the others.
+        answer_weight: weight of the letters in the loss; they are one or two tokens in thirty and are learnt long after
+            the rest if they count no more.
         evaluate_every: steps between two measurements of the validation accuracy.
         workers: processes that load images; 0 loads them in the main process.
         threads: CPU threads of torch; None leaves its default.

@@ -60,3 +60,15 @@ def test_auto_classes_load_what_is_saved(tokenizer: PreTrainedTokenizerFast, tmp
     assert loaded.generation_config.eos_token_id == processor.tokenizer.eos_token_id
     assert loaded.generation_config.pad_token_id == processor.tokenizer.pad_token_id
     assert processor.tokenizer.padding_side == "left"
+
+
+def test_heads_of_the_first_layer_begin_by_looking_back(tokenizer: PreTrainedTokenizerFast) -> None:
+    torch.manual_seed(0)
+    model = build_model(TinyArchitecture(text_layers=1), tokenizer)
+    model.set_attn_implementation("eager")
+    tokens = torch.randint(len(tokenizer) - 50, (1, 40))
+    weights = model.model.language_model(input_ids=tokens, output_attentions=True).attentions[0][0]
+    for head, attention in enumerate(weights):
+        at_lag = [attention.diagonal(-lag)[10:].mean().item() for lag in range(8)]
+        assert at_lag.index(max(at_lag)) == head + 1
+        assert at_lag[head + 1] > 0.5

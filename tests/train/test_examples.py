@@ -44,19 +44,43 @@ def test_completions_answer_right_in_the_form_of_their_task(questions: tuple[Que
         )
         describe = build_example(question, Task.DESCRIBE)
         assert (describe.prompt, describe.completion) == (DESCRIBE_PROMPT, question.explanation)
-        assert (reason.answer, letter.answer, describe.answer) == (
-            f"<answer>{question.letter}</answer>",
-            question.letter,
-            "",
-        )
+        read, read_direct = build_example(question, Task.READ), build_example(question, Task.READ_DIRECT)
+        assert (read.completion, read_direct.completion) == (reason.completion, direct.completion)
+        assert read.prompt == read_direct.prompt == f"{question.explanation}\n{reason.prompt}"
+        assert [e.shown for e in (reason, direct, letter, describe, read, read_direct)] == [True] * 4 + [
+            False
+        ] * 2
 
 
-def test_a_rationale_describes_and_then_tries_the_options_up_to_the_right_one(
+def test_matching_names_every_option_with_its_letter(questions: tuple[Question, ...]) -> None:
+    for question in questions:
+        example = build_example(question, Task.MATCH)
+        assert not example.shown
+        named = example.completion.removesuffix(".").removeprefix(" ").split(". ")
+        truth = [f"{option} {letter}" for letter, option in zip("ABCDE", question.options, strict=False)]
+        assert sorted(named) == sorted(truth * 2)
+        decided = [example.completion[start:end] for start, end in example.decisive]
+        assert decided == [name[-1] for name in named]
+
+
+def test_only_the_letters_of_the_answer_are_decisive(questions: tuple[Question, ...]) -> None:
+    shown = replace(questions[0], explanation="Plan A. B C.", options=("A", "grade B", "cyst"), answer=1)
+    for task, words in {
+        Task.REASON: ["B", "B"],
+        Task.DIRECT: ["B"],
+        Task.LETTER: ["B"],
+        Task.DESCRIBE: [],
+    }.items():
+        example = build_example(shown, task)
+        assert [example.completion[start:end] for start, end in example.decisive] == words
+
+
+def test_a_rationale_describes_and_then_names_the_answer_and_its_letter(
     questions: tuple[Question, ...],
 ) -> None:
-    shown = replace(questions[0], explanation="CT of the head.", options=("cyst", "tumor", "edema"), answer=1)
-    assert rationale(shown) == "CT of the head. A) cyst: no. B) tumor: yes."
-    assert rationale(replace(shown, explanation="", answer=0)) == "A) cyst: yes."
+    shown = replace(questions[0], explanation="CT of the head.", options=("cyst", "tumor"), answer=1)
+    assert rationale(shown) == "CT of the head. tumor B."
+    assert rationale(replace(shown, explanation="")) == "tumor B."
 
 
 def test_what_is_not_described_is_named_by_the_answer(questions: tuple[Question, ...]) -> None:
@@ -86,20 +110,19 @@ def test_the_loss_falls_on_the_completions_only(
     questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast
 ) -> None:
     processor = build_processor(SMALL, tokenizer)
-    examples = [build_example(q, task) for q, task in zip(questions[:4], Task, strict=True)]
+    examples = [build_example(q, task) for q, task in zip(questions[:7], Task, strict=True)]
     inputs, weights = Collator(processor, answer_weight=5.0)(examples)
     tokens = inputs["input_ids"]
     assert weights.shape == tokens.shape
     for row, example in enumerate(examples):
         learnt, heavy = weights[row] > 0, weights[row] == 5
         assert tokenizer.decode(tokens[row][learnt]) == example.completion + tokenizer.eos_token
-        assert tokenizer.decode(tokens[row][heavy]) == (
-            example.answer and example.answer + tokenizer.eos_token
-        )
+        decided = [example.completion[start:end] for start, end in example.decisive]
+        assert tokenizer.decode(tokens[row][heavy]).replace(" ", "") == "".join(decided)
         before = tokenizer.decode(tokens[row][~learnt & inputs["attention_mask"][row].bool()])
-        shown = render_prompt(processor, example.prompt)
+        shown = render_prompt(processor, example.prompt, image=example.shown)
         assert before.replace("<|image_pad|>", "") == shown.replace("<|image_pad|>", "")
-    assert (tokens == tokenizer.convert_tokens_to_ids("<|image_pad|>")).sum(1).tolist() == [16] * 4
+    assert (tokens == tokenizer.convert_tokens_to_ids("<|image_pad|>")).sum(1).tolist() == [16] * 4 + [0] * 3
 
 
 def test_a_tokenizer_that_joins_prompt_and_completion_is_refused(
