@@ -128,6 +128,19 @@ class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
         for name, value in measured.items():
             self._metrics["train"][name].append(value)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Take the weights up again by the names under which they were saved.
+
+        transformers saves models of the Qwen-VL family, among others, under older names than they have in memory.
+        Its Trainer then finds none of them in the checkpoint, and goes on from the base with no more than a warning.
+        """
+        model = self.model if model is None else model
+        if self.is_fsdp_enabled or isinstance(model, PeftModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
+        model.load_state_dict(saved.state_dict())
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self.model.training:
             began = time.perf_counter()
