@@ -21,7 +21,8 @@ def test_build_writes_the_tables_and_names_them(make_result: Callable[..., Resul
         main, ["leaderboard", "build", "--results", str(tmp_path / "results"), "--out", str(out)]
     )
     assert done.exit_code == 0, done.output
-    assert done.stdout.split() == [str(out / "README.md"), str(out / "phantoms/pgd-linf.md")]
+    written = ["README.md", "phantoms/pgd-linf.md", "site/index.html"]
+    assert done.stdout.split() == [str(out / name) for name in written]
     assert "25.0 (11.2–46.9)" in (out / "phantoms/pgd-linf.md").read_text()
 
 
