@@ -123,7 +123,7 @@ def question_type_from_wording(text: str, options: Sequence[str]) -> QuestionTyp
     """Guess a question's type from its words, for files that do not publish it.
 
     Modality and anatomy are decided by the words nearly always. Diagnosis, grading and attributes are not: the same
-    sentence (A question about the abnormality in the image) asks for a grade in one source collection and
+    sentence about the abnormality in an image asks for a grade in one source collection and
     for a disease in another, so the options are looked at too, and what is left is called a diagnosis. Accuracies per
     question type that rest on this are estimates; `docs/data.md` says how good they are.
     """
