@@ -7,12 +7,12 @@ import torch
 
 from medrobust_bench.data.phantoms import phantom_questions
 from medrobust_bench.models.prompt import AnswerMode, prompt_text
-from medrobust_bench.train.architecture import TinyArchitecture
+from medrobust_bench.train.architecture import TinyArchitecture, build_model
 from medrobust_bench.train.examples import rationale
 from medrobust_bench.train.tokenizer import learn_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
 
     from medrobust_bench.data.question import Question
 
@@ -41,3 +41,14 @@ def tokenizer(questions: tuple[Question, ...]) -> PreTrainedTokenizerFast:
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@torch.no_grad()
+def attentive_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGeneration:
+    """A new model whose only layer looks everywhere; as drawn for training it sees the token before, no image."""
+    torch.manual_seed(0)
+    model = build_model(SMALL, tokenizer)
+    attention = model.model.language_model.layers[0].self_attn
+    for projection in (attention.q_proj, attention.k_proj):
+        projection.bias.zero_()
+    return model

@@ -18,6 +18,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.at_sft import fine_tune_adversarially
 from medrobust_bench.train.grpo_arguments import grpo_arguments
 from medrobust_bench.train.prompts import check_processor, prompt_rows
@@ -27,14 +28,14 @@ from medrobust_bench.train.rl_settings import AtSftSettings, RlSettings
 from medrobust_bench.train.settings import CURVE_FILE, SftSettings, Stage, Task, TrainingData
 from medrobust_bench.train.sft import fine_tune
 from tests.models.families import FAMILIES, spread_weights
-from tests.train.conftest import SMALL
+from tests.train.conftest import SMALL, attentive_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.data.question import Question
+    from transformers import PreTrainedTokenizerFast
 
-pytestmark = pytest.mark.slow
+    from medrobust_bench.data.question import Question
 
 DATA = TrainingData(per_modality=5, validation_per_modality=1)
 
@@ -44,11 +45,13 @@ def quiet(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
     """A model that has learnt to say a letter and stop, whichever: some rollouts of every group are right."""
-    out = tmp_path_factory.mktemp("base")
+    start, out = tmp_path_factory.mktemp("start"), tmp_path_factory.mktemp("base")
+    attentive_model(tokenizer).save_pretrained(start)
+    build_processor(SMALL, tokenizer).save_pretrained(start)
     recipe = SftSettings(
-        architecture=SMALL,
+        base=str(start),
         mode=AnswerMode.LETTER,
         data=DATA,
         stages=(Stage(steps=25, tasks={Task.LETTER: 1.0}),),
@@ -217,6 +220,7 @@ def test_a_resumed_run_equals_an_unbroken_one(base: Path, tmp_path: Path) -> Non
     models = [AutoModelForImageTextToText.from_pretrained(folder) for folder in (whole, broken)]
     assert weights_of(models[0]) == weights_of(models[1])
     assert {"validation_accuracy", "validation_attacked"} <= curves[1][-1].keys()
+    assert all(row["attack/loss_after"] > row["attack/loss_before"] for row in curves[0])
     assert not (whole / "training_args.bin").exists()
 
 
@@ -233,6 +237,7 @@ def test_low_rank_adapters_train_alone_and_are_merged(base: Path, tmp_path: Path
     assert all("q_proj" in name for name in changed)
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_images_of_one(
     base: Path, questions: tuple[Question, ...], tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.prompt import AnswerMode, completion_text, parse_completion
 from medrobust_bench.threats.budget import ball_budget
 from medrobust_bench.threats.search import to_pixels
-from medrobust_bench.train.architecture import build_model, build_processor
+from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.inner_attack import (
     InnerAttack,
     TargetLoss,
@@ -28,7 +28,7 @@ from medrobust_bench.train.inner_attack import (
     with_noise,
 )
 from medrobust_bench.train.rl_settings import AttackSettings, NoiseSettings
-from tests.train.conftest import SMALL
+from tests.train.conftest import SMALL, attentive_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +41,7 @@ MODES = (AnswerMode.REASONING, AnswerMode.LETTER)
 
 
 def adapter_of(tokenizer: PreTrainedTokenizerFast, mode: AnswerMode) -> HuggingFaceVLM:
-    torch.manual_seed(0)
-    model = build_model(SMALL, tokenizer).train()
+    model = attentive_model(tokenizer).train()
     return HuggingFaceVLM.around(model, build_processor(SMALL, tokenizer), mode=mode, max_new_tokens=6)
 
 
