@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from medrobust_bench.train.rl_settings import RlSettings
+    from medrobust_bench.train.settings import SftSettings
 
 
 @click.group()
@@ -19,33 +20,52 @@ def command() -> None:
     """Train models; each recipe is one YAML file."""
 
 
+def _supervised_options(function: Callable[..., None]) -> Callable[..., None]:
+    """What `sft` and `at-sft` share."""
+    for option in reversed(
+        [
+            click.argument("recipe"),
+            click.option(
+                "--out",
+                type=click.Path(file_okay=False, path_type=Path),
+                help="Folder of the new checkpoint; must be empty or absent.  [default: runs/<name of the recipe>]",
+            ),
+            click.option("--base", help="Start from this checkpoint instead of the recipe's."),
+            click.option("--seed", type=click.IntRange(min=0), help="Use this seed instead of the recipe's."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
 @command.command()
-@click.argument("recipe")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the new checkpoint; must be empty or absent.  [default: runs/<name of the recipe>]",
-)
-@click.option(
-    "--steps", type=click.IntRange(min=1), help="Train for this many steps instead of the recipe's."
-)
-@click.option("--seed", type=click.IntRange(min=0), help="Use this seed instead of the recipe's.")
-def sft(recipe: str, out: Path | None, steps: int | None, seed: int | None) -> None:
+@_supervised_options
+def sft(recipe: str, out: Path | None, **overrides: object) -> None:
     """Supervised fine-tuning of a vision-language model on multiple-choice questions.
 
     RECIPE is a YAML file, or the name of a shipped one: tiny-sft-reasoning, tiny-sft-letter.
     """
-    from medrobust_bench.train.settings import read_recipe
+    from medrobust_bench.train.recipe import read_sft_recipe
 
-    overrides = {name: value for name, value in {"steps": steps, "seed": seed}.items() if value is not None}
-    settings = read_recipe(recipe).model_copy(update=overrides)
-    target = out or Path("runs") / Path(recipe).stem
-    _require_empty(target)
+    settings = read_sft_recipe(recipe, **_given(overrides))
+    if settings.attack is not None:
+        raise _misplaced(recipe, "has an attack", "use `medrobust train at-sft`")
+    _fine_tune(settings, out or Path("runs") / Path(recipe).stem)
 
-    from medrobust_bench.train.sft import fine_tune
 
-    fine_tune(settings, target, report=click.echo)
-    click.echo(f"Checkpoint written to {target}")
+@command.command("at-sft")
+@_supervised_options
+def at_sft(recipe: str, out: Path | None, **overrides: object) -> None:
+    """Adversarial fine-tuning: supervised learning on attacked images.
+
+    RECIPE is a YAML file, or the name of a shipped one (see docs/at_grpo.md).
+    """
+    from medrobust_bench.train.recipe import read_sft_recipe
+
+    settings = read_sft_recipe(recipe, **_given(overrides))
+    if settings.attack is None:
+        raise _misplaced(recipe, "has no attack", "add an attack, or use `medrobust train sft`")
+    _fine_tune(settings, out or Path("runs") / Path(recipe).stem)
 
 
 def _reinforcement_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -81,13 +101,11 @@ def at_grpo(recipe: str, out: Path | None, resume: bool, use_vllm: bool, **overr
     RECIPE is a YAML file, or the name of a shipped one (see docs/at_grpo.md). Under accelerate or torchrun, start it
     as `python -m medrobust_bench train at-grpo RECIPE`.
     """
-    from medrobust_bench.problems import InvalidInputError, Problem
-    from medrobust_bench.train.rl_settings import read_rl_recipe
+    from medrobust_bench.train.recipe import read_rl_recipe
 
     settings = read_rl_recipe(recipe, **_given(overrides))
     if settings.attack is None:
-        remedy = "add an attack, or use `medrobust train grpo`"
-        raise InvalidInputError([Problem(recipe, "has no attack", remedy)])
+        raise _misplaced(recipe, "has no attack", "add an attack, or use `medrobust train grpo`")
     _reinforce(settings, out or Path("runs") / Path(recipe).stem, resume, use_vllm)
 
 
@@ -98,35 +116,18 @@ def grpo(recipe: str, out: Path | None, resume: bool, use_vllm: bool, **override
 
     The baseline of adversarial GRPO: same base, same data, same budget.
     """
-    from medrobust_bench.train.rl_settings import read_rl_recipe
+    from medrobust_bench.train.recipe import read_rl_recipe
 
     settings = read_rl_recipe(recipe, **_given(overrides)).without_attack()
     _reinforce(settings, out or Path("runs") / f"{Path(recipe).stem}-grpo", resume, use_vllm)
 
 
-@command.command("at-sft")
-@click.argument("recipe")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the new checkpoint; must be empty or absent.  [default: runs/<name of the recipe>]",
-)
-@click.option("--base", help="Start from this checkpoint instead of the recipe's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Use this seed instead of the recipe's.")
-def at_sft(recipe: str, out: Path | None, **overrides: object) -> None:
-    """Adversarial fine-tuning: supervised learning on attacked images.
-
-    RECIPE is a YAML file, or the name of a shipped one (see docs/at_grpo.md).
-    """
-    from medrobust_bench.train.rl_settings import read_at_sft_recipe
-
-    settings = read_at_sft_recipe(recipe, **_given(overrides))
-    target = out or Path("runs") / Path(recipe).stem
+def _fine_tune(settings: SftSettings, target: Path) -> None:
     _require_empty(target)
 
-    from medrobust_bench.train.at_sft import fine_tune_adversarially
+    from medrobust_bench.train.sft import fine_tune
 
-    fine_tune_adversarially(settings, target, report=click.echo)
+    fine_tune(settings, target, report=click.echo)
     click.echo(f"Checkpoint written to {target}")
 
 
@@ -144,6 +145,12 @@ def _reinforce(settings: RlSettings, target: Path, resume: bool, use_vllm: bool)
 
 def _given(overrides: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in overrides.items() if value is not None}
+
+
+def _misplaced(recipe: str, what: str, remedy: str) -> Exception:
+    from medrobust_bench.problems import InvalidInputError, Problem
+
+    return InvalidInputError([Problem(recipe, what, remedy)])
 
 
 def _require_empty(target: Path) -> None:

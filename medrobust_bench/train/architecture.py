@@ -120,6 +120,7 @@ def build_model(
     )
     model = Qwen2VLForConditionalGeneration(config)
     look_back(model.model.language_model)
+    look_for_equals(model.model.language_model)
     model.generation_config = GenerationConfig(do_sample=False, max_new_tokens=128, **ends)
     return model
 
@@ -146,3 +147,23 @@ def look_back(language_model: Qwen2VLTextModel, *, strength: float = 4.0) -> Non
         keys[head, 0] = strength
         queries[head, 0] = strength * torch.cos(frequencies * (head + 1))
         queries[head, 1] = -strength * torch.sin(frequencies * (head + 1))
+
+
+@torch.no_grad()
+def look_for_equals(language_model: Qwen2VLTextModel, *, residual: float = 0.15) -> None:
+    """Let the heads after the first layer begin by attending to tokens like their own.
+
+    Keys start as the queries, so that a token scores highest with its equals; and every layer starts by adding little
+    to the residual stream, in which equal tokens would otherwise no longer be alike after the first layer. Together
+    with `look_back` this is what naming an option's letter takes: find the option in the prompt, read what stood
+    before it.
+
+    Args:
+        language_model: is changed in place; as many key as query heads.
+        residual: factor on the output projections of attention and feed-forward.
+    """
+    for number, layer in enumerate(language_model.layers):
+        layer.self_attn.o_proj.weight *= residual
+        layer.mlp.down_proj.weight *= residual
+        if number > 0:
+            layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.threats.ball import PgdSpec
-    from medrobust_bench.train.rl_settings import AttackSettings, RlSettings
+    from medrobust_bench.train.rl_settings import RlSettings
+    from medrobust_bench.train.settings import AttackSettings
 
 
 class _Prompt(NamedTuple):

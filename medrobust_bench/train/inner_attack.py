@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from medrobust_bench.models.bound import HuggingFaceQuestions
     from medrobust_bench.models.huggingface import HuggingFaceVLM
     from medrobust_bench.threats.ball import PgdSpec
-    from medrobust_bench.train.rl_settings import NoiseSettings
+    from medrobust_bench.train.settings import NoiseSettings
 
 _THINK = "<think>"
 

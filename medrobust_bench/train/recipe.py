@@ -9,6 +9,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.train.rl_settings import RlSettings
+from medrobust_bench.train.settings import RECIPE_FILE, SftSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,25 +21,37 @@ SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 
 def shipped(kind: str) -> dict[str, Path]:
-    """The shipped recipes of a kind ("rl", "at_sft", "accelerate") by name."""
+    """The shipped recipes of a kind ("sft", "rl", "accelerate") by name."""
     return {path.stem: path for path in sorted((RECIPES / kind).glob("*.yaml"))}
 
 
-def read_settings(
-    recipe: str, schema: type[SettingsT], *, kind: str, overrides: Mapping[str, object], see: str
-) -> SettingsT:
-    """Read a recipe.
+def read_sft_recipe(recipe: str, **overrides: object) -> SftSettings:
+    """Read a recipe of supervised fine-tuning, plain or adversarial.
 
     Args:
         recipe: path of a YAML file, or the name of a shipped recipe.
-        schema: what it has to satisfy.
-        kind: which shipped recipes the name is looked up in.
         overrides: top-level settings that replace those of the file.
-        see: the document that explains the settings.
 
     Raises:
         InvalidInputError: no such recipe, not YAML, unknown or impossible settings; all of them together.
     """
+    return _read(recipe, SftSettings, kind="sft", overrides=overrides, see="docs/training.md")
+
+
+def read_rl_recipe(recipe: str, **overrides: object) -> RlSettings:
+    """Read a recipe of GRPO, plain or adversarial; arguments and errors as `read_sft_recipe`."""
+    return _read(recipe, RlSettings, kind="rl", overrides=overrides, see="docs/at_grpo.md")
+
+
+def write_recipe(settings: BaseModel, out: Path) -> None:
+    """Write a recipe as it was understood, every default filled in, beside the checkpoint that it made."""
+    content = settings.model_dump(mode="json", exclude_none=True)
+    (out / RECIPE_FILE).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def _read(
+    recipe: str, schema: type[SettingsT], *, kind: str, overrides: Mapping[str, object], see: str
+) -> SettingsT:
     known = shipped(kind)
     path = known.get(recipe, Path(recipe))
     if not path.is_file():

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -14,7 +13,8 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.grpo_arguments import check_groups, grpo_arguments, require_trl
 from medrobust_bench.train.prompts import check_processor
 from medrobust_bench.train.questions import checkpoint_path, training_questions
-from medrobust_bench.train.settings import CURVE_FILE, RECIPE_FILE
+from medrobust_bench.train.recipe import write_recipe
+from medrobust_bench.train.settings import CURVE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,8 +93,7 @@ def reinforce(
     if main:
         report(f"{len(train)} training questions, {len(validation)} for validation")
         out.mkdir(parents=True, exist_ok=True)
-        recipe = yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False)
-        (out / RECIPE_FILE).write_text(recipe, encoding="utf-8")
+        write_recipe(settings, out)
         trainer.add_callback(Curve(out, report))
     for printer in (ProgressCallback, PrinterCallback):  # `report` takes their place
         trainer.remove_callback(printer)

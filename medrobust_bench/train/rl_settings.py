@@ -1,17 +1,13 @@
-"""What a recipe of adversarial or reinforcement training may say."""
+"""What a recipe of reinforcement training, plain or adversarial, may say."""
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.threats.ball import Norm, PgdSpec
-from medrobust_bench.threats.exact import Exact
-from medrobust_bench.train.recipe import read_settings
-from medrobust_bench.train.settings import SftSettings, Task, TrainingData
+from medrobust_bench.train.settings import AttackSettings, NoiseSettings, TrainingData
 
 # Arguments of TRL's GRPOConfig that follow from other settings of a recipe.
 DERIVED_ARGUMENTS = frozenset(
@@ -37,76 +33,6 @@ DERIVED_ARGUMENTS = frozenset(
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AttackSettings(_Settings):
-    """The inner maximisation: PGD on the canonical image (Madry et al. 2018), one change per prompt.
-
-    Attributes:
-        norm: "linf" or "l2".
-        eps: radius, as a threat specification states it: pixels in [0, 1], in L2 for a 32 × 32 image; 0 leaves
-            every image clean.
-        steps: gradient steps from a uniformly random start.
-        step_size: length of a step; 2.5·eps/steps unless given. It shrinks with eps during the warm-up.
-        loss: what is ascended, always with the reference answer in the place of the model's: "completion" is the
-            negative log-likelihood of all that the model writes on the clean image, rationale and letter, which
-            is what the official attacks ascend; "answer" that of the letter alone, after that rationale. A letter
-            model writes nothing else, so that the two are one.
-        warmup_steps: eps rises linearly over this many optimiser steps. Images have 8 bits: in L∞ it rises in whole
-            grey levels.
-        clean_share: share of the prompts, drawn anew at every step, that are left clean.
-        batch_size: prompts per forward and backward pass.
-    """
-
-    norm: Norm = "linf"
-    eps: Exact = Fraction(8, 255)
-    steps: int = Field(default=3, ge=1)
-    step_size: Exact | None = None
-    loss: Literal["completion", "answer"] = "completion"
-    warmup_steps: int = Field(default=0, ge=0)
-    clean_share: float = Field(default=0.0, ge=0, le=1)
-    batch_size: int = Field(default=64, ge=1)
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.eps < 0:
-            raise ValueError("eps must not be negative")
-        if self.eps > 0:
-            self._spec(Fraction(1))
-        return self
-
-    def at(self, step: int) -> PgdSpec | None:
-        """The attack at a zero-based optimiser step; None where eps is 0."""
-        if self.eps == 0:
-            return None
-        return self._spec(min(Fraction(1), Fraction(step + 1, max(1, self.warmup_steps))))
-
-    def _spec(self, share: Fraction) -> PgdSpec:
-        step_size = self.step_size if self.step_size is None else self.step_size * share
-        return PgdSpec.model_validate(
-            {
-                "name": "inner",
-                "kind": "pgd",
-                "norm": self.norm,
-                "eps": self.eps * share,
-                "steps": self.steps,
-                "step_size": step_size,
-            }
-        )
-
-
-class NoiseSettings(_Settings):
-    """Gaussian noise on training images, for models that are smoothed afterwards (Cohen et al. 2019, section 4).
-
-    It is added after the attack, then the image is rounded to 8 bits.
-
-    Attributes:
-        sigma: standard deviation, pixels in [0, 1].
-        share: share of the prompts that get it, drawn anew at every step.
-    """
-
-    sigma: float = Field(gt=0)
-    share: float = Field(default=1.0, gt=0, le=1)
 
 
 class RewardWeights(_Settings):
@@ -225,37 +151,3 @@ class RlSettings(_Settings):
         """The same recipe as plain GRPO: the baseline with the same base, data and budget."""
         rewards = self.rewards.model_copy(update={"agreement": 0.0})
         return self.model_copy(update={"attack": None, "noise": None, "rewards": rewards})
-
-
-class AtSftSettings(SftSettings):
-    """A recipe of adversarial fine-tuning: supervised, on images that an inner attack has changed.
-
-    Attributes:
-        attack: the inner attack; it ascends the likelihood of the completion that is taught.
-        noise: Gaussian augmentation; None for none.
-    """
-
-    base: str
-    attack: AttackSettings
-    noise: NoiseSettings | None = None
-
-    @model_validator(mode="after")
-    def _can_be_attacked(self) -> Self:
-        wanted = {Task.LETTER} if self.mode is AnswerMode.LETTER else {Task.REASON, Task.DIRECT}
-        other = sorted({task for stage in self.stages for task in stage.tasks} - wanted)
-        if other:
-            names = " and ".join(sorted(wanted))
-            raise ValueError(
-                f"tasks of a {self.mode.value} model under attack are {names}, not {', '.join(other)}"
-            )
-        return self
-
-
-def read_rl_recipe(recipe: str, **overrides: object) -> RlSettings:
-    """Read a recipe of `medrobust train at-grpo`; see `recipe.read_settings`."""
-    return read_settings(recipe, RlSettings, kind="rl", overrides=overrides, see="docs/at_grpo.md")
-
-
-def read_at_sft_recipe(recipe: str, **overrides: object) -> AtSftSettings:
-    """Read a recipe of `medrobust train at-sft`; see `recipe.read_settings`."""
-    return read_settings(recipe, AtSftSettings, kind="at_sft", overrides=overrides, see="docs/at_grpo.md")

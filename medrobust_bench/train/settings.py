@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any
+from fractions import Fraction
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.threats.ball import Norm, PgdSpec
+from medrobust_bench.threats.exact import Exact
 from medrobust_bench.train.architecture import TinyArchitecture
-
-RECIPES = Path(__file__).parent / "recipes"
 
 # What stands beside the weights of a trained checkpoint.
 CURVE_FILE, RECIPE_FILE = "training.jsonl", "recipe.yaml"
@@ -35,6 +33,80 @@ class TrainingData(BaseModel):
     per_modality: int = Field(default=1000, ge=1)
     validation_per_modality: int = Field(default=25, ge=1)
     seed: int = Field(default=0, ge=0)
+
+
+class AttackSettings(BaseModel):
+    """The inner maximisation: PGD on the canonical image (Madry et al. 2018), one change per prompt.
+
+    Attributes:
+        norm: "linf" or "l2".
+        eps: radius, as a threat specification states it: pixels in [0, 1], in L2 for a 32 × 32 image; 0 leaves
+            every image clean.
+        steps: gradient steps from a uniformly random start.
+        step_size: length of a step; 2.5·eps/steps unless given. It shrinks with eps during the warm-up.
+        loss: what is ascended, always with the reference answer in the place of the model's: "completion" is the
+            negative log-likelihood of all that the model writes on the clean image, rationale and letter, which
+            is what the official attacks ascend; "answer" that of the letter alone, after that rationale. A letter
+            model writes nothing else, so that the two are one.
+        warmup_steps: eps rises linearly over this many optimiser steps. Images have 8 bits: in L∞ it rises in whole
+            grey levels.
+        clean_share: share of the prompts, drawn anew at every step, that are left clean.
+        batch_size: prompts per forward and backward pass.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    norm: Norm = "linf"
+    eps: Exact = Fraction(8, 255)
+    steps: int = Field(default=3, ge=1)
+    step_size: Exact | None = None
+    loss: Literal["completion", "answer"] = "completion"
+    warmup_steps: int = Field(default=0, ge=0)
+    clean_share: float = Field(default=0.0, ge=0, le=1)
+    batch_size: int = Field(default=64, ge=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.eps < 0:
+            raise ValueError("eps must not be negative")
+        if self.eps > 0:
+            self._spec(Fraction(1))
+        return self
+
+    def at(self, step: int) -> PgdSpec | None:
+        """The attack at a zero-based optimiser step; None where eps is 0."""
+        if self.eps == 0:
+            return None
+        return self._spec(min(Fraction(1), Fraction(step + 1, max(1, self.warmup_steps))))
+
+    def _spec(self, share: Fraction) -> PgdSpec:
+        step_size = self.step_size if self.step_size is None else self.step_size * share
+        return PgdSpec.model_validate(
+            {
+                "name": "inner",
+                "kind": "pgd",
+                "norm": self.norm,
+                "eps": self.eps * share,
+                "steps": self.steps,
+                "step_size": step_size,
+            }
+        )
+
+
+class NoiseSettings(BaseModel):
+    """Gaussian noise on training images, for models that are smoothed afterwards (Cohen et al. 2019, section 4).
+
+    It is added after the attack, then the image is rounded to 8 bits.
+
+    Attributes:
+        sigma: standard deviation, pixels in [0, 1].
+        share: share of the prompts that get it, drawn anew at every step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sigma: float = Field(gt=0)
+    share: float = Field(default=1.0, gt=0, le=1)
 
 
 class Task(StrEnum):
@@ -74,12 +146,15 @@ class Stage(BaseModel):
 
 
 class SftSettings(BaseModel):
-    """A recipe of supervised fine-tuning.
+    """A recipe of supervised fine-tuning, on the images as they are or on attacked ones.
 
     Attributes:
         base: checkpoint to start from: a folder, a hub id or the name of a shipped checkpoint; None starts from
             `architecture` with random weights and learns a tokenizer from the training texts.
         mode: how the trained model will be asked, and is asked on the validation questions.
+        attack: the inner attack of adversarial fine-tuning, which ascends the negative log-likelihood of the completion
+            that is taught; None for plain fine-tuning.
+        noise: Gaussian augmentation; None for none.
         stages: one after the other, under a single learning-rate schedule.
         batch_size: questions per step.
         learning_rate: its peak; it rises linearly for `warmup_steps` and then falls to a tenth along a cosine.
@@ -98,6 +173,8 @@ class SftSettings(BaseModel):
     architecture: TinyArchitecture | None = None
     mode: AnswerMode
     data: TrainingData = TrainingData()
+    attack: AttackSettings | None = None
+    noise: NoiseSettings | None = None
     stages: tuple[Stage, ...]
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -111,7 +188,7 @@ class SftSettings(BaseModel):
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _consistent(self) -> SftSettings:
+    def _consistent(self) -> Self:
         if (self.base is None) == (self.architecture is None):
             raise ValueError("give either base (a checkpoint) or architecture (random weights)")
         if not self.stages:
@@ -122,44 +199,18 @@ class SftSettings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _can_be_attacked(self) -> Self:
+        wanted = {Task.LETTER} if self.mode is AnswerMode.LETTER else {Task.REASON, Task.DIRECT}
+        other = sorted({task for stage in self.stages for task in stage.tasks} - wanted)
+        if self.attack is not None and other:
+            names = " and ".join(sorted(wanted))
+            raise ValueError(
+                f"tasks of a {self.mode.value} model under attack are {names}, not {', '.join(other)}"
+            )
+        return self
+
     @property
     def steps(self) -> int:
         """Optimiser steps of all stages together."""
         return sum(stage.steps for stage in self.stages)
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """The recipes of the shipped checkpoints by name."""
-    return {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
-
-
-def read_recipe(recipe: str) -> SftSettings:
-    """Read a recipe: the path of a YAML file, or the name of a shipped one.
-
-    Raises:
-        InvalidInputError: no such recipe, not YAML, unknown or impossible settings; all of them together.
-    """
-    shipped = shipped_recipes()
-    path = shipped.get(recipe, Path(recipe))
-    if not path.is_file():
-        remedy = f"give a YAML file or one of: {', '.join(shipped)}"
-        raise InvalidInputError([Problem(recipe, "there is no such recipe", remedy)])
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InvalidInputError(
-            [Problem(str(path), f"not valid YAML: {error}", "correct the file")]
-        ) from error
-    try:
-        return SftSettings.model_validate(content)
-    except ValidationError as error:
-        raise InvalidInputError(
-            [
-                Problem(
-                    f"{path}: {'.'.join(map(str, item['loc'])) or 'recipe'}",
-                    item["msg"],
-                    "see docs/training.md for the settings",
-                )
-                for item in error.errors()
-            ]
-        ) from error

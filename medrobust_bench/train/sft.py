@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: dense text about the image first, the letter last."""
+"""Supervised fine-tuning: dense text about the image first, the letter last; on attacked images if so asked."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from medrobust_bench.models.prompt import AnswerMode, prompt_text
-from medrobust_bench.train.accuracy import choose
 from medrobust_bench.train.architecture import build_model, build_processor
 from medrobust_bench.train.examples import DESCRIBE_PROMPT, Collator, build_examples, rationale
 from medrobust_bench.train.questions import checkpoint_path, training_questions
-from medrobust_bench.train.settings import CURVE_FILE, RECIPE_FILE
+from medrobust_bench.train.recipe import write_recipe
+from medrobust_bench.train.settings import CURVE_FILE
+from medrobust_bench.train.tampering import Tampering
 from medrobust_bench.train.tokenizer import learn_tokenizer
+from medrobust_bench.train.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +69,7 @@ def fine_tune(settings: SftSettings, out: Path, *, report: Callable[[str], None]
     The outcome is a function of the recipe on one machine; other CPUs and thread counts round differently.
 
     Raises:
-        InvalidInputError: the data cannot be used, or the base is not a checkpoint.
+        InvalidInputError: the data cannot be used, the base is not a checkpoint, or it cannot be attacked.
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -78,8 +79,7 @@ def fine_tune(settings: SftSettings, out: Path, *, report: Callable[[str], None]
     model, processor = _starting_point(settings, train)
     report(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
     out.mkdir(parents=True, exist_ok=True)
-    recipe = yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False)
-    (out / RECIPE_FILE).write_text(recipe, encoding="utf-8")
+    write_recipe(settings, out)
     with (out / CURVE_FILE).open("w", encoding="utf-8") as curve:
         for entry in _optimise(model, processor, settings, train, validation):
             line = json.dumps(entry)
@@ -98,9 +98,7 @@ def _starting_point(
         assert settings.base is not None  # SftSettings demands one of the two
         source = checkpoint_path(settings.base)
         model = AutoModelForImageTextToText.from_pretrained(source, dtype=torch.float32)
-        processor = AutoProcessor.from_pretrained(source)
-        processor.tokenizer.padding_side = "left"
-        return model, processor
+        return model, AutoProcessor.from_pretrained(source, padding_side="left")
     texts = [
         text
         for question in train[:: max(1, len(train) // TOKENIZER_QUESTIONS)]
@@ -135,11 +133,13 @@ def _optimise(
         optimiser,
         lambda step: learning_rate_factor(step, warmup=settings.warmup_steps, total=settings.steps),
     )
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     model.train()
     started = time.monotonic()
     losses: list[float] = []
-    for step, (inputs, weights) in enumerate(_batches(processor, settings, train), start=1):
-        loss = completion_loss(model(**inputs).logits, inputs["input_ids"], weights)
+    for step, (inputs, weights) in enumerate(_batches(model, processor, settings, train), start=1):
+        inputs = {name: value.to(model.device) for name, value in inputs.items()}
+        loss = completion_loss(model(**inputs).logits, inputs["input_ids"], weights.to(model.device))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
@@ -151,24 +151,35 @@ def _optimise(
             entry: dict[str, Any] = {"step": step, "loss": round(sum(losses) / len(losses), 4)}
             losses.clear()
             if evaluate:
-                entry["validation_accuracy"] = choose(model, processor, validation, settings.mode).accuracy(
-                    validation
+                entry |= validate(
+                    model, processor, validation, settings.mode, settings.attack, seed=settings.seed
                 )
             entry["seconds"] = round(time.monotonic() - started, 1)
             yield entry
 
 
 def _batches(
-    processor: ProcessorMixin, settings: SftSettings, train: Sequence[Question]
+    model: PreTrainedModel, processor: ProcessorMixin, settings: SftSettings, train: Sequence[Question]
 ) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
-    """The batches of all stages."""
-    for number, stage in enumerate(settings.stages):
-        examples = build_examples(
+    """The batches of all stages; attacked ones are made when their turn comes, against the model of that moment."""
+    collate = Collator(processor, settings.answer_weight)
+    stages = [
+        build_examples(
             train, stage.tasks, count=stage.steps * settings.batch_size, seed=settings.seed * 1000 + number
         )
-        yield from DataLoader(
-            examples,  # type: ignore[arg-type]  # a list is a map-style data set
-            batch_size=settings.batch_size,
-            num_workers=settings.workers,
-            collate_fn=Collator(processor, settings.answer_weight),
-        )
+        for number, stage in enumerate(settings.stages)
+    ]
+    if settings.attack is None and settings.noise is None:
+        for examples in stages:
+            yield from DataLoader(
+                examples,  # type: ignore[arg-type]  # a list is a map-style data set
+                batch_size=settings.batch_size,
+                num_workers=settings.workers,
+                collate_fn=collate,
+            )
+        return
+    tamper = Tampering(model, processor, settings)
+    everything = [example for examples in stages for example in examples]
+    for step in range(settings.steps):
+        start = step * settings.batch_size
+        yield collate(tamper(everything[start : start + settings.batch_size], step))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.prompt import AnswerMode
-    from medrobust_bench.train.rl_settings import AttackSettings
+    from medrobust_bench.train.settings import AttackSettings
 
 
 def validate(

@@ -72,3 +72,18 @@ def test_heads_of_the_first_layer_begin_by_looking_back(tokenizer: PreTrainedTok
         at_lag = [attention.diagonal(-lag)[10:].mean().item() for lag in range(8)]
         assert at_lag.index(max(at_lag)) == head + 1
         assert at_lag[head + 1] > 0.5
+
+
+def test_later_layers_begin_by_looking_at_equal_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
+    torch.manual_seed(0)
+    model = build_model(TinyArchitecture(text_layers=2), tokenizer)
+    model.set_attn_implementation("eager")
+    torch.manual_seed(1)
+    half = torch.randperm(len(tokenizer) - 50)[:20]
+    weights = model.model.language_model(
+        input_ids=torch.cat([half, half]).unsqueeze(0), output_attentions=True
+    ).attentions[1][0]
+    for attention in weights:  # every token of the second half stands 20 places after its equal
+        equal = attention.diagonal(-20).mean()
+        others = (attention[20:, :20].sum() - attention.diagonal(-20).sum()) / (20 * 19)
+        assert equal > 3 * others

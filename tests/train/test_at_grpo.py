@@ -19,12 +19,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.architecture import build_processor
-from medrobust_bench.train.at_sft import fine_tune_adversarially
 from medrobust_bench.train.grpo_arguments import grpo_arguments
 from medrobust_bench.train.prompts import check_processor, prompt_rows
 from medrobust_bench.train.reinforcement import CHECKPOINTS, reinforce
 from medrobust_bench.train.rewards import weighted_rewards
-from medrobust_bench.train.rl_settings import AtSftSettings, RlSettings
+from medrobust_bench.train.rl_settings import RlSettings
 from medrobust_bench.train.settings import CURVE_FILE, SftSettings, Stage, Task, TrainingData
 from medrobust_bench.train.sft import fine_tune
 from tests.models.families import FAMILIES, spread_weights
@@ -263,7 +262,7 @@ def test_two_processes_make_the_images_of_one(
 
 
 def test_adversarial_fine_tuning_writes_a_checkpoint(base: Path, tmp_path: Path) -> None:
-    settings = AtSftSettings.model_validate(
+    settings = SftSettings.model_validate(
         {
             "base": str(base),
             "mode": "letter",
@@ -276,7 +275,7 @@ def test_adversarial_fine_tuning_writes_a_checkpoint(base: Path, tmp_path: Path)
             "threads": 1,
         }
     )
-    fine_tune_adversarially(settings, tmp_path, report=quiet)
+    fine_tune(settings, tmp_path, report=quiet)
     curve = [json.loads(line) for line in (tmp_path / CURVE_FILE).read_text().splitlines()]
     assert {"validation_accuracy", "validation_attacked"} <= curve[-1].keys()
     models = [AutoModelForImageTextToText.from_pretrained(folder) for folder in (base, tmp_path)]

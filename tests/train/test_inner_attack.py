@@ -27,7 +27,7 @@ from medrobust_bench.train.inner_attack import (
     stays_clean,
     with_noise,
 )
-from medrobust_bench.train.rl_settings import AttackSettings, NoiseSettings
+from medrobust_bench.train.settings import AttackSettings, NoiseSettings
 from tests.train.conftest import SMALL, attentive_model
 
 if TYPE_CHECKING:

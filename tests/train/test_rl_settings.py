@@ -16,27 +16,21 @@ from pydantic import ValidationError
 from medrobust_bench.cli import main
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.grpo_arguments import check_groups, grpo_arguments, require_trl
-from medrobust_bench.train.recipe import shipped
-from medrobust_bench.train.rl_settings import (
-    AtSftSettings,
-    AttackSettings,
-    RlSettings,
-    read_at_sft_recipe,
-    read_rl_recipe,
-)
+from medrobust_bench.train.recipe import read_rl_recipe, shipped
+from medrobust_bench.train.rl_settings import RlSettings
+from medrobust_bench.train.settings import AttackSettings, SftSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MINIMAL: dict[str, Any] = {"base": "somewhere", "steps": 3, "prompts": 2, "group": 4}
+SUPERVISED: dict[str, Any] = {"mode": "letter", "stages": [{"steps": 1, "tasks": {"letter": 1.0}}]}
 
 
 def test_shipped_recipes_are_valid() -> None:
     assert {"safemed-r1-tiny", "safemed-r1-tiny-instruct", "lora-3b-8b"} <= set(shipped("rl"))
     for name in shipped("rl"):
         assert read_rl_recipe(name).attack is not None
-    for name in shipped("at_sft"):
-        assert read_at_sft_recipe(name).attack.eps == Fraction(8, 255)
 
 
 def test_shipped_launch_configurations_are_accelerates() -> None:
@@ -86,7 +80,7 @@ def test_impossible_settings_are_refused(wrong: dict[str, Any], what: str) -> No
 def test_adversarial_fine_tuning_refuses_tasks_that_ask_no_question() -> None:
     stages = [{"steps": 1, "tasks": {"describe": 1.0}}]
     with pytest.raises(ValidationError, match="not describe"):
-        AtSftSettings.model_validate({"base": "x", "mode": "reasoning", "attack": {}, "stages": stages})
+        SftSettings.model_validate({"base": "x", "mode": "reasoning", "attack": {}, "stages": stages})
 
 
 def test_every_wrong_setting_and_where_it_stands_is_reported(tmp_path: Path) -> None:
@@ -145,7 +139,8 @@ def test_commands_refuse_before_anything_is_loaded(tmp_path: Path, monkeypatch: 
     recipe = tmp_path / "recipe.yaml"
 
     def outcome(command: str, *more: str, **fields: object) -> tuple[int, str]:
-        recipe.write_text(yaml.safe_dump({**MINIMAL, **fields}), encoding="utf-8")
+        required = {"base": "x"} if "stages" in fields else MINIMAL
+        recipe.write_text(yaml.safe_dump({**required, **fields}), encoding="utf-8")
         out = ["--out", str(tmp_path / "out")]
         result = CliRunner().invoke(main, ["train", command, str(recipe), *out, *more])
         return result.exit_code, result.output
@@ -157,6 +152,8 @@ def test_commands_refuse_before_anything_is_loaded(tmp_path: Path, monkeypatch: 
         ("at-grpo", [], {"attack": {}, "base": "a/b", "data": {"source": str(tmp_path / "none")}}, "none"),
         ("at-grpo", [], {"attack": {}, "base": "a/b", "prompts": 50, "data": {"per_modality": 1}}, "fill"),
         ("at-sft", [], {}, "stages"),
+        ("at-sft", [], {**SUPERVISED}, "has no attack"),
+        ("sft", [], {**SUPERVISED, "attack": {}}, "has an attack"),
     ]:
         code, output = outcome(command, *more, **fields)
         assert code == 2, output

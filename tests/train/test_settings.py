@@ -8,7 +8,7 @@ import pytest
 
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.train.settings import read_recipe, shipped_recipes
+from medrobust_bench.train.recipe import read_sft_recipe, shipped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +21,12 @@ def written(tmp_path: Path, text: str) -> str:
 
 
 def test_shipped_recipes_are_valid_and_named_after_their_checkpoints() -> None:
-    assert set(shipped_recipes()) >= {"tiny-sft-letter", "tiny-sft-reasoning"}
-    for name in shipped_recipes():
+    assert set(shipped("sft")) >= {"tiny-sft-letter", "tiny-sft-reasoning", "tiny-at-sft"}
+    for name in shipped("sft"):
         mode = AnswerMode.LETTER if name.endswith("letter") else AnswerMode.REASONING
-        assert read_recipe(name).mode is mode
+        recipe = read_sft_recipe(name)
+        assert recipe.mode is mode
+        assert (recipe.attack is not None) == ("-at-" in name)
 
 
 def test_every_wrong_setting_is_reported_at_once(tmp_path: Path) -> None:
@@ -33,7 +35,7 @@ def test_every_wrong_setting_is_reported_at_once(tmp_path: Path) -> None:
         "{base: tiny, mode: reasoning, stages: [{steps: 0, tasks: {letter: 1}}], batch_sise: 4, data: {split: test}}",
     )
     with pytest.raises(InvalidInputError) as caught:
-        read_recipe(recipe)
+        read_sft_recipe(recipe)
     places = " ".join(problem.where for problem in caught.value.problems)
     assert len(caught.value.problems) == 3
     assert all(name in places for name in ("steps", "batch_sise", "data.split"))
@@ -55,9 +57,9 @@ def test_every_wrong_setting_is_reported_at_once(tmp_path: Path) -> None:
 )
 def test_impossible_recipes_are_refused(tmp_path: Path, text: str, what: str) -> None:
     with pytest.raises(InvalidInputError, match=what):
-        read_recipe(written(tmp_path, text))
+        read_sft_recipe(written(tmp_path, text))
 
 
 def test_unknown_recipe_names_the_shipped_ones() -> None:
     with pytest.raises(InvalidInputError, match="tiny-sft-letter"):
-        read_recipe("no-such-recipe")
+        read_sft_recipe("no-such-recipe")

@@ -20,6 +20,7 @@ from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.accuracy import choose
 from medrobust_bench.train.questions import checkpoint_path
+from medrobust_bench.train.recipe import read_sft_recipe
 from medrobust_bench.train.settings import (
     CURVE_FILE,
     RECIPE_FILE,
@@ -27,7 +28,6 @@ from medrobust_bench.train.settings import (
     Stage,
     Task,
     TrainingData,
-    read_recipe,
 )
 from medrobust_bench.train.sft import completion_loss, fine_tune, learning_rate_factor
 from tests.train.conftest import SMALL
@@ -85,7 +85,7 @@ def test_the_loss_is_the_weighted_sum_per_learnt_token() -> None:
 
 
 def test_the_checkpoint_answers_and_carries_its_recipe_and_curve(checkpoint: Path) -> None:
-    assert read_recipe(str(checkpoint / RECIPE_FILE)) == TINY
+    assert read_sft_recipe(str(checkpoint / RECIPE_FILE)) == TINY
     curve = [json.loads(line) for line in (checkpoint / CURVE_FILE).read_text().splitlines()]
     assert curve[-1]["step"] == TINY.steps
     assert 0 <= curve[-1]["validation_accuracy"] <= 1
