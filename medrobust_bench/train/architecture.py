@@ -151,12 +151,12 @@ def look_back(language_model: Qwen2VLTextModel, *, strength: float = 4.0) -> Non
 
 @torch.no_grad()
 def look_for_equals(language_model: Qwen2VLTextModel, *, residual: float = 0.15) -> None:
-    """Let the heads after the first layer begin by attending to tokens like their own.
+    """Let the heads after the first layer begin with a preference for tokens like their own.
 
-    Keys start as the queries, so that a token scores highest with its equals; and every layer starts by adding little
-    to the residual stream, in which equal tokens would otherwise no longer be alike after the first layer. Together
-    with `look_back` this is what naming an option's letter takes: find the option in the prompt, read what stood
-    before it.
+    Keys start as the queries, so that a token scores higher with its equals than with others; and every layer starts by
+    adding little to the residual stream, in which equal tokens would otherwise no longer be alike after the first
+    layer. Together with `look_back` this is what naming an option's letter takes: find the option in the prompt, read
+    what stood before it.
 
     Args:
         language_model: is changed in place; as many key as query heads.
