@@ -18,10 +18,16 @@ from transformers import (
 from medrobust_bench.train.tokenizer import CHAT_TEMPLATE, IMAGE, VIDEO, VISION_END, VISION_START
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
     from transformers import PreTrainedTokenizerFast
     from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel
 
 MERGE = 2
+
+WHITENING_FLOOR = 0.01
+"""Variance (of pixels in [-1, 1]) below which a pattern of a patch counts as noise and is not amplified further."""
 
 
 class TinyArchitecture(BaseModel):
@@ -167,3 +173,28 @@ def look_for_equals(language_model: Qwen2VLTextModel, *, residual: float = 0.15)
         layer.mlp.down_proj.weight *= residual
         if number > 0:
             layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
+
+
+@torch.no_grad()
+def whiten_patches(
+    model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor, images: Sequence[Image.Image]
+) -> None:
+    """Let the patch embedding begin with filters that answer to every pattern of the images equally strongly.
+
+    Brightness varies a thousand times more between patches than fine structure does, and is all that random filters
+    see: what only fine structure tells stays unlearnt for hundreds of steps. The filters become random combinations of
+    the whitened patch, R (C + ε)^(-1/2), scaled to answers of mean variance one (Page 2019, "How to train your ResNet
+    8: bag of tricks"; Jordan 2024, arXiv:2404.00498, section 3.2).
+
+    Args:
+        model: is changed in place.
+        processor: its processor.
+        images: of the training questions; a few hundred do.
+    """
+    convolution = model.model.visual.patch_embed.proj
+    patches = processor.image_processor(images=list(images), return_tensors="pt")["pixel_values"].double()
+    variances, patterns = torch.linalg.eigh(torch.cov(patches.T))
+    whitening = patterns / (variances.clamp_min(0) + WHITENING_FLOOR).sqrt() @ patterns.T
+    filters = torch.randn(len(convolution.weight), len(whitening), dtype=whitening.dtype) @ whitening
+    filters /= (patches @ filters.T).std()
+    convolution.weight.copy_(filters.view_as(convolution.weight))

@@ -13,8 +13,14 @@ from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from medrobust_bench.models.prompt import AnswerMode, prompt_text
-from medrobust_bench.train.architecture import build_model, build_processor
-from medrobust_bench.train.examples import DESCRIBE_PROMPT, Collator, build_examples, rationale
+from medrobust_bench.train.architecture import build_model, build_processor, whiten_patches
+from medrobust_bench.train.examples import (
+    DESCRIBE_PROMPT,
+    Collator,
+    build_examples,
+    open_images,
+    rationale,
+)
 from medrobust_bench.train.questions import checkpoint_path, training_questions
 from medrobust_bench.train.recipe import write_recipe
 from medrobust_bench.train.settings import CURVE_FILE
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
 
 REPORT_EVERY = 20
 TOKENIZER_QUESTIONS = 4000
+WHITENING_QUESTIONS = 600
 FINAL_RATE = 0.1
 
 
@@ -110,7 +117,11 @@ def _starting_point(
         )
     ]
     tokenizer = learn_tokenizer(texts, vocabulary=settings.architecture.vocabulary)
-    return build_model(settings.architecture, tokenizer), build_processor(settings.architecture, tokenizer)
+    model = build_model(settings.architecture, tokenizer)
+    processor = build_processor(settings.architecture, tokenizer)
+    sample = train[:: max(1, len(train) // WHITENING_QUESTIONS)]
+    whiten_patches(model, processor, [image for (image,) in open_images(sample)])
+    return model, processor
 
 
 def _optimise(

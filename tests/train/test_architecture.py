@@ -9,7 +9,12 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from medrobust_bench.train.architecture import TinyArchitecture, build_model, build_processor
+from medrobust_bench.train.architecture import (
+    TinyArchitecture,
+    build_model,
+    build_processor,
+    whiten_patches,
+)
 from tests.train.conftest import SMALL
 
 if TYPE_CHECKING:
@@ -87,3 +92,30 @@ def test_later_layers_begin_by_favouring_equal_tokens(tokenizer: PreTrainedToken
         equal = attention.diagonal(-20).mean()
         others = (attention[20:, :20].sum() - attention.diagonal(-20).sum()) / (20 * 19)
         assert equal > 1.2 * others
+
+
+def test_whitened_filters_hear_a_faint_pattern_beside_brightness(tokenizer: PreTrainedTokenizerFast) -> None:
+    torch.manual_seed(0)
+    model, processor = build_model(SMALL, tokenizer), build_processor(SMALL, tokenizer)
+    rng = np.random.default_rng(0)
+    stripes = np.tile([1.0, -1.0], 32)
+    images = []
+    for _ in range(
+        200
+    ):  # every patch has a brightness of its own, every image its stripes of 10 grey levels or not
+        bright = np.kron(rng.uniform(30, 220, (8, 8)), np.ones((8, 8)))
+        grey = bright + 10 * rng.integers(0, 2) * stripes + rng.normal(0, 2, (64, 64))
+        images.append(Image.fromarray(np.repeat(grey[..., None], 3, axis=2).round().astype(np.uint8)))
+
+    def heard() -> float:
+        """Energy of the answer to the stripes, relative to that to brightness of the same size."""
+        filters = model.model.visual.patch_embed.proj.weight.flatten(1)
+        pattern = torch.from_numpy(np.broadcast_to(stripes[:8], (3, 2, 8, 8)).copy()).float().flatten()
+        return float(((filters @ pattern) ** 2).sum() / (filters.sum(1) ** 2).sum())
+
+    before = heard()
+    whiten_patches(model, processor, images)
+    assert heard() > 50 * before
+    pixels = processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
+    answers = pixels @ model.model.visual.patch_embed.proj.weight.flatten(1).T
+    assert 0.9 < answers.std() < 1.1
