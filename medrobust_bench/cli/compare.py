@@ -88,7 +88,7 @@ def command(
 
     comparisons = compare(read_finished(baseline), read_finished(current), pairs=chosen, threats=threats)
     gate = None if margin is None else judge(comparisons, margin=margin, alpha=alpha, strict=strict)
-    _print(comparisons, gate)
+    comparison_tables.print_comparisons(comparisons, gate)
     if json_file is not None:
         _write(json_file, _json(comparisons, gate))
     if markdown_file is not None:
@@ -111,27 +111,6 @@ def _pair(text: str) -> tuple[str, str]:
             [Problem("--pair", f"{text!r} is no pair of models", "write BASELINE=CURRENT")]
         )
     return old, new
-
-
-def _print(comparisons: list[Comparison], gate: Gate | None) -> None:
-    from rich.console import Console
-
-    from medrobust_bench.results import comparison_tables as tables
-    from medrobust_bench.results.tables import describe_data
-
-    console = Console(highlight=False)
-    for comparison in comparisons:
-        console.print(describe_data(comparison.data), markup=False, style="bold")
-        for grid in tables.narrow_grids(comparison, gate):
-            console.print(grid.rich())
-        if len(comparison.measures[0].by_modality) > 1:
-            console.print(tables.modality_grid(comparison).rich())
-            console.print(tables.STARS, markup=False, style="dim")
-        for note in comparison.notes:
-            console.print(f"note: {note}", markup=False, style="yellow")
-    console.print(tables.NOTE, markup=False, style="dim")
-    if gate is not None:
-        console.print(tables.sentence(gate), markup=False, style="green" if gate.passed else "bold red")
 
 
 def _json(comparisons: list[Comparison], gate: Gate | None) -> bytes:

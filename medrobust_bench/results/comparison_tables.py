@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from rich.console import Console
+
 from medrobust_bench.results.grid import MISSING, Grid, escape_markdown, percent
 from medrobust_bench.results.tables import describe_data, short_modality
 
@@ -103,6 +105,25 @@ def markdown(comparisons: Sequence[Comparison], gate: Gate | None = None) -> str
             blocks += [modality_grid(comparison).markdown(), escape_markdown(STARS)]
         blocks += [f"- {escape_markdown(note)}" for note in comparison.notes]
     return "\n\n".join([*blocks, NOTE]) + "\n"
+
+
+def print_comparisons(
+    comparisons: Sequence[Comparison], gate: Gate | None = None, *, console: Console | None = None
+) -> None:
+    """Print the tables to a terminal (default: standard output), narrow enough for 80 columns."""
+    console = console or Console(highlight=False)
+    for comparison in comparisons:
+        console.print(describe_data(comparison.data), markup=False, style="bold")
+        for grid in narrow_grids(comparison, gate):
+            console.print(grid.rich())
+        if len(comparison.measures[0].by_modality) > 1:
+            console.print(modality_grid(comparison).rich())
+            console.print(STARS, markup=False, style="dim")
+        for note in comparison.notes:
+            console.print(f"note: {note}", markup=False, style="yellow")
+    console.print(NOTE, markup=False, style="dim")
+    if gate is not None:
+        console.print(sentence(gate), markup=False, style="green" if gate.passed else "bold red")
 
 
 def sentence(gate: Gate) -> str:
