@@ -201,7 +201,8 @@ class SftSettings(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_attacked(self) -> Self:
-        wanted = {Task.LETTER} if self.mode is AnswerMode.LETTER else {Task.REASON, Task.DIRECT}
+        answers = {Task.LETTER} if self.mode is AnswerMode.LETTER else {Task.REASON, Task.DIRECT}
+        wanted = {*answers, Task.DESCRIBE}
         other = sorted({task for stage in self.stages for task in stage.tasks} - wanted)
         if self.attack is not None and other:
             names = " and ".join(sorted(wanted))

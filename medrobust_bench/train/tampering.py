@@ -1,4 +1,4 @@
-"""Training examples on images that somebody has tampered with, the model in training as it now is."""
+"""Training examples on images that somebody has tampered with, against the model as it now is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.train.examples import DESCRIBE_PROMPT, render_prompt
 from medrobust_bench.train.inner_attack import InnerAttack, prompt_seed, stays_clean, with_noise
 from medrobust_bench.train.validation import showing
 
@@ -32,48 +34,56 @@ class Tampering:
     """
 
     def __init__(self, model: Any, processor: Any, settings: SftSettings) -> None:
-        self._settings = settings
-        self._inner: InnerAttack | None = None
-        if settings.attack is not None:
-            adapter = HuggingFaceVLM.around(model, processor, mode=settings.mode)
-            self._inner = InnerAttack(
-                adapter, loss=settings.attack.loss, batch_size=settings.attack.batch_size
-            )
+        self._attack = None if settings.attack is None else _Attack(model, processor, settings)
+        self._noise = settings.noise
+        self._seed = settings.seed
 
     def __call__(self, examples: Sequence[Example], step: int) -> list[Example]:
         """The examples of a zero-based optimiser step, in their order; they depend on nothing else of their batch."""
-        seeds = [prompt_seed(self._settings.seed, example.question.id, step) for example in examples]
+        seeds = [prompt_seed(self._seed, example.question.id, step) for example in examples]
         images = [canonical(example.question.image) for example in examples]
-        noise = self._settings.noise
-        if self._settings.attack is not None and self._inner is not None:
-            self._attack(self._settings.attack, self._inner, examples, images, seeds, step)
-        if noise is not None:
-            images = [with_noise(image, noise, seed) for image, seed in zip(images, seeds, strict=True)]
+        if self._attack is not None:
+            images = self._attack(examples, images, seeds, step)
+        if self._noise is not None:
+            images = [with_noise(image, self._noise, seed) for image, seed in zip(images, seeds, strict=True)]
         return [
             replace(example, question=showing(example.question, image))
             for example, image in zip(examples, images, strict=True)
         ]
 
-    @staticmethod
-    def _attack(
-        attack: AttackSettings,
-        inner: InnerAttack,
-        examples: Sequence[Example],
-        images: list[Any],
-        seeds: Sequence[int],
-        step: int,
-    ) -> None:
-        """Exchange the images that do not stay clean."""
-        spec = attack.at(step)
+
+class _Attack:
+    """The inner attack on examples of both prompts: the question, and the request for a description."""
+
+    def __init__(self, model: Any, processor: Any, settings: SftSettings) -> None:
+        assert settings.attack is not None
+        self._settings: AttackSettings = settings.attack
+        size = self._settings.batch_size
+        answering = HuggingFaceVLM.around(model, processor, mode=settings.mode)
+        prompt = render_prompt(processor, DESCRIBE_PROMPT)
+        describing = HuggingFaceVLM.around(model, processor, mode=AnswerMode.REASONING, prompt=prompt)
+        self._inner = {
+            False: InnerAttack(answering, loss=self._settings.loss, batch_size=size),
+            True: InnerAttack(describing, loss="completion", batch_size=size),
+        }
+
+    def __call__(
+        self, examples: Sequence[Example], images: Sequence[Any], seeds: Sequence[int], step: int
+    ) -> list[Any]:
+        found = list(images)
+        spec = self._settings.at(step)
         if spec is None:
-            return
-        chosen = [row for row, seed in enumerate(seeds) if not stays_clean(seed, attack.clean_share)]
-        made = inner.perturb(
-            [examples[row].question for row in chosen],
-            [images[row] for row in chosen],
-            spec=spec,
-            seeds=[seeds[row] for row in chosen],
-            completions=[examples[row].completion for row in chosen],
-        )
-        for row, one in zip(chosen, made, strict=True):
-            images[row] = one.image
+            return found
+        chosen = [row for row, seed in enumerate(seeds) if not stays_clean(seed, self._settings.clean_share)]
+        for describes, inner in self._inner.items():
+            rows = [row for row in chosen if (examples[row].prompt == DESCRIBE_PROMPT) is describes]
+            made = inner.perturb(
+                [examples[row].question for row in rows],
+                [images[row] for row in rows],
+                spec=spec,
+                seeds=[seeds[row] for row in rows],
+                completions=[examples[row].completion for row in rows],
+            )
+            for row, one in zip(rows, made, strict=True):
+                found[row] = one.image
+        return found

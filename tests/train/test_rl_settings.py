@@ -77,9 +77,9 @@ def test_impossible_settings_are_refused(wrong: dict[str, Any], what: str) -> No
         RlSettings.model_validate({**MINIMAL, **wrong})
 
 
-def test_adversarial_fine_tuning_refuses_tasks_that_ask_no_question() -> None:
-    stages = [{"steps": 1, "tasks": {"describe": 1.0}}]
-    with pytest.raises(ValidationError, match="not describe"):
+def test_adversarial_fine_tuning_refuses_tasks_that_show_no_image() -> None:
+    stages = [{"steps": 1, "tasks": {"describe": 1.0, "read": 1.0}}]
+    with pytest.raises(ValidationError, match="not read"):
         SftSettings.model_validate({"base": "x", "mode": "reasoning", "attack": {}, "stages": stages})
 
 
