@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "count",
     type=click.IntRange(min=1),
     metavar="K",
-    help="Answer K random clean images and witnesses again with the model itself; 300 bound disagreement below 1 %.",
+    help="Answer K random images again with the model itself, witnesses among them; 300 bound disagreement below 1 %.",
 )
 @click.option("--seed", type=int, help="Seed of that draw.  [default: drawn afresh]")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="For --replay.")
@@ -59,9 +59,15 @@ def command(
     places = dict(map(place, data))
     registry = {**read_cards(), **({} if cards is None else read_cards(cards))}
     blocks = []
+    unchecked: list[Problem] = []
     failed = 0
     for path in _files(submissions):
-        verdict = verify(path, cards=registry, data=places)
+        try:
+            verdict = verify(path, cards=registry, data=places)
+        except InvalidInputError as error:
+            unchecked += error.problems
+            blocks.append([f"{path}: not checked", *(f"  {problem}" for problem in error.problems)])
+            continue
         replayed = None
         if count is not None and verdict.accepted:
             replayed = _replay(verdict, registry, count=count, seed=seed, device=device)
@@ -75,6 +81,8 @@ def command(
 
         pages = ("\n".join(f"- {escape_markdown(line.strip())}" for line in lines) for lines in blocks)
         markdown_file.write_text("\n\n".join(pages) + "\n", encoding="utf-8")
+    if unchecked:
+        raise InvalidInputError(list(dict.fromkeys(unchecked)))
     if failed:
         raise click.exceptions.Exit(1)
 

@@ -1,14 +1,16 @@
 """A submission to the leaderboard: one result with what a stranger needs to check it.
 
-`<data>/<threat>/<model>.json` holds the result, how its questions were chosen, and a manifest of the evidence. The
-evidence stands in a folder of the same name beside it, or on the Hugging Face hub: `journal.jsonl`, one line per
-question on the clean image and under the threat, and `witnesses.parquet`, the images that broke an answer.
+`<data>/<threat>/<model>.json` holds the result, how its questions were chosen, and a manifest of the evidence:
+`journal.jsonl`, one line per question on the clean image and under the threat, and `witnesses.parquet`, the images that
+broke an answer. Each stands in a folder of the same name beside it, or on the Hugging Face hub.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 import pyarrow as pa
@@ -67,6 +69,7 @@ class Entry(Record):
     """A submission."""
 
     entry_version: Literal["1.0"] = ENTRY_VERSION
+    submitted: date = Field(description="Day on which it was written, UTC")
     result: Result
     clean_audit: tuple[Finding, ...] = Field(
         default=(), description="What the audit of the clean answers found: chance, image dependence, …"
@@ -92,13 +95,15 @@ def submit(run: FinishedRun, out: Path, *, models: Sequence[str] = (), hub: str 
         run: a finished run.
         out: the folder of submissions, `leaderboards/submissions` in the repository.
         models: only these; all by default.
-        hub: `owner/dataset` to which the evidence is uploaded instead of being written beside; needs a login.
+        hub: `owner/dataset` to which the witnesses are uploaded instead of being written beside, and a journal that
+            is too large for the repository; needs a login. A data set that does not exist yet is made private.
 
     Returns:
         The submission files.
 
     Raises:
-        InvalidInputError: an unknown model, evidence too large for the repository, or two submissions of one name.
+        InvalidInputError: an unknown model, evidence too large for the repository, two submissions of one name, or a
+            data set that cannot be written to.
     """
     plan = run.record.plan
     results = [
@@ -119,6 +124,8 @@ def submit(run: FinishedRun, out: Path, *, models: Sequence[str] = (), hub: str 
     contents = {entry_path(result): (result, _contents(run, result)) for result in results}
     if len(contents) < len(results):
         problems.append(Problem(str(run.folder), "has models of equal names", "submit one with --model"))
+    if hub is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", hub):
+        problems.append(Problem(hub, "is no data set on the hub", "write OWNER/DATASET"))
     for name, (_result, files) in contents.items():
         size = sum(map(len, files.values()))
         if hub is None and size > LARGEST_IN_REPOSITORY:
@@ -129,11 +136,20 @@ def submit(run: FinishedRun, out: Path, *, models: Sequence[str] = (), hub: str 
     written = []
     for name, (result, files) in contents.items():
         path = out / name
-        places = dict.fromkeys(files) if hub is None else _upload(hub, name.removesuffix(".json"), files)
-        if hub is None:
-            for file, content in files.items():
-                replace_file(evidence_folder(path) / file, content)
+        away = {
+            file: content
+            for file, content in files.items()
+            if hub is not None and (file == WITNESSES or len(content) > LARGEST_IN_REPOSITORY)
+        }
+        places = _upload(hub, name.removesuffix(".json"), away) if hub is not None and away else {}
+        for file in (JOURNAL, WITNESSES):
+            beside = evidence_folder(path) / file
+            if file in files and file not in places:
+                replace_file(beside, files[file])
+            else:
+                beside.unlink(missing_ok=True)  # of an earlier submission
         entry = Entry(
+            submitted=datetime.now(UTC).date(),
             result=result,
             clean_audit=clean_audits.get(result.model.id, ()),
             selection=_selection(plan.settings),
@@ -143,7 +159,7 @@ def submit(run: FinishedRun, out: Path, *, models: Sequence[str] = (), hub: str 
                         "name": file,
                         "size": len(content),
                         "sha256": hashlib.sha256(content).hexdigest(),
-                        "hub": places[file],
+                        "hub": places.get(file),
                     }
                 )
                 for file, content in files.items()
@@ -187,14 +203,20 @@ def _of_journal(witnesses: Sequence[Witness], outcomes: Sequence[Outcome]) -> li
 def _upload(repository: str, folder: str, files: dict[str, bytes]) -> dict[str, str]:
     """Upload to a data set on the hub; returns where each file is, at the commit that holds all of them."""
     from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     api = HfApi()
-    api.create_repo(repository, repo_type="dataset", exist_ok=True)
     operations = [
         CommitOperationAdd(path_in_repo=f"{folder}/{name}", path_or_fileobj=content)
         for name, content in files.items()
     ]
-    commit = api.create_commit(
-        repository, operations, repo_type="dataset", commit_message=f"Evidence of {folder}"
-    )
+    try:
+        # Whether images of patients may be shown to everybody is for their author to say.
+        api.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
+        commit = api.create_commit(
+            repository, operations, repo_type="dataset", commit_message=f"Evidence of {folder}"
+        )
+    except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
+        what = f"cannot be written to: {str(error).splitlines()[0]}"
+        raise InvalidInputError([Problem(repository, what, "log in with `hf auth login`")]) from error
     return {name: f"{repository}@{commit.oid}/{folder}/{name}" for name in files}

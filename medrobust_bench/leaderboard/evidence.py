@@ -18,7 +18,9 @@ from pydantic import ValidationError
 from medrobust_bench.certify.fault import Declared, Fault
 from medrobust_bench.certify.stored import check_stored, stored_rows
 from medrobust_bench.data.image import canonical
-from medrobust_bench.evaluation.plan import CLEAN, question_seed
+from medrobust_bench.evaluation.audit.blindness import REPLACEMENTS, sampled_questions
+from medrobust_bench.evaluation.plan import CLEAN, Plan, question_seed
+from medrobust_bench.evaluation.settings import RunSettings
 from medrobust_bench.evaluation.witness import SCHEMA as WITNESS_SCHEMA
 from medrobust_bench.evaluation.witness import Witness
 from medrobust_bench.leaderboard.entry import JOURNAL, WITNESSES, evidence_folder
@@ -103,6 +105,19 @@ def read_proof(path: Path, entry: Entry) -> tuple[Proof | None, list[Fault]]:
     return (None if faults else Proof(clean, threat, witnesses)), faults
 
 
+def read_beside(path: Path, entry: Entry) -> Proof | None:
+    """The evidence that stands beside a submission, without what is on the hub; None where the journal is.
+
+    Args:
+        path: the submission file.
+        entry: what it holds.
+    """
+    beside = tuple(file for file in entry.evidence if file.hub is None)
+    if JOURNAL not in {file.name for file in beside}:
+        return None
+    return read_proof(path, entry.model_copy(update={"evidence": beside}))[0]
+
+
 def check_journal(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:
     """Every question once, about the published image, and every number of the result recomputed."""
     questions = {question.id: question for question in dataset.questions}
@@ -114,6 +129,7 @@ def check_journal(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:
         return faults
     by_id = {outcome.question: outcome for outcome in proof.clean}
     images = {question.id: _digest(canonical(question.image)) for question in dataset.questions}
+    sampled = _asked_without_image(entry, dataset)
     checks: list[tuple[str, str, Callable[[Outcome, Question], bool]]] = [
         ("image", "is not the published one", lambda o, q: o.image_sha256 != images[o.question]),
         ("answer", "is not the published one", lambda o, q: o.answer != q.answer),
@@ -126,6 +142,11 @@ def check_journal(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:
             lambda o, q: o.clean_choice != by_id[o.question].choice,
         ),
         ("verdict", "contradicts the choice", lambda o, q: o.correct != (o.choice == o.answer)),
+        (
+            "blindness control",
+            "is not what the plan asks without the image",
+            lambda o, q: o.threat == CLEAN.name and not _controlled(o, q, asked=o.question in sampled),
+        ),
     ]
     for name, what, wrong in checks:
         found = [o.question for o in (*proof.clean, *proof.threat) if wrong(o, questions[o.question])]
@@ -205,6 +226,8 @@ def _download(hub: str, size: int) -> tuple[bytes, Fault | None]:
 
     repository, _, rest = hub.partition("@")
     revision, _, file = rest.partition("/")
+    if ".." in file.split("/"):
+        return b"", Fault("evidence", f"{hub} leads out of its repository")
     try:
         (info,) = HfApi().get_paths_info(repository, file, repo_type="dataset", revision=revision)
         if getattr(info, "size", None) != size:
@@ -258,6 +281,27 @@ def _coverage(where: str, outcomes: Sequence[Outcome], questions: Mapping[str, Q
 
 def _possible(outcome: Outcome, question: Question) -> bool:
     return outcome.choice is None or 0 <= outcome.choice < len(question.options)
+
+
+def _asked_without_image(entry: Entry, dataset: Dataset) -> frozenset[str]:
+    """The questions that must have been asked without their image where they were answered right."""
+    plan = Plan(
+        settings=RunSettings(seed=entry.selection.seed),
+        data=entry.result.data,
+        models=(entry.result.model.id,),
+        threats=(CLEAN, entry.result.threat),
+        chunks=(tuple(question.id for question in dataset.questions),),
+    )
+    return sampled_questions(plan)
+
+
+def _controlled(outcome: Outcome, question: Question, *, asked: bool) -> bool:
+    """Whether a clean outcome holds an answer to every replacement of its image, or none where none was due."""
+    if not (asked and outcome.correct):
+        return outcome.blind_choices is None
+    given = outcome.blind_choices or {}
+    options = (None, *range(len(question.options)))
+    return given.keys() == set(REPLACEMENTS) and all(choice in options for choice in given.values())
 
 
 def _recomputed(result: Result, proof: Proof, dataset: Dataset) -> list[Fault]:

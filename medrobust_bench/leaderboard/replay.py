@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import canonical, from_png
+from medrobust_bench.evaluation.audit.blindness import replacement
+from medrobust_bench.evaluation.plan import question_seed
 from medrobust_bench.models.registry import load_model
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Replay:
 
 
 def replay(verdict: Verdict, card: Card, *, count: int, seed: int, device: str = "auto") -> Replay:
-    """Load a submission's model and answer a random part of its clean and adversarial images again.
+    """Load a submission's model and answer a random part of its clean, replaced and adversarial images again.
 
     Args:
         verdict: of an accepted submission.
@@ -66,12 +68,21 @@ def replay_with(adapter: Adapter, verdict: Verdict, *, count: int, seed: int) ->
     assert verdict.proof is not None
     assert verdict.dataset is not None
     questions = {question.id: question for question in verdict.dataset.questions}
+    pixels = {question.id: canonical(question.image) for question in verdict.dataset.questions}
+    base = verdict.entry.selection.seed
     tasks = [
-        ("clean image", outcome.question, canonical(questions[outcome.question].image), outcome.choice)
-        for outcome in verdict.proof.clean
-    ] + [
-        ("witness", witness.question, from_png(witness.image), witness.choice)
-        for witness in verdict.proof.witnesses
+        *(("clean image", o.question, pixels[o.question], o.choice) for o in verdict.proof.clean),
+        *(
+            (
+                f"{name} image",
+                o.question,
+                replacement(pixels[o.question], name, question_seed(base, o.question)),
+                choice,
+            )
+            for o in verdict.proof.clean
+            for name, choice in (o.blind_choices or {}).items()
+        ),
+        *(("witness", one.question, from_png(one.image), one.choice) for one in verdict.proof.witnesses),
     ]
     chosen = random.Random(seed).sample(tasks, min(count, len(tasks)))
     disagreements = []
@@ -80,8 +91,8 @@ def replay_with(adapter: Adapter, verdict: Verdict, *, count: int, seed: int) ->
         disagreements.append(
             f"weights are {adapter.record.weights_sha256[:12]}…, submitted were {weights[:12]}…"
         )
-    for kind, name, pixels, choice in chosen:
-        given = _answer(adapter, questions[name], pixels)
+    for kind, name, image, choice in chosen:
+        given = _answer(adapter, questions[name], image)
         if given != choice:
             disagreements.append(f"{kind} of {name}: answered {given}, submitted was {choice}")
     return Replay(len(chosen), tuple(disagreements))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -95,7 +96,13 @@ def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, str] | N
     entry, faults = read_entry(path)
     if entry is None:
         return Verdict(path, tuple(faults))
-    faults += _check_names(path, entry)
+    if hostile := _check_names(entry):
+        return Verdict(path, tuple(hostile))
+    if entry.submitted > datetime.now(UTC).date():
+        faults.append(Fault("date", f"was submitted on {entry.submitted}, which is yet to come"))
+    expected = entry_path(entry.result)
+    if path.absolute().as_posix().split("/")[-3:] != expected.split("/"):
+        faults.append(Fault("names", f"the file belongs at {expected}"))
     specification, unofficial = _check_threat(entry)
     faults += unofficial
     faults += _check_model(entry, cards)
@@ -167,22 +174,19 @@ def open_selection(entry: Entry, data: Mapping[str, str]) -> Dataset:
     return dataset if chosen.limit is None else sample(dataset, chosen.limit, seed=chosen.seed)
 
 
-def _check_names(path: Path, entry: Entry) -> list[Fault]:
+def _check_names(entry: Entry) -> list[Fault]:
+    """Names stand in paths, tables and pages: nothing else of a submission is looked at before they are harmless."""
     result = entry.result
     named = [
         ("model id", result.model.id, _NAME),
         ("data set", result.data.name, _NAME),
         ("threat", result.threat.name, _THREAT),
     ]
-    faults = [
+    return [
         Fault("names", f"{what} {name[:60]!r} holds characters that names may not hold")
         for what, name, form in named
         if not form.fullmatch(name) or ".." in name
     ]
-    expected = entry_path(result)
-    if not faults and path.absolute().as_posix().split("/")[-3:] != expected.split("/"):
-        faults.append(Fault("names", f"the file belongs at {expected}"))
-    return faults
 
 
 def _check_threat(entry: Entry) -> tuple[Specification | None, list[Fault]]:

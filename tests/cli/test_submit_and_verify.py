@@ -40,6 +40,19 @@ def test_what_is_submitted_is_accepted_and_what_is_changed_is_not(schooled_run: 
     assert "REJECTED" in report.read_text()
 
 
+def test_what_cannot_be_checked_here_does_not_hide_the_rest(schooled_run: Path, tmp_path: Path) -> None:
+    folders = ["--out", str(tmp_path / "submissions"), "--cards", str(tmp_path / "cards")]
+    CliRunner().invoke(main, ["submit", str(schooled_run), *folders])
+    first, *_others = sorted((tmp_path / "submissions").rglob("*.json"))
+    first.write_text(first.read_text().replace('"name": "phantoms"', '"name": "elsewhere"'))
+    done = CliRunner().invoke(
+        main, ["verify", str(tmp_path / "submissions"), "--cards", str(tmp_path / "cards")]
+    )
+    assert done.exit_code == 2
+    assert "say where it is: --data elsewhere=PATH" in done.stderr
+    assert done.stdout.count(": accepted") == 2
+
+
 def test_a_model_that_is_not_in_the_run(schooled_run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["submit", str(schooled_run), "--model", "x", "--out", str(tmp_path)])
     assert done.exit_code == 2

@@ -10,9 +10,11 @@ from medrobust_bench.leaderboard.entry import submit
 from medrobust_bench.models.cards import Card, TrainingData
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.results.finished import read_finished
+from tests.leaderboard.forgery import Forgery
 from tests.runs import SchooledAdapter, make_run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 OFFICIAL = ("pgd-linf", "certified-l2-quick", "patch")
@@ -47,3 +49,9 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run = make_run(root / toy.name, toy, threats=OFFICIAL, limit=24)
         submit(read_finished(run), root / "submissions")
     return root / "submissions"
+
+
+@pytest.fixture
+def forgery(honest: Path, tmp_path: Path) -> Callable[[str], Forgery]:
+    """A function that copies the honest submissions and opens the schooled toy's under a threat for falsification."""
+    return lambda threat: Forgery(honest, tmp_path, threat)

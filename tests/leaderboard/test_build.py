@@ -2,22 +2,26 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrobust_bench.leaderboard.build import MARK, build, render
+from medrobust_bench.leaderboard.build import MARK, build
+from medrobust_bench.leaderboard.build import render as render_submissions
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.leaderboard.ranking import headline
+from medrobust_bench.leaderboard.site.pages import write_site
+from medrobust_bench.leaderboard.submissions import Submission, read_results
 from medrobust_bench.models.cards import read_cards
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.results.schema import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
     from medrobust_bench.models.cards import Card
     from medrobust_bench.results.schema import Result
@@ -28,6 +32,11 @@ def save(folder: Path, results: Iterable[Result]) -> Path:
     for number, result in enumerate(results):
         (folder / f"{number}.json").write_text(result.model_dump_json())
     return folder
+
+
+def render(results: Iterable[Result], *, links: Mapping[str, str]) -> dict[str, str]:
+    """The pages of bare results."""
+    return render_submissions([Submission(Path("result.json"), result) for result in results], links=links)
 
 
 def rows_of(page: str) -> list[list[str]]:
@@ -64,7 +73,7 @@ def test_models_are_ranked_by_robust_accuracy_and_level_ones_share_a_rank(
     results = [
         make_result(model="level-low-clean", robust=9, clean=12),
         make_result(model="last", robust=2, clean=20),
-        make_result(model="first", robust=15),
+        make_result(model="first", robust=18),
         make_result(model="level-high-clean", robust=9, clean=19),
     ]
     page = render(results, links={})["phantoms/pgd-linf.md"]
@@ -74,6 +83,51 @@ def test_models_are_ranked_by_robust_accuracy_and_level_ones_share_a_rank(
         ("2", "level-low-clean"),
         ("4", "last"),
     ]
+
+
+def test_without_answers_only_what_fishers_test_tells_apart_is_ranked_apart(
+    make_result: Callable[..., Result],
+) -> None:
+    results = [
+        make_result(model="a", robust=10),
+        make_result(model="b", robust=7),
+        make_result(model="c", robust=0),
+    ]
+    page = render(results, links={})["phantoms/pgd-linf.md"]
+    assert [row[0] for row in rows_of(page)] == ["1", "1", "3"]
+
+
+def test_models_that_would_share_a_page_are_refused(
+    make_result: Callable[..., Result], tmp_path: Path
+) -> None:
+    results = [make_result(model="a/b"), make_result(model="A-b", weights="b" * 64)]
+    submissions = [Submission(Path(f"{number}.json"), result) for number, result in enumerate(results)]
+    with pytest.raises(InvalidInputError, match="would share the page"):
+        write_site(submissions, tmp_path, cards={})
+
+
+def test_the_tables_of_the_site_hold_everything(honest: Path, cards: dict[str, Card], tmp_path: Path) -> None:
+    write_site(read_results(honest, cards=cards), tmp_path, cards=cards)
+    table = pd.read_parquet(tmp_path / "results.parquet")
+    assert {"rank", "submitted", "unparsed_clean", "audit_failed", "specification"} <= set(table.columns)
+    assert len(pd.read_csv(tmp_path / "results.csv")) == len(table)
+    whole = table[(table.group_kind == "all") & (table.measure == "robust")]
+    assert sorted(whole.model) == ["other", "other", "schooled", "schooled"]
+    assert whole["rank"].isna().all(), "toys that do not look at the image have no rank"
+    assert not whole.submitted.isna().any()
+
+
+def test_what_a_submitter_writes_stays_text(honest: Path, cards: dict[str, Card], tmp_path: Path) -> None:
+    hostile = "<img src=x> [x](javascript:alert(1)) ![x](https://example.org/x.png) **bold**"
+    changed = {
+        name: card.model_copy(update={"title": hostile, "text": f"# T\n{hostile}"})
+        for name, card in cards.items()
+    }
+    write_site(read_results(honest, cards=changed), tmp_path, cards=changed)
+    page = (tmp_path / "models/schooled.html").read_text()
+    assert "<strong>bold</strong>" in page
+    for harm in ("<img src=x", 'href="javascript', 'src="https:'):
+        assert harm not in page
 
 
 def test_a_row_tells_all_that_the_issue_of_a_number_needs(make_result: Callable[..., Result]) -> None:
@@ -96,6 +150,7 @@ def test_a_row_tells_all_that_the_issue_of_a_number_needs(make_result: Callable[
         "5.0",
         "1 fail, 1 pass",
         "20",
+        "–",
     ]
     assert "eps 8/255" in page
     assert "dddddddddddd" in page

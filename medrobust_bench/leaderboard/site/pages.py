@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter
+import json
 from typing import TYPE_CHECKING, Any
 
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from medrobust_bench.evaluation.journal import replace_file
-from medrobust_bench.leaderboard.evidence import read_proof
+from medrobust_bench.leaderboard.build import told_audit, told_date
+from medrobust_bench.leaderboard.evidence import read_beside
 from medrobust_bench.leaderboard.names import slug
-from medrobust_bench.leaderboard.ranking import certified, headline, order, ranks, read_answers
-from medrobust_bench.leaderboard.verification import card_of, open_selection, unranked
-from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.results.grid import MISSING, percent, with_interval
+from medrobust_bench.leaderboard.ranking import RANKS, boards, certified, headline
+from medrobust_bench.leaderboard.verification import card_of, open_selection
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.results.grid import MISSING, percent
 from medrobust_bench.results.pages import environment
 from medrobust_bench.results.report.figures import DARK, LIGHT, accuracy_figure, certified_figure, eps_figures
 from medrobust_bench.results.report.gallery import examples
-from medrobust_bench.results.report.page import heat_cell, heat_tables
+from medrobust_bench.results.report.page import by_severity, heat_cell, heat_tables
 from medrobust_bench.results.tables import NOTE, accuracy_grid, describe_data, measured, short_modality
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from jinja2 import Environment
 
+    from medrobust_bench.leaderboard.ranking import Board, Standing
     from medrobust_bench.leaderboard.submissions import Submission
     from medrobust_bench.models.cards import Card
     from medrobust_bench.results.report.gallery import Example
@@ -36,17 +39,21 @@ if TYPE_CHECKING:
 COLUMNS = (
     ("Rank", "rank"),
     ("Model", "text"),
-    ("Data", "text"),
     ("Threat", "text"),
     ("Accuracy (%)", "number"),
     ("Clean (%)", "number"),
-    ("Worst modality", "number"),
+    ("Worst modality (%)", "number"),
     ("Certified (%)", "number"),
     ("Unparsed (%)", "number"),
-    ("Questions", "number"),
     ("Audit", "text"),
+    ("Data", "text"),
+    ("Questions", "number"),
+    ("Date", "text"),
 )
 GALLERY = 6
+
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+"""A submitter's text: no HTML, no image from elsewhere, no link to a script."""
 
 
 def write_site(
@@ -69,38 +76,34 @@ def write_site(
         The files written, the index first.
     """
     pages = environment("medrobust_bench.leaderboard.site")
-    boards = _boards(submissions)
-    names = sorted({submission.result.model.id for submission in submissions})
-    contents = {"index.html": _index(pages, boards).encode()}
-    for name in names:
-        mine = [submission for submission in submissions if submission.result.model.id == name]
+    standings = boards(submissions)
+    by_model: dict[str, list[Submission]] = {}
+    for submission in submissions:
+        by_model.setdefault(submission.result.model.id, []).append(submission)
+    _different_pages(by_model)
+    contents = {"index.html": _index(pages, standings).encode()}
+    for name, mine in sorted(by_model.items()):
         contents[_page_of(name)] = _model(pages, mine, card_of(name, cards), data or {}).encode()
-    contents |= _tables(submissions)
+    contents |= _tables(standings)
     for file, content in contents.items():
         replace_file(out / file, content)
     return [out / file for file in contents]
 
 
-def _boards(submissions: Sequence[Submission]) -> list[list[tuple[Submission, int | None]]]:
-    """Submissions that can be compared, best first, each with its rank; None where it takes no part."""
-    groups: dict[tuple[str, ...], list[Submission]] = {}
-    for submission in submissions:
-        result = submission.result
-        key = (result.data.name, result.threat.name, result.data.digest, result.threat.model_dump_json())
-        groups.setdefault(key, []).append(submission)
-    answers = read_answers(submissions)
-    boards = []
-    for _key, group in sorted(groups.items()):
-        ordered = sorted(group, key=lambda submission: order(submission.result))
-        taking_part = [one for one in ordered if one.entry is None or not unranked(one.entry)]
-        places = ranks([one.result for one in taking_part], answers)
-        by_path = {one.path: rank for one, rank in zip(taking_part, places, strict=True)}
-        boards.append([(one, by_path.get(one.path)) for one in ordered])
-    return boards
+def _different_pages(names: Iterable[str]) -> None:
+    """A file system that ignores case would overwrite one page with another."""
+    taken: dict[str, str] = {}
+    problems = [
+        Problem("models", f"{name!r} and {taken[page]!r} would share the page {_page_of(name)}", "rename one")
+        for name in sorted(names)
+        if taken.setdefault(page := _page_of(name).lower(), name) != name
+    ]
+    if problems:
+        raise InvalidInputError(problems)
 
 
-def _index(pages: Environment, boards: Sequence[Sequence[tuple[Submission, int | None]]]) -> str:
-    results = [submission.result for board in boards for submission, _rank in board]
+def _index(pages: Environment, standings: Sequence[Board]) -> str:
+    results = [standing.submission.result for board in standings for standing in board]
     script = pages.get_template("table.js.jinja").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     context = {
@@ -110,29 +113,37 @@ def _index(pages: Environment, boards: Sequence[Sequence[tuple[Submission, int |
         "datasets": sorted({result.data.name for result in results}),
         "threats": sorted({result.threat.name for result in results}),
         "columns": COLUMNS,
-        "rows": [_row(submission.result, rank) for board in boards for submission, rank in board],
-        "note": NOTE,
-        "heat": [_heat([submission.result for submission, _rank in board]) for board in boards],
+        "rows": [_row(standing) for board in standings for standing in board],
+        "note": f"{NOTE} {RANKS}",
+        "heat": [_heat([standing.submission.result for standing in board]) for board in standings],
     }
     return pages.get_template("index.html.jinja").render(context)
 
 
-def _row(result: Result, rank: int | None) -> dict[str, Any]:
+def _row(standing: Standing) -> dict[str, Any]:
+    result, rank = standing.submission.result, standing.rank
     first, clean, rate = headline(result.metrics), result.metrics.clean_accuracy, result.metrics.unparsed_rate
     worst = result.metrics.worst_modality
     at_worst = None if worst is None else headline(result.metrics.by_modality[worst])
     grid = certified(result.metrics)
-    counts = Counter(finding.verdict for finding in result.audit)
-    told = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "warn", "pass") if counts[verdict]]
     cells = [
-        (first.value, with_interval(first)),
-        (clean.value, with_interval(clean)),
-        ("", MISSING) if at_worst is None else (at_worst.value, f"{worst} {percent(at_worst.value)}"),
-        (grid[0].value, " / ".join(f"{percent(one.value)} at {one.radius:g}" for one in grid))
+        (first.value, percent(first.value), _interval(first)),
+        (clean.value, percent(clean.value), _interval(clean)),
+        ("", MISSING, "")
+        if worst is None or at_worst is None
+        else (at_worst.value, percent(at_worst.value), short_modality(worst)),
+        (
+            grid[0].value,
+            " / ".join(percent(one.value) for one in grid),
+            "r ≥ " + " / ".join(f"{one.radius:g}" for one in grid),
+        )
         if grid
-        else ("", MISSING),
-        (rate.clean, percent(rate.clean)),
-        (result.data.n, str(result.data.n)),
+        else ("", MISSING, ""),
+        (
+            rate.clean,
+            percent(rate.clean),
+            "" if rate.adversarial is None else f"attacked {percent(rate.adversarial)}",
+        ),
     ]
     return {
         "model": result.model.id,
@@ -141,9 +152,15 @@ def _row(result: Result, rank: int | None) -> dict[str, Any]:
         "threat": result.threat.name,
         "rank": MISSING if rank is None else str(rank),
         "rank_key": 1_000_000 if rank is None else rank,
-        "cells": [{"value": value, "text": text} for value, text in cells],
-        "audit": ", ".join(told) or MISSING,
+        "cells": [{"value": value, "text": text, "small": small} for value, text, small in cells],
+        "questions": result.data.n,
+        "date": told_date(standing.submission),
+        "audit": told_audit(result),
     }
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{percent(estimate.low)}–{percent(estimate.high)}"
 
 
 def _heat(board: Sequence[Result]) -> dict[str, Any]:
@@ -173,12 +190,10 @@ def _model(
         "title": model.id if card is None else card.title,
         "facts": [f"answers by {model.answer_mode}", model.dtype, f"{model.parameters:,} parameters"]
         + ([] if card is None else [f"licence {card.licence}"]),
-        "card": [] if card is None else _paragraphs(card.text),
+        "about": "" if card is None else _about(card),
         "synthetic": all(result.data.synthetic for result in results),
         "boards": [_board(group, data) for group in groups.values()],
-        "audit": [
-            {"threat": result.threat.name, **dict(finding)} for result in results for finding in result.audit
-        ],
+        "audit": [(result.threat.name, by_severity(result.audit)) for result in results if result.audit],
         "weights": model.weights_sha256,
     }
     return pages.get_template("model.html.jinja").render(context)
@@ -193,10 +208,10 @@ def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[s
     return {
         "data": results[0].data.name,
         "described": describe_data(results[0].data),
-        "accuracy": accuracy_grid(results),
+        "accuracy": accuracy_grid(results).transposed(),
         "figures": [
             {
-                "name": f"{slug(results[0].data.name)}-{figure.name}",
+                "name": f"{slug(results[0].data.name)}-{results[0].data.digest[:8]}-{figure.name}",
                 "title": figure.title,
                 "caption": figure.caption,
                 "light": figure.data_uri(LIGHT),
@@ -219,10 +234,8 @@ def _evidence(
     questions: dict[str, Any] = {}
     for submission in submissions:
         entry = submission.entry
-        if entry is None or any(file.hub is not None for file in entry.evidence):
-            continue
-        proof, _faults = read_proof(submission.path, entry)
-        if proof is None:
+        proof = None if entry is None else read_beside(submission.path, entry)
+        if entry is None or proof is None:
             continue
         model = entry.result.model.id
         outcomes[model, "clean"] = proof.clean
@@ -240,13 +253,14 @@ def _evidence(
     return outcomes, found
 
 
-def _tables(submissions: Sequence[Submission]) -> dict[str, bytes]:
-    """Every accuracy of every submission, one a row."""
+def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
+    """Every accuracy of every submission, one a row, with all that tables and pages say about it."""
     import pandas as pd
 
     rows = []
-    for submission in submissions:
-        result = submission.result
+    for standing in (standing for board in standings for standing in board):
+        result, entry = standing.submission.result, standing.submission.entry
+        verdicts = [finding.verdict for finding in result.audit]
         groups: dict[tuple[str, str], Scores] = {("all", "all"): result.metrics}
         groups |= {("modality", name): scores for name, scores in result.metrics.by_modality.items()}
         types = result.metrics.by_question_type
@@ -259,12 +273,24 @@ def _tables(submissions: Sequence[Submission]) -> dict[str, bytes]:
             found += [("certified", one.radius, one) for one in certified(scores)]
             rows += [
                 {
-                    "model": result.model.id,
-                    "weights_sha256": result.model.weights_sha256,
                     "data": result.data.name,
+                    "split": result.data.split,
                     "data_digest": result.data.digest,
                     "synthetic": result.data.synthetic,
                     "threat": result.threat.name,
+                    "specification": json.dumps(result.threat.model_dump(mode="json")),
+                    "seed": result.seed,
+                    "rank": standing.rank,
+                    "model": result.model.id,
+                    "weights_sha256": result.model.weights_sha256,
+                    "dtype": result.model.dtype,
+                    "answer_mode": result.model.answer_mode,
+                    "submitted": None if entry is None else entry.submitted.isoformat(),
+                    "audit_failed": verdicts.count("fail"),
+                    "audit_warned": verdicts.count("warn"),
+                    "unparsed_clean": result.metrics.unparsed_rate.clean,
+                    "unparsed_attacked": result.metrics.unparsed_rate.adversarial,
+                    "nondeterminism": result.metrics.nondeterminism,
                     "group_kind": kind,
                     "group": group,
                     "measure": measure,
@@ -274,7 +300,9 @@ def _tables(submissions: Sequence[Submission]) -> dict[str, bytes]:
                 for measure, radius, estimate in found
                 if estimate is not None
             ]
-    table = pd.DataFrame(rows).astype({"radius": "float64"})
+    table = pd.DataFrame(rows).astype(
+        {"rank": "Int64", "radius": "float64", "unparsed_attacked": "float64", "submitted": "string"}
+    )
     return {
         "results.csv": table.to_csv(index=False, lineterminator="\n").encode(),
         "results.parquet": table.to_parquet(index=False),
@@ -285,7 +313,11 @@ def _page_of(model: str) -> str:
     return f"models/{slug(model)}.html"
 
 
-def _paragraphs(text: str) -> list[str]:
-    """A card's text without its Markdown headings; the rest is shown as it is."""
-    blocks = (block.strip() for block in text.split("\n\n"))
-    return [block for block in blocks if block and not block.startswith("#")]
+def _about(card: Card) -> Markup:
+    """A card's text as HTML, without the title that it begins with; what is HTML in it stays text."""
+    text = card.text.partition("\n")[2] if card.text.startswith("# ") else card.text
+    tokens = _MARKDOWN.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = "h3"
+    return Markup(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
