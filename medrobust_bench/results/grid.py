@@ -51,6 +51,11 @@ class Grid:
             disable_numparse=True,
         )
 
+    def transposed(self) -> Grid:
+        """Columns as rows: the first column becomes the header, the header the first column."""
+        header, *rows = zip(self.header, *self.rows, strict=True)
+        return Grid(self.title, header, tuple(rows), names=1)
+
     def rich(self) -> Table:
         """A table for `rich.console.Console.print`."""
         table = Table(title=escape(self.title), title_justify="left", box=box.SIMPLE_HEAD)

@@ -160,7 +160,12 @@ def _eps_drawer(
             colour = theme.series[models.index(model) % len(theme.series)]
             style = ("-", "--", ":", "-.")[kinds.index(kind) % 4]
             axes.plot(
-                *zip(*sorted(points), strict=True), style, marker="o", color=colour, label=f"{model}, {kind}"
+                *zip(*sorted(points), strict=True),
+                style,
+                marker="o",
+                clip_on=False,
+                color=colour,
+                label=f"{model}, {kind}",
             )
         axes.set(xlabel=unit, ylabel="accuracy (%)", ylim=(-2, 102))
         axes.set_xlim(left=0)

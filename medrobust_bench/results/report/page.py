@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.evaluation.reopen import command_line
-from medrobust_bench.results.grid import Grid, percent, with_interval
+from medrobust_bench.results.grid import Grid, percent
 from medrobust_bench.results.pages import environment
 from medrobust_bench.results.report.figures import (
     DARK,
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.results.finished import FinishedRun
     from medrobust_bench.results.report.figures import Figure
-    from medrobust_bench.results.schema import Estimate, Result
+    from medrobust_bench.results.schema import Estimate, Finding, Result
     from medrobust_bench.results.tables import Measured
 
 
 @dataclass(frozen=True, slots=True)
 class HeatCell:
-    """A coloured cell: its text, colours, and what is told when it is pointed at."""
+    """A coloured cell: an accuracy in per cent, the ends of its interval, and colours."""
 
     text: str
+    interval: str
     paper: str
     ink: str
-    title: str
 
 
 def write_report(
@@ -103,7 +103,7 @@ def render(
         "data": describe_data(plan.data),
         "synthetic": plan.data.synthetic,
         "note": NOTE,
-        "accuracy": accuracy_grid(results),
+        "accuracy": accuracy_grid(results).transposed(),
         "threats": [describe_threat(threat) for threat in plan.threats if threat.kind != "clean"],
         "skipped": [f"{row.where}: {row.reason}" for row in plan.data.skipped],
         "figures": [
@@ -121,9 +121,9 @@ def render(
         "counts": _counts(results),
         "flips": [one for one in found if one is not None],
         "audit": [
-            {"model": result.model.id, "threat": result.threat.name, **dict(finding)}
+            (f"{result.model.id}, {result.threat.name}", by_severity(result.audit))
             for result in results
-            for finding in result.audit
+            if result.audit
         ],
         "gallery": gallery,
         "lossy": any("image/webp" in one.clean for one in gallery),
@@ -149,6 +149,11 @@ def render(
     return template.render(context)
 
 
+def by_severity(findings: Sequence[Finding]) -> list[Finding]:
+    """What failed first, then what warns, then what passed."""
+    return sorted(findings, key=lambda finding: ("fail", "warn", "pass").index(finding.verdict))
+
+
 def heat_tables(accuracies: Mapping[str, Sequence[Measured]]) -> list[dict[str, Any]]:
     """Per model: accuracies by modality as coloured cells; none where there is a single modality."""
     blocks = []
@@ -164,7 +169,8 @@ def heat_tables(accuracies: Mapping[str, Sequence[Measured]]) -> list[dict[str, 
 def heat_cell(estimate: Estimate) -> HeatCell:
     """An accuracy as a coloured cell."""
     paper, ink = heat(estimate.value)
-    return HeatCell(percent(estimate.value), paper, ink, f"{with_interval(estimate)}, n {estimate.n}")
+    interval = f"{100 * estimate.low:.0f}–{100 * estimate.high:.0f}"
+    return HeatCell(percent(estimate.value), interval, paper, ink)
 
 
 def cost_grid(results: Sequence[Result]) -> Grid:

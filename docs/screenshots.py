@@ -1,0 +1,113 @@
+"""Makes the documentation's screenshots of the leaderboard and of a report: `python docs/screenshots.py RUN…`.
+
+RUN… are finished runs of registered models on phantoms; the first one's report is shown. Needs Chromium (Debian:
+`apt-get install chromium`; elsewhere $CHROMIUM) and playwright.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from medrobust_bench.evaluation.reopen import reopen
+from medrobust_bench.leaderboard.entry import submit
+from medrobust_bench.leaderboard.names import slug
+from medrobust_bench.leaderboard.site.pages import write_site
+from medrobust_bench.leaderboard.submissions import read_results
+from medrobust_bench.models.cards import read_cards
+from medrobust_bench.results.finished import read_finished
+from medrobust_bench.results.report.page import write_report
+
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+SHOTS = (
+    ("leaderboard", "site/index.html", DESKTOP, "light", None),
+    ("leaderboard-phone", "site/index.html", PHONE, "dark", None),
+    ("leaderboard-model", "model", DESKTOP, "dark", None),
+    ("report", "report/index.html", DESKTOP, "light", None),
+    ("report-phone", "report/index.html", PHONE, "dark", None),
+    ("report-gallery", "report/index.html", DESKTOP, "light", "article.card"),
+)
+"""Name of the picture, page, window, colours, and the element that is shown; None for what the window shows."""
+
+
+def main() -> None:
+    """Read the command line and make the pictures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the pictures")
+    parser.add_argument(
+        "--whole", action="store_true", help="whole pages in every window and colour, to look at"
+    )
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        pages = build(arguments.runs, Path(folder))
+        shots = whole_pages(pages) if arguments.whole else SHOTS
+        for path in photograph(pages, arguments.out, shots, whole=arguments.whole):
+            print(path)
+
+
+def build(runs: list[Path], root: Path) -> dict[str, Path]:
+    """Submit the runs, build the site and the first one's report; returns the pages by name."""
+    cards = read_cards()
+    finished = [read_finished(run) for run in runs]
+    for run in finished:
+        submit(run, root / "submissions")
+    first = finished[0]
+    report, *_figures = write_report(
+        first, root / "report" / "index.html", dataset=reopen(first.record.plan), limit=6
+    )
+    index, *_others = write_site(read_results(root / "submissions", cards=cards), root / "site", cards=cards)
+    model = index.parent / "models" / f"{slug(first.record.plan.models[0])}.html"
+    return {"site/index.html": index, "model": model, "report/index.html": report}
+
+
+def whole_pages(pages: dict[str, Path]) -> tuple[tuple[str, str, tuple[int, int], str, None], ...]:
+    """Every page in every window and colour scheme, in the form of `SHOTS`."""
+    return tuple(
+        (f"{slug(name)}-{width[0]}-{scheme}", name, width, scheme, None)
+        for name in pages
+        for width in (DESKTOP, PHONE)
+        for scheme in ("light", "dark")
+    )
+
+
+def photograph(
+    pages: dict[str, Path],
+    out: Path,
+    shots: tuple[tuple[str, str, tuple[int, int], str, str | None], ...],
+    *,
+    whole: bool,
+) -> list[Path]:
+    """Open the pages in Chromium and save the pictures; returns their files."""
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        for name, page_name, (width, height), scheme, selector in shots:
+            page = browser.new_page(
+                viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+            )
+            page.goto(pages[page_name].as_uri())
+            path = out / f"{name}.png"
+            if selector is None:
+                page.screenshot(path=path, full_page=whole)
+            else:
+                page.locator(selector).first.screenshot(path=path)
+            page.close()
+            written.append(path)
+        browser.close()
+    return written
+
+
+if __name__ == "__main__":
+    main()
