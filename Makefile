@@ -1,9 +1,12 @@
-# Both targets do all the set-up: they need nothing but python3 (3.11 or newer, with venv) and make.
+# Every target does all the set-up: it needs nothing but python3 (3.11 or newer, with venv) and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+# The shipped checkpoints that the project's own gate watches (tests/test_own_gate.py).
+GATED := tiny-sft-reasoning
+
+.PHONY: demo test check baseline reproduce reproduce-train clean
 
 demo: $(VENV)/.installed ## the shipped models on synthetic phantoms: clean, attacked, certified
 	$(BIN)/medrobust run
@@ -15,6 +18,23 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+baseline: $(VENV)/.installed ## measure anew what the gate compares with: after a checkpoint was meant to change
+	rm -rf runs/baseline
+	for model in $(GATED); do \
+	  $(BIN)/medrobust run --model $$model --limit 100 --threat pgd-linf --out runs/baseline/$$model || exit; \
+	  mkdir -p tests/baseline/$$model; \
+	  cp runs/baseline/$$model/run.json runs/baseline/$$model/journal.jsonl tests/baseline/$$model/; \
+	done
+
+reproduce: $(VENV)/.installed ## the table of docs/reproduction.md
+	$(BIN)/medrobust run benchmarks/reproduction.yaml --out runs/reproduction
+	$(BIN)/python benchmarks/reproduction.py runs/reproduction
+
+reproduce-train: $(VENV)/.installed ## every shipped checkpoint from random weights, into runs/
+	$(BIN)/medrobust train sft tiny-sft-reasoning --out runs/tiny-sft-reasoning
+	$(BIN)/medrobust train sft tiny-sft-letter --base runs/tiny-sft-reasoning --out runs/tiny-sft-letter
+	$(BIN)/medrobust train at-sft tiny-at-start --base runs/tiny-sft-reasoning --out runs/tiny-at-start
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
