@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from scipy.stats import beta, norm
 
 from medrobust_bench.results.schema import Record
@@ -16,6 +16,8 @@ from medrobust_bench.results.schema import Record
 
 class Look(Record):
     """The counts at one of the planned looks."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     n: int = Field(ge=1, description="Estimation draws so far")
     alpha: float = Field(ge=0, lt=1, description="Share of the failure probability spent at this look")
@@ -30,6 +32,8 @@ class Certificate(Record):
     Guarantee: with probability at least 1 − alpha over the draws, the smoothed model gives `prediction` at every
     image closer than `radius` (see `medrobust_bench.certify.sequential`).
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     prediction: int | None = Field(description="Index of the option; null: nothing is certified (wrong)")
     radius: float = Field(

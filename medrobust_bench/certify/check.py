@@ -14,18 +14,20 @@ from medrobust_bench.certify.stored import StoredRow, check_result, check_stored
 from medrobust_bench.data.source import open_data
 from medrobust_bench.evaluation.folder import RunFolder
 from medrobust_bench.evaluation.journal import Journal
-from medrobust_bench.evaluation.plan import file_stem, question_seed
+from medrobust_bench.evaluation.plan import CLEAN, file_stem, question_seed
 from medrobust_bench.evaluation.witness import read_witnesses
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.results.schema import Result
 from medrobust_bench.results.summary import scores
+from medrobust_bench.threats.registry import load_specification, official_threats
 from medrobust_bench.threats.specification import SPECIFICATION, CertificationSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from medrobust_bench.evaluation.plan import RunRecord
-    from medrobust_bench.results.schema import ThreatRecord
+    from medrobust_bench.results.schema import Outcome, Scores, ThreatRecord
 
 
 def check_path(path: Path, declared: Declared, *, against: Path | None = None) -> list[Fault]:
@@ -84,7 +86,7 @@ def _check_folder(path: Path, declared: Declared) -> list[Fault]:
     folder = RunFolder(path)
     plan = folder.read().plan
     questions = [question for chunk in plan.chunks for question in chunk]
-    faults = []
+    faults = _disagreements(folder.journal.read())
     for model, threat, rows in certified_groups(folder):
         name = threat.name
         if not rows:
@@ -97,15 +99,45 @@ def _check_folder(path: Path, declared: Declared) -> list[Fault]:
             questions=questions,
             seed_of=partial(question_seed, plan.settings.seed),
         )
+        found += _name_faults(threat)
         found += _check_published(path / "results" / f"{file_stem(model, name)}.json", rows, threat)
         faults += [Fault(fault.check, f"{model} under {name}: {fault.what}", fault.rows) for fault in found]
     return faults
 
 
 def _specification(threat: ThreatRecord) -> CertificationSpec:
-    specification = SPECIFICATION.validate_python(threat.model_dump())
-    assert isinstance(specification, CertificationSpec)
+    try:
+        specification = SPECIFICATION.validate_python(threat.model_dump())
+    except ValidationError as error:
+        fault = error.errors()[0]
+        what = f"is no specification of a certification: {fault['msg']}"
+        raise InvalidInputError([Problem(threat.name, what, "restore the file")]) from error
+    if not isinstance(specification, CertificationSpec):
+        what = f"is of kind {specification.kind}, no certification"
+        raise InvalidInputError([Problem(threat.name, what, "restore the file")])
     return specification
+
+
+def _name_faults(threat: ThreatRecord) -> list[Fault]:
+    """Whether a certification is what its name says, where the name is an official one, with overrides or without."""
+    if threat.name.partition(":")[0] not in {official.name for official in official_threats()}:
+        return []
+    if load_specification(threat.name) == _specification(threat):
+        return []
+    return [Fault("setting", f"is called {threat.name}, but is another certification")]
+
+
+def _disagreements(outcomes: Sequence[Outcome]) -> list[Fault]:
+    """Whether all lines about a question, clean ones among them, speak of one image, answer and modality."""
+    first: dict[str, tuple[object, ...]] = {}
+    lines = tuple(
+        line
+        for line, outcome in enumerate(outcomes, start=1)
+        if (about := (outcome.image_sha256, outcome.answer, outcome.modality, outcome.question_type))
+        != first.setdefault(outcome.question, about)
+    )
+    what = "image, right answer, modality or type are not those of the question's first line"
+    return [Fault("answers", what, lines)] if lines else []
 
 
 def _check_published(path: Path, rows: list[StoredRow], threat: ThreatRecord) -> list[Fault]:
@@ -114,9 +146,18 @@ def _check_published(path: Path, rows: list[StoredRow], threat: ThreatRecord) ->
         return []
     result = _read_result(path)
     faults = check_result(result)
-    expected = scores([row.outcome for row in rows], threat).certified_accuracy
-    if result.metrics.certified_accuracy != expected:
-        faults.append(Fault("summary", f"certified accuracy in {path.name} is not that of the certificates"))
+    if result.threat != threat:
+        faults.append(Fault("summary", f"the certification in {path.name} is not the one that was planned"))
+    outcomes = [row.outcome for row in rows]
+    groups: list[tuple[str, Scores, list[Outcome]]] = [("all questions", result.metrics, outcomes)]
+    for name, part in result.metrics.by_modality.items():
+        groups.append((name, part, [outcome for outcome in outcomes if outcome.modality == name]))
+    for name, part in result.metrics.by_question_type.items():
+        groups.append((name, part, [outcome for outcome in outcomes if outcome.question_type == name]))
+    for name, published, group in groups:
+        if not group or published.certified_accuracy != scores(group, threat).certified_accuracy:
+            what = f"certified accuracy of {name} in {path.name} is not that of the certificates"
+            faults.append(Fault("summary", what))
     return faults
 
 
@@ -140,7 +181,11 @@ def _check_result_file(path: Path, declared: Declared) -> list[Fault]:
     if not result.metrics.certified_accuracy:
         what = "holds no certified accuracy"
         raise InvalidInputError([Problem(str(path), what, "give the result of a certification")])
-    return count_fault(result.data.n, declared.expect) + check_result(result)
+    faults = count_fault(result.data.n, declared.expect) + _name_faults(result.threat) + check_result(result)
+    radii = [float(radius) for radius in _specification(result.threat).radii]
+    if [point.radius for point in result.metrics.certified_accuracy] != radii:
+        faults.append(Fault("setting", "the radii are not those of the certification"))
+    return faults
 
 
 def _read_result(path: Path) -> Result:
@@ -167,13 +212,17 @@ def _check_against(path: Path, against: Path) -> list[Fault]:
         for file in sorted((against / "witnesses").glob("*.parquet"))
         for witness in read_witnesses(file)
     ]
+    clean = [outcome for outcome in RunFolder(against).journal.read() if outcome.threat == CLEAN.name]
     certified = RunFolder(path).read()
     faults, compared = [], 0
     for model, _threat, rows in certified_groups(RunFolder(path)):
         smoothed = _smoothed_names(certified, model, attacked, rows)
         compared += len(smoothed)
         faults += contradictions(
-            rows, [witness for witness in witnesses if witness.model in smoothed], questions
+            rows,
+            [witness for witness in witnesses if witness.model in smoothed],
+            questions,
+            clean=[outcome for outcome in clean if outcome.model in smoothed],
         )
     if not compared:
         what = "attacks no smoothed model with the weights and σ of a certified one"

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import binomtest
 
 from medrobust_bench.certify.certificate import Certificate, Look, certified_radius
-from medrobust_bench.certify.sequential import given_up, plan_looks
+from medrobust_bench.certify.sequential import decided, plan_looks
 from medrobust_bench.threats.randomness import Purpose, stream
 
 if TYPE_CHECKING:
@@ -183,8 +183,7 @@ class SmoothedQuestion:
             successes = int(counts[candidate])
             reached = certified_radius(successes, planned.n, alpha=planned.alpha, sigma=self._sigma)
             radius = max(radius, reached)
-            certified = sum(radius >= target for target in radii)
-            if certified == len(radii) or given_up(planned, successes, certified):
+            if decided(planned, successes, radius=radius, radii=radii):
                 break
         return taken
 

@@ -19,19 +19,26 @@ if TYPE_CHECKING:
     from medrobust_bench.certify.stored import StoredRow
     from medrobust_bench.data.question import Question
     from medrobust_bench.evaluation.witness import Witness
+    from medrobust_bench.results.schema import Outcome
 
 
 def contradictions(
-    rows: Sequence[StoredRow], witnesses: Sequence[Witness], questions: Mapping[str, Question]
+    rows: Sequence[StoredRow],
+    witnesses: Sequence[Witness],
+    questions: Mapping[str, Question],
+    *,
+    clean: Sequence[Outcome] = (),
 ) -> list[Fault]:
-    """Certificates inside whose radius a witness got another answer.
+    """Certificates inside whose radius a witness, or the clean image itself, got another answer.
 
     An abstention of the smoothed model contradicts nothing, since a certificate speaks of its exact prediction.
+    By chance an honest certificate is contradicted with probability α, and once more the answer's own α per image.
 
     Args:
         rows: certificates of one smoothed model.
         witnesses: images that broke the same smoothed model.
         questions: by id, with the clean images.
+        clean: how the same smoothed model answered the clean images.
     """
     by_question: dict[str, list[Witness]] = {}
     for witness in witnesses:
@@ -39,15 +46,21 @@ def contradictions(
     faults = []
     for row in rows:
         certificate = row.certificate
+        for outcome in clean:
+            if outcome.question != row.outcome.question or certificate.prediction is None:
+                continue
+            if outcome.choice not in (None, certificate.prediction):
+                what = f"{outcome.question} is certified, yet its clean image is answered {outcome.choice}"
+                faults.append(Fault("witness", what, (row.line,)))
         for witness in by_question.get(row.outcome.question, []):
             if witness.choice is None or witness.choice == certificate.prediction:
                 continue
-            clean = canonical(questions[witness.question].image)
-            if sha256(witness.image) != witness.sha256 or sha256(clean.tobytes()) != witness.clean_sha256:
+            original = canonical(questions[witness.question].image)
+            if sha256(witness.image) != witness.sha256 or sha256(original.tobytes()) != witness.clean_sha256:
                 what = f"a witness of {witness.question} is not the image that its digest names"
                 faults.append(Fault("witness", what, (row.line,)))
                 continue
-            distance = l2_distance(clean, from_png(witness.image))
+            distance = l2_distance(original, from_png(witness.image))
             if distance < certificate.radius:
                 what = (
                     f"{witness.question} is certified up to {certificate.radius:.6g}, yet answered "

@@ -20,8 +20,9 @@ So the rule that stops costs power at most, never soundness. It stops as soon as
 
 - every radius of the grid is certified; or
 - the next radius is out of reach: with p* = c/n, where c is the count that the last look would need, the count so
-  far is so low that P(Binomial(n_k, p*) ≤ S_k) < `POWER_LOSS` / K. Of questions that the last look would certify
-  with probability one half or more, at most a share of `POWER_LOSS` is lost that way, by the same union bound.
+  far is so low that P(Binomial(n_k, p*) ≤ S_k) < `POWER_LOSS` / K. Where p ≥ p*, which is where the last look
+  certifies with probability one half or more (an integer mean is a median), the radius is lost that way with
+  probability at most `POWER_LOSS`: a larger p makes low counts less likely, and the union bound adds the looks.
 
 **Spending.** Looks form a geometric series from `FIRST_LOOK` to n. The last look gets half of α; the other half is
 divided equally among those earlier looks that could certify the smallest radius at all. Looks before them spend
@@ -86,15 +87,17 @@ def plan_looks(
     )
 
 
-def given_up(look: PlannedLook, successes: int, certified: int) -> bool:
-    """Whether the first radius that is not certified yet is out of reach.
+def decided(look: PlannedLook, successes: int, *, radius: float, radii: Sequence[float]) -> bool:
+    """Whether the draws end at this look: every radius is certified, or the next one is out of reach.
 
     Args:
-        look: the look just taken, not the last.
+        look: the look just taken.
         successes: the candidate's count at it.
-        certified: how many radii of the grid are certified; fewer than there are.
+        radius: what is certified by then.
+        radii: the grid, ascending.
     """
-    return successes <= look.hopeless[certified]
+    certified = sum(radius >= target for target in radii)
+    return certified == len(radii) or successes <= look.hopeless[certified]
 
 
 def _moments(n: int, looks: int) -> list[int]:

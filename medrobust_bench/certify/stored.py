@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from medrobust_bench.certify.certificate import Certificate
+from medrobust_bench.certify.certificate import Certificate, certified_radius
 from medrobust_bench.certify.fault import Declared, Fault, count_fault
-from medrobust_bench.certify.sequential import plan_looks
+from medrobust_bench.certify.sequential import decided, plan_looks
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.results.intervals import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from medrobust_bench.results.schema import Outcome, Result
+    from medrobust_bench.certify.sequential import PlannedLook
+    from medrobust_bench.results.schema import CertifiedEstimate, Outcome, Result
     from medrobust_bench.threats.specification import CertificationSpec
 
 SAME = 1e-9
-"""Relative difference below which two radii are one: the same formula in another library's arithmetic."""
+"""Difference, in units of σ or α, below which two values are one: the same formula in another library's arithmetic."""
 
 
 class StoredRow(NamedTuple):
@@ -115,8 +117,9 @@ def check_result(result: Result) -> list[Fault]:
         points = sorted(scores.certified_accuracy, key=lambda point: point.radius)
         if any(later.value > earlier.value for earlier, later in pairwise(points)):
             faults.append(Fault("monotone", f"certified accuracy of {name} rises with the radius"))
-        if any(abs(point.value * point.n - round(point.value * point.n)) > 1e-6 for point in points):
-            faults.append(Fault("counts", f"certified accuracy of {name} is no share of its questions"))
+        if not all(_is_share(point) for point in points):
+            what = f"certified accuracy of {name} is no share of its questions with its Wilson interval"
+            faults.append(Fault("counts", what))
     whole = {point.radius: round(point.value * point.n) for point in result.metrics.certified_accuracy}
     for kind, parts in (
         ("modalities", result.metrics.by_modality),
@@ -183,24 +186,46 @@ def _setting_faults(
 
 
 def _look_faults(rows: Sequence[StoredRow], specification: CertificationSpec | None) -> list[Fault]:
-    """Whether looks were taken when the plan says, and not when the counts looked good."""
+    """Whether looks were taken, and the draws ended, when the plan says, and not when the counts looked good."""
     if specification is not None:
+        radii = [float(radius) for radius in specification.radii]
         plan = plan_looks(
             n=specification.n,
             looks=specification.looks,
             alpha=float(specification.alpha),
-            radii=tuple(float(radius) for radius in specification.radii),
+            radii=tuple(radii),
             sigma=float(specification.sigma),
         )
         planned = [(look.n, look.alpha) for look in plan]
+        elsewhere = tuple(row.line for row in rows if _ends_elsewhere(row.certificate, plan, radii))
     else:
+        elsewhere = ()
         planned = max(([(look.n, look.alpha) for look in row.certificate.looks] for row in rows), key=len)
     lines = tuple(
         row.line
         for row in rows
         if [(look.n, look.alpha) for look in row.certificate.looks] != planned[: len(row.certificate.looks)]
     )
-    return [Fault("looks", "looks are not those planned before the first draw", lines)] if lines else []
+    if lines:
+        return [Fault("looks", "looks are not those planned before the first draw", lines)]
+    return [Fault("looks", "the draws do not end where the plan ends them", elsewhere)] if elsewhere else []
+
+
+def _ends_elsewhere(certificate: Certificate, plan: Sequence[PlannedLook], radii: Sequence[float]) -> bool:
+    radius = 0.0
+    for taken, (look, planned) in enumerate(zip(certificate.looks, plan, strict=False), start=1):
+        successes = look.counts[certificate.candidate] if certificate.candidate < len(look.counts) else 0
+        reached = certified_radius(successes, look.n, alpha=planned.alpha, sigma=certificate.sigma)
+        radius = max(radius, reached)
+        ends = taken == len(plan) or decided(planned, successes, radius=radius, radii=radii)
+        if ends != (taken == len(certificate.looks)):
+            return True
+    return False
+
+
+def _is_share(point: CertifiedEstimate) -> bool:
+    exact = wilson(round(point.value * point.n), point.n)
+    return all(abs(getattr(point, name) - getattr(exact, name)) < SAME for name in ("value", "low", "high"))
 
 
 def _miscounts(row: StoredRow) -> bool:
@@ -216,6 +241,7 @@ def _miscounts(row: StoredRow) -> bool:
         return True
     selection = certificate.selection_counts
     selected = sum(selection) == certificate.n0 and len(selection) == (width if certificate.n0 else 0)
+    selected = selected and min(selection, default=0) >= 0
     return not selected or looks[-1].n > certificate.n
 
 
@@ -235,8 +261,7 @@ def _wrong_radius(row: StoredRow) -> bool:
     certificate = row.certificate
     if certificate.candidate >= len(certificate.looks[0].counts):
         return True
-    radius = certificate.recomputed_radius()
-    return abs(certificate.radius - radius) > SAME * max(radius, certificate.radius)
+    return abs(certificate.radius - certificate.recomputed_radius()) > SAME * certificate.sigma
 
 
 def _inconsistent(row: StoredRow) -> bool:

@@ -113,6 +113,43 @@ def test_a_single_radius_above_the_limit_is_found(write_log: WriteLog) -> None:
     assert found(path)["limit"] == (line,)
 
 
+def single_precision(radius: float) -> str:
+    return repr(float(np.float32(radius)))
+
+
+def test_a_log_in_single_precision_is_not_accused(write_log: WriteLog) -> None:
+    assert found(write_log(written=single_precision)) == {}
+
+
+def test_an_abstention_turned_into_a_right_answer_is_found(write_log: WriteLog) -> None:
+    """It counts in no radius, but in the accuracy of the smoothed model."""
+    path = write_log()
+    line = next(row.line for row in read_log(path) if row.predict is None)
+    label = read_log(path)[line - 2].label
+    edit(path, line, predict=label, correct=1)
+    assert found(path)["ladder"] == (line,)
+
+
+@pytest.mark.parametrize("written", ["{:.3f}".format, "{:.3}".format])
+def test_a_small_radius_rounded_to_zero_is_not_accused(
+    tmp_path: Path, written: Callable[[float], str]
+) -> None:
+    n = 10_000
+    counts = [k for k in range(5000, n) if 0 < certified_radius(k, n, alpha=0.001, sigma=0.25) < 4e-4]
+    rows = [f"{row}\t1\t1\t{written(certified_radius(k, n, alpha=0.001, sigma=0.25))}\t1\t0"
+            for row, k in enumerate([*counts, 6000, 7000])]  # fmt: skip
+    assert counts
+    path = tmp_path / "log.tsv"
+    path.write_text("\n".join(["idx\tlabel\tpredict\tradius\tcorrect\ttime", *rows]) + "\n")
+    assert found(path, Declared(n=n, alpha=0.001, sigma=0.25)) == {}
+
+
+def test_an_absurd_index_does_not_exhaust_memory(write_log: WriteLog) -> None:
+    path = write_log()
+    edit(path, 201, idx=10**15)
+    assert "rows" in found(path)
+
+
 FALSIFIED = {
     "abstains but counts": ({"predict": -1}, "answers"),
     "wrong but counts": ({"label": 77}, "answers"),
@@ -164,9 +201,10 @@ def test_a_log_that_is_no_log_is_refused_with_every_line(tmp_path: Path) -> None
 
 def test_rounding_is_that_of_the_whole_log() -> None:
     three_digits = [Decimal(text) for text in ("0.46", "0.0322", "0.978")]
-    assert rounding(three_digits) == pytest.approx([0.0005, 0.00005, 0.0005])
+    assert rounding(three_digits) == pytest.approx([0.0005, 0.00005, 0.0005], abs=1e-6)
     three_decimals = [Decimal(text) for text in ("0.032", "0.978")]
-    assert rounding(three_decimals) == pytest.approx([0.0005, 0.0005])
+    assert rounding(three_decimals) == pytest.approx([0.0005, 0.0005], abs=1e-6)
+    assert rounding([Decimal("0.0"), Decimal("0.123")]) == pytest.approx([0.0005, 0.0005], abs=1e-6)
 
 
 @given(st.integers(1, 5000), st.floats(1e-6, 0.3), st.data())

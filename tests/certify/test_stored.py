@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from medrobust_bench.certify.certificate import certified_radius
+from medrobust_bench.certify.certificate import Certificate, certified_radius
 from medrobust_bench.certify.check import check_path
 from medrobust_bench.certify.contradiction import contradictions, l2_distance
 from medrobust_bench.certify.fault import Declared
+from medrobust_bench.certify.sequential import plan_looks
 from medrobust_bench.certify.stored import StoredRow, stored_rows
 from medrobust_bench.data.image import canonical, to_png
 from medrobust_bench.evaluation.journal import Journal
@@ -121,7 +123,14 @@ def a_selection_that_did_not_choose(lines: list[Line]) -> None:
     line["certificate"]["candidate"] = 3
 
 
+def a_selection_with_negative_counts(lines: list[Line]) -> None:
+    line = next(line for line in lines if line["certificate"] and line["certificate"]["n0"] == 20)
+    line["certificate"]["selection_counts"] = [30, -10, 0, 0, 0]
+    line["certificate"]["candidate"] = 0
+
+
 FORGED = {
+    a_selection_with_negative_counts: "counts",
     larger_radius: "radius",
     larger_count: "radius",
     moved_counts_with_their_radius: "counts",
@@ -141,6 +150,66 @@ def test_a_forged_certificate_is_found_in_folder_and_journal(
     journal = rewrite(certified_run, forge)
     assert check in checks(certified_run)
     assert check in checks(journal)
+
+
+@pytest.mark.parametrize("radius", ["Infinity", "NaN", "1e999"])
+def test_a_radius_that_is_no_number_is_refused(certified_run: Path, radius: str) -> None:
+    """Infinity less anything is infinite, and so is every tolerance that grows with it."""
+    path = certified_run / "journal.jsonl"
+    path.write_text(re.sub(r'"radius":0\.\d+', f'"radius":{radius}', path.read_text(), count=1))
+    with pytest.raises(InvalidInputError, match="is not a certificate: radius"):
+        check_path(path, NOTHING)
+
+
+def went_on_although_decided(lines: list[Line]) -> None:
+    """A lost question gets one more look: sound, but not the procedure that was published."""
+    line = next(
+        line
+        for line in lines
+        if line["certificate"] and not line["correct"] and len(line["certificate"]["looks"]) == 1
+    )
+    (look,) = line["certificate"]["looks"]
+    plan = plan_looks(n=400, looks=16, alpha=0.001, radii=(0.25, 0.5, 0.75), sigma=0.25)
+    grown = [look["counts"][0] + plan[1].n - look["n"], *look["counts"][1:]]
+    line["certificate"]["looks"].append({"n": plan[1].n, "alpha": plan[1].alpha, "counts": grown})
+
+
+def gave_up_although_undecided(lines: list[Line]) -> None:
+    certificate = certified(lines)["certificate"]
+    certificate["looks"].pop()
+    certificate["radius"] = Certificate.model_validate(certificate).recomputed_radius()
+
+
+@pytest.mark.parametrize("forge", [went_on_although_decided, gave_up_although_undecided])
+def test_draws_that_end_elsewhere_than_published_are_found(
+    certified_run: Path, forge: Callable[[list[Line]], None]
+) -> None:
+    rewrite(certified_run, forge)
+    faults = check_path(certified_run, NOTHING)
+    assert any("do not end where the plan ends them" in fault.what for fault in faults)
+
+
+def test_a_right_answer_moved_to_the_certified_one_is_found(certified_run: Path) -> None:
+    """All of a certificate may be consistent while the clean line remembers the right answer."""
+
+    def move(lines: list[Line]) -> None:
+        line = next(
+            line for line in lines if line["certificate"] and line["choice"] not in (None, line["answer"])
+        )
+        line.update(answer=line["choice"], correct=True)
+
+    rewrite(certified_run, move)
+    assert "answers" in checks(certified_run)
+
+
+def test_an_official_name_on_another_certification_is_found(certified_run: Path) -> None:
+    for path in (certified_run / "run.json", *(certified_run / "results").glob("*certified*.json")):
+        path.write_text(path.read_text().replace("certified-l2:n=400", "certified-l2:n=500"))
+    journal = certified_run / "journal.jsonl"
+    journal.write_text(journal.read_text().replace("certified-l2:n=400", "certified-l2:n=500"))
+    assert "setting" in checks(certified_run)
+    (path,) = (p for p in (certified_run / "results").glob("*.json") if "500" in p.read_text())
+    assert checks(path) == {"setting"}
 
 
 def test_a_seed_chosen_for_luck_is_found(certified_run: Path) -> None:
@@ -181,6 +250,27 @@ def test_a_result_that_says_more_than_its_certificates_is_found(certified_run: P
         pytest.fail("the toy certifies nothing")
     path.write_text(json.dumps(document))
     assert "summary" in checks(certified_run)
+
+
+def test_modalities_that_exchange_their_numbers_are_found(certified_run: Path) -> None:
+    (path,) = (path for path in (certified_run / "results").glob("*exact*.json"))
+    document = json.loads(path.read_text())
+    groups = document["metrics"]["by_modality"]
+    pairs = [(a, b) for a in groups for b in groups if groups[a] != groups[b]]
+    if not pairs:
+        pytest.fail("all modalities are alike")
+    first, second = pairs[0]
+    groups[first], groups[second] = groups[second], groups[first]
+    path.write_text(json.dumps(document))
+    assert "summary" in checks(certified_run)
+
+
+def test_a_narrower_interval_is_found_in_a_result_file_alone(certified_run: Path) -> None:
+    (path,) = (path for path in (certified_run / "results").glob("*exact*.json"))
+    document = json.loads(path.read_text())
+    document["metrics"]["certified_accuracy"][0]["low"] += 0.01
+    path.write_text(json.dumps(document))
+    assert "counts" in checks(path)
 
 
 def test_a_rising_curve_is_found_in_a_result_file_alone(certified_run: Path) -> None:
@@ -253,6 +343,22 @@ def test_only_another_answer_inside_the_radius_contradicts_a_certificate(
     assert not contradicts(radius * 1.1, other) or radius * 1.1 > 0.5
     assert not contradicts(radius * 0.9, None), "an abstention contradicts nothing"
     assert not contradicts(radius * 0.9, row.outcome.answer)
+
+
+def test_a_clean_image_answered_otherwise_contradicts_its_certificate(
+    certified_run: Path, certified_dataset: Dataset
+) -> None:
+    row = first_certified(certified_run)
+    questions = {question.id: question for question in certified_dataset.questions}
+
+    def contradicts(choice: int | None) -> bool:
+        return bool(
+            contradictions([row], [], questions, clean=[row.outcome.model_copy(update={"choice": choice})])
+        )
+
+    assert contradicts((row.outcome.answer + 1) % 4)
+    assert not contradicts(row.outcome.answer)
+    assert not contradicts(None), "an abstention contradicts nothing"
 
 
 def test_a_witness_must_be_the_image_that_its_digest_names(
