@@ -1,8 +1,9 @@
 """What sequential certification saves: passes, time and memory, against four other ways to certify.
 
-    python benchmarks/certify_speed.py --model tiny-sft-letter --sigma 0.05
+    python benchmarks/certify_speed.py --model NAME [--model NAME ...] --sigma 0.25 --figure growth.png
 
-One run, one model, the same questions, σ, α and cap for all:
+First, on a synthetic population whose probabilities are stated and which needs no model, draws are simulated. Then one
+run, the same questions, σ, α and cap for all:
 
 - ours, sequential: stops as soon as the radii are decided;
 - ours, fixed n: CERTIFY of Cohen et al. (2019), all n draws in batches;
@@ -10,9 +11,10 @@ One run, one model, the same questions, σ, α and cap for all:
 - ART: `PyTorchRandomizedSmoothing.certify` of the Adversarial Robustness Toolbox;
 - bare loop: nothing but forward passes on one fixed batch, the floor of any of them.
 
-Draws are measured up to `--measure`; beyond, certifications are simulated from the share of right answers that each
-question had in the largest measured run (`--log` takes the shares from a published log instead, and needs no model).
-Times are CPU times of one thread; memory is what the peak lies above the state before, each in a process of its own.
+Draws are measured on every model up to `--measure`. Beyond, certifications are simulated, with probabilities drawn from
+the posterior (Jeffreys prior) of what each question answered in the longest measured run, since 1,000 right of 1,000 is
+no proof of certainty. Time and memory are those of the first model: CPU time of one thread, which other work on the
+machine disturbs less than wall time, and what the peak lies above the state before, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -23,28 +25,32 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.stats import norm
 from tabulate import tabulate
 
-from medrobust_bench.certify.published_log import read_log
 from medrobust_bench.certify.sequential import plan_looks
-from medrobust_bench.certify.simulation import simulate
+from medrobust_bench.certify.simulation import simulate, synthetic_population
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
 from medrobust_bench.data.source import open_data, sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
 
 LOOKS, N0 = 16, 100
-TIMED_BATCHES, ROUNDS = 10, 5
+TIMED_BATCHES, TIMED_QUESTIONS, ROUNDS = 10, 4, 3
 CAPS = (1_000, 10_000, 100_000)
+RADII = {
+    "σ": (1.0,),
+    "2σ": (2.0,),
+    "σ and 2σ": (1.0, 2.0),
+    "σ, 2σ and 3σ": (1.0, 2.0, 3.0),
+}
 METHODS = ("ours, sequential", "ours, fixed n", "one by one", "ART", "bare loop")
 
 
@@ -56,105 +62,135 @@ class Setting:
     alpha: float
     batch_size: int
 
-    def question(self, side: int | None) -> Question:
-        """The first question, its image resized to a square where a side is given."""
-        (question,) = sample(open_data(self.data, split="test"), 1, seed=0).questions
+    def questions(self, count: int, side: int | None = None) -> list[Question]:
+        """The first questions, their images resized to a square where a side is given."""
+        questions = sample(open_data(self.data, split="test"), count, seed=0).questions
         if side is None:
-            return question
+            return list(questions)
         from PIL import Image
 
-        image = Image.fromarray(canonical(question.image)).resize((side, side))
-        return replace(question, image=ImageBytes(to_png(np.array(image))))
+        return [
+            replace(
+                question,
+                image=ImageBytes(
+                    to_png(np.array(Image.fromarray(canonical(question.image)).resize((side, side))))
+                ),
+            )
+            for question in questions
+        ]
+
+
+class Measured(NamedTuple):
+    """Draws measured on one model.
+
+    Attributes:
+        rows: of the table.
+        right: [N] right answers in the longest measured run.
+        n: draws of that run.
+        passes: by method, [N] passes of each question, radii σ and 2σ.
+    """
+
+    rows: list[tuple[Any, ...]]
+    right: NDArray[np.int64]
+    n: int
+    passes: dict[str, NDArray[np.int64]]
 
 
 def main() -> None:
     arguments = _arguments()
-    setting = Setting(arguments.model, arguments.data, arguments.sigma, arguments.alpha, arguments.batch_size)
-    radii = {
-        "r = σ": (1.0,),
-        "r = 2σ": (2.0,),
-        "r = σ and 2σ": (1.0, 2.0),
-        "r = σ, 2σ and 3σ": (1.0, 2.0, 3.0),
-    }
-    shares = None
-    if arguments.log is not None:
-        rows = read_log(arguments.log)
-        # A certified radius is a lower bound; as the truth it makes questions a little harder than they were.
-        shares = np.array(
-            [norm.cdf(float(row.radius) / arguments.sigma) if row.correct else 0.0 for row in rows]
-        )
-        print(f"shares from the radii of {arguments.log.name}, {len(rows)} questions\n")
-        print_table("Draws per question, simulated", *simulated_draws(shares, radii, arguments.alpha, CAPS))
-        if arguments.figure:
-            draw(arguments.figure, shares, arguments.alpha, [])
-        return
-    caps = [cap for cap in CAPS if cap <= arguments.measure]
-    shares = measure_draws(setting, arguments.questions, caps, radii)
-    beyond = [cap for cap in CAPS if cap > arguments.measure]
-    print_table(
-        "Draws per question, simulated from these shares",
-        *simulated_draws(shares, radii, setting.alpha, beyond),
+    print(
+        f"σ = {arguments.sigma}, α = {arguments.alpha}, {arguments.questions} questions of {arguments.data}\n"
     )
-    measure_costs(setting, arguments.draws)
-    sizes = measure_sizes(setting)
+    truth = np.repeat(synthetic_population(1000), 50)
+    print_table(
+        "Draws per question, simulated: synthetic population", simulated_draws(truth, arguments.alpha, CAPS)
+    )
+    settings = [
+        Setting(model, arguments.data, arguments.sigma, arguments.alpha, arguments.batch_size)
+        for model in arguments.model
+    ]
+    caps = [cap for cap in CAPS if cap <= arguments.measure]
+    with ProcessPoolExecutor(len(settings), mp_context=multiprocessing.get_context("spawn")) as pool:
+        tasks = [pool.submit(measure_draws, setting, arguments.questions, caps) for setting in settings]
+        measured = {setting.model: task.result() for setting, task in zip(settings, tasks, strict=True)}
+    beyond = [cap for cap in CAPS if cap > arguments.measure]
+    for model, seen in measured.items():
+        print_table(f"Draws per question, measured: {model}", seen.rows)
+        probabilities = np.random.default_rng(0).beta(
+            seen.right + 0.5, seen.n - seen.right + 0.5, (500, len(seen.right))
+        )
+        rows = simulated_draws(probabilities.ravel(), arguments.alpha, beyond)
+        print_table(f"Draws per question, simulated from these measurements: {model}", rows)
+    measure_costs(settings[0], arguments.draws)
+    sizes = measure_sizes(settings[0])
     if arguments.figure:
-        draw(arguments.figure, shares, setting.alpha, sizes)
+        draw(arguments.figure, arguments.alpha, measured, sizes)
 
 
-def measure_draws(
-    setting: Setting, n_questions: int, caps: list[int], radii: dict[str, tuple[float, ...]]
-) -> NDArray[np.float64]:
-    """Certify every question with and without stopping; the shares of right answers in the longest run."""
+def measure_draws(setting: Setting, n_questions: int, caps: Sequence[int]) -> Measured:
+    """Certify every question with and without stopping."""
+    import torch
+
     from medrobust_bench.certify.cohen import SmoothedQuestion
     from medrobust_bench.models.registry import load_model, resolve
 
+    class Remembering(SmoothedQuestion):
+        """Counts once what several grids ask for: looks and draws of a cap are the same for all."""
+
+        known: dict[tuple[int, int, int], NDArray[np.int64]]
+
+        def counts(self, purpose: Any, draws: int, *, after: int = 0) -> NDArray[np.int64]:
+            if (purpose, draws, after) not in self.known:
+                self.known[purpose, draws, after] = super().counts(purpose, draws, after=after)
+            return self.known[purpose, draws, after]
+
+    torch.set_num_threads(1)
     adapter = load_model(resolve(setting.model))
-    questions = sample(open_data(setting.data, split="test"), n_questions, seed=0).questions
-    smoothed = [
-        SmoothedQuestion(
+    questions = setting.questions(n_questions)
+    smoothed = []
+    for row, question in enumerate(questions):
+        one = Remembering(
             adapter.bind([question]), sigma=setting.sigma, seed=row, batch_size=setting.batch_size
         )
-        for row, question in enumerate(questions)
-    ]
-    rows, shares = [], np.zeros(len(questions))
+        one.known = {}
+        smoothed.append(one)
+    rows, right, passes = [], np.zeros(len(questions), np.int64), {}
     for cap in caps:
         fixed = [one.certify(n0=N0, n=cap, alpha=setting.alpha) for one in smoothed]
-        shares = np.array(
+        right = np.array(
             [
-                certificate.estimation_counts[question.answer] / cap
+                certificate.estimation_counts[question.answer]
                 for certificate, question in zip(fixed, questions, strict=True)
             ]
         )
-        for name, multiples in radii.items():
+        passes["fixed n"] = np.array([certificate.draws for certificate in fixed])
+        for name, multiples in RADII.items():
             grid = [setting.sigma * multiple for multiple in multiples]
             ours = [
                 one.certify(n0=0, n=cap, alpha=setting.alpha, looks=LOOKS, radii=grid) for one in smoothed
             ]
-            draws = np.mean([certificate.draws for certificate in ours])
+            draws = np.array([certificate.draws for certificate in ours])
             accuracies = [
                 100
-                * np.mean([c.certifies(q.answer, grid[-1]) for c, q in zip(group, questions, strict=True)])
+                * float(
+                    np.mean([c.certifies(q.answer, grid[-1]) for c, q in zip(group, questions, strict=True)])
+                )
                 for group in (fixed, ours)
             ]
-            rows.append((f"{cap:,}", name, *_ratio(cap, float(draws)), *accuracies))
-    print(
-        f"{setting.model}, {len(questions)} questions of {setting.data}, σ = {setting.sigma}, α = {setting.alpha}\n"
-    )
-    print_table("Draws per question, measured", _draw_headers(), rows)
-    return shares
+            rows.append((f"{cap:,}", name, *_ratio(cap, float(draws.mean())), *accuracies))
+            if name == "σ and 2σ":
+                passes["ours"] = draws
+    return Measured(rows, right, caps[-1], passes)
 
 
 def simulated_draws(
-    shares: NDArray[np.float64],
-    radii: dict[str, tuple[float, ...]],
-    alpha: float,
-    caps: Any,
-    repeats: int = 50,
-) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """The table of draws for questions of known share of right answers."""
-    truth, rows = np.repeat(shares, repeats), []
+    truth: NDArray[np.float64], alpha: float, caps: Sequence[int], names: Sequence[str] = tuple(RADII)
+) -> list[tuple[Any, ...]]:
+    """The rows of the table of draws for questions of known probability."""
+    rows = []
     for cap in caps:
-        for name, grid in radii.items():
+        for name in names:
+            grid = RADII[name]
             runs = [
                 simulate(
                     truth,
@@ -167,7 +203,7 @@ def simulated_draws(
             ]
             accuracies = [100 * float((run.radius >= grid[-1]).mean()) for run in runs]
             rows.append((f"{cap:,}", name, *_ratio(cap, float(runs[1].draws.mean())), *accuracies))
-    return _draw_headers(), rows
+    return rows
 
 
 def measure_costs(setting: Setting, draws: list[int]) -> None:
@@ -184,7 +220,7 @@ def measure_costs(setting: Setting, draws: list[int]) -> None:
         for method in METHODS
     ]
     headers = ("Method", "ms per pass", "of bare loop", *(f"peak MB, n = {n:,}" for n in draws))
-    print_table("Cost", headers, rows)
+    print_table(f"Cost: {setting.model}", rows, headers)
 
 
 def measure_sizes(setting: Setting) -> list[tuple[int, float, float]]:
@@ -196,7 +232,7 @@ def measure_sizes(setting: Setting) -> list[tuple[int, float, float]]:
         sizes.append((side, ours, bare))
         cells = (f"{1e3 * ours:.2f}", f"{1e3 * bare:.2f}", f"{1e3 * (ours - bare):.2f}")
         rows.append((f"{side} × {side}", *cells))
-    print_table("Image size", ("Image", "ms per pass", "bare loop", "difference"), rows)
+    print_table("Image size", rows, ("Image", "ms per pass", "bare loop", "difference"))
     return sizes
 
 
@@ -207,7 +243,7 @@ def _alone(function: Callable[..., Any], *arguments: object) -> Any:
 
 
 def _times(setting: Setting, methods: tuple[str, ...], side: int | None) -> dict[str, float]:
-    """CPU seconds per pass of certifying one question: the median of rounds in which the methods take turns."""
+    """CPU seconds per pass of certifying: the median of rounds in which the methods take turns."""
     bound = _bound(setting, side)
     n = TIMED_BATCHES * setting.batch_size - N0  # with the selection, whole batches
     seconds: dict[str, list[float]] = {method: [] for method in methods}
@@ -222,7 +258,7 @@ def _times(setting: Setting, methods: tuple[str, ...], side: int | None) -> dict
 
 def _peak(setting: Setting, method: str, n: int) -> float:
     """Peak memory in MB above the state before, of certifying one question."""
-    bound = _bound(setting, None)
+    bound = _bound(setting, None)[:1]
     _work(setting, method, bound, 2 * setting.batch_size)[0]()  # warm up
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # reset the peak
@@ -230,35 +266,48 @@ def _peak(setting: Setting, method: str, n: int) -> float:
     return _memory("VmHWM") - before
 
 
-def _bound(setting: Setting, side: int | None) -> Any:
+def _bound(setting: Setting, side: int | None) -> list[Any]:
+    """Questions, each bound alone."""
     import torch
 
     from medrobust_bench.models.registry import load_model, resolve
 
     torch.set_num_threads(1)
-    return load_model(resolve(setting.model)).bind([setting.question(side)])
+    adapter = load_model(resolve(setting.model))
+    return [adapter.bind([question]) for question in setting.questions(TIMED_QUESTIONS, side)]
 
 
-def _work(setting: Setting, method: str, bound: Any, n: int) -> tuple[Callable[[], int | None], int]:
-    """What a method does for one question, and its passes where it does not count them itself."""
+def _work(
+    setting: Setting, method: str, questions: list[Any], n: int
+) -> tuple[Callable[[], int | None], int]:
+    """What a method does, and its passes where it does not count them itself.
+
+    The first question is certified. Sequential certification, which ends sooner on some, takes all of them.
+    """
     import torch
 
     from medrobust_bench.certify.cohen import SmoothedQuestion
 
-    def smoothed(batch_size: int) -> SmoothedQuestion:
-        return SmoothedQuestion(bound, sigma=setting.sigma, seed=0, batch_size=batch_size)
+    bound = questions[0]
+
+    def smoothed(batch_size: int, question: Any = bound) -> SmoothedQuestion:
+        return SmoothedQuestion(question, sigma=setting.sigma, seed=0, batch_size=batch_size)
 
     def sequential() -> int:
         grid = [setting.sigma, 2 * setting.sigma]
-        one = smoothed(setting.batch_size)
-        return one.certify(n0=0, n=n, alpha=setting.alpha, looks=LOOKS, radii=grid).draws
+        return sum(
+            smoothed(setting.batch_size, question)
+            .certify(n0=0, n=n, alpha=setting.alpha, looks=LOOKS, radii=grid)
+            .draws
+            for question in questions
+        )
 
     def fixed(batch_size: int) -> int:
         return smoothed(batch_size).certify(n0=N0, n=n, alpha=setting.alpha).draws
 
     def bare() -> None:
         several = bound.select([0] * setting.batch_size)
-        pixels = torch.from_numpy(np.stack(several.images)).permute(0, 3, 1, 2).float() / 255
+        pixels = (torch.from_numpy(np.stack(several.images)).permute(0, 3, 1, 2).float() / 255).contiguous()
         with torch.no_grad():
             for _batch in range(n // setting.batch_size):
                 several.option_logits(pixels)
@@ -311,44 +360,51 @@ def _ratio(cap: int, draws: float) -> tuple[str, str, str]:
     return f"{cap + N0:,}", f"{draws:,.0f}", f"{(cap + N0) / draws:.1f}"
 
 
-def _draw_headers() -> tuple[str, ...]:
-    return ("Cap", "Radii", "fixed n", "ours", "times fewer", "certified, fixed, %", "certified, ours, %")
-
-
-def print_table(title: str, headers: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+def print_table(
+    title: str,
+    rows: list[tuple[Any, ...]],
+    headers: Sequence[str] = (
+        "Cap", "Radii", "fixed n", "ours", "times fewer", "certified, fixed, %", "certified, ours, %",
+    ),
+) -> None:  # fmt: skip
     if rows:
         cells = [[f"{cell:.1f}" if isinstance(cell, float) else cell for cell in row] for row in rows]
-        print(
-            f"{title}\n\n{tabulate(cells, headers=headers, tablefmt='pipe', disable_numparse=True)}\n",
-            flush=True,
-        )
+        align = ["left", "left", *["right"] * (len(headers) - 2)]
+        table = tabulate(cells, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+        print(f"{title}\n\n{table}\n", flush=True)
 
 
 def draw(
-    path: Path,
-    shares: NDArray[np.float64],
-    alpha: float,
-    sizes: list[tuple[int, float, float]],
+    path: Path, alpha: float, measured: dict[str, Measured], sizes: list[tuple[int, float, float]]
 ) -> None:
-    """Growth with the cap, and with the size of the image."""
+    """Growth with the cap, with the number of questions and with the size of the image."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8 if sizes else 4.4, 3.4), layout="constrained")
-    growth, *beside = figure.subplots(1, 2 if sizes else 1, squeeze=False)[0]
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    growth, questions, image = figure.subplots(1, 3)
     caps = [int(cap) for cap in np.geomspace(100, 1_000_000, 9)]
+    truth = synthetic_population(4000)
     growth.loglog(caps, [cap + N0 for cap in caps], "k--", label="fixed n")
-    for name, grid in {"σ": (1.0,), "2σ": (2.0,), "σ, 2σ and 3σ": (1.0, 2.0, 3.0)}.items():
-        _headers, rows = simulated_draws(shares, {name: grid}, alpha, caps, repeats=2)
+    for name in ("σ", "2σ", "σ, 2σ and 3σ"):
+        rows = simulated_draws(truth, alpha, caps, [name])
         growth.loglog(caps, [float(row[3].replace(",", "")) for row in rows], label=f"ours, r = {name}")
-    growth.set(xlabel="cap on the draws", ylabel="mean draws per question")
-    for image in beside:
-        sides = [side for side, _ours, _bare in sizes]
-        image.plot(sides, [1e3 * ours for _side, ours, _bare in sizes], "o-", label="ours")
-        image.plot(sides, [1e3 * bare for _side, _ours, bare in sizes], "k--", label="bare loop")
-        image.set(xlabel="side of the image in pixels", ylabel="ms per pass", ylim=(0, None))
-    for axes in (growth, *beside):
+    growth.set(xlabel="cap on the draws", ylabel="mean draws per question", title="synthetic population")
+    for color, (model, seen) in enumerate(measured.items()):
+        for method, line in (("fixed n", "--"), ("ours", "-")):
+            total = np.concatenate([[0], np.cumsum(seen.passes[method])])
+            questions.plot(total, line, color=f"C{color}", label=f"{model}, {method}")
+    cap = next(iter(measured.values())).n
+    questions.set(xlabel="questions", ylabel="passes", title=f"measured, cap {cap:,}, r = σ and 2σ")
+    sides = [side for side, _ours, _bare in sizes]
+    image.plot(sides, [1e3 * ours for _side, ours, _bare in sizes], "o-", label="ours")
+    image.plot(sides, [1e3 * bare for _side, _ours, bare in sizes], "k--", label="bare loop")
+    image.set(
+        xlabel="side of the image in pixels", ylabel="CPU ms per pass", ylim=(0, None), title="measured"
+    )
+    for axes in (growth, questions, image):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=7)
+        axes.title.set_fontsize(9)
     figure.savefig(path, dpi=150)
     print(path)
 
@@ -357,19 +413,20 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="tiny-sft-letter")
+    parser.add_argument("--model", action="append", help="may be given more than once")
     parser.add_argument("--data", default="phantoms")
-    parser.add_argument("--sigma", type=float, default=0.05)
+    parser.add_argument("--sigma", type=float, default=0.25)
     parser.add_argument("--alpha", type=float, default=0.001)
-    parser.add_argument("--questions", type=int, default=16)
+    parser.add_argument("--questions", type=int, default=32)
     parser.add_argument(
-        "--measure", type=int, default=1_000, help="largest cap that is measured, not simulated"
+        "--measure", type=int, default=1_000, choices=CAPS, help="largest cap that is measured, not simulated"
     )
-    parser.add_argument("--draws", type=int, nargs="+", default=[250, 500, 1_000], help="for time and memory")
+    parser.add_argument("--draws", type=int, nargs="+", default=[250, 1_000], help="for memory")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--log", type=Path, help="published log (idx label predict radius correct time)")
     parser.add_argument("--figure", type=Path, help="draw the growth into this file")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.model = arguments.model or ["tiny-sft-reasoning"]
+    return arguments
 
 
 if __name__ == "__main__":

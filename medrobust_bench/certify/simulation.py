@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.stats import beta, norm
+from scipy.stats import beta, gamma, norm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,22 @@ class Simulated(NamedTuple):
     radius: NDArray[np.float64]
     draws: NDArray[np.int64]
     largest: NDArray[np.float64]
+
+
+def synthetic_population(size: int) -> NDArray[np.float64]:
+    """Probabilities of the right answer under noise in a made-up population, [size], ascending; nobody's measurements.
+
+    Depth z = Φ⁻¹(p) is the exact radius in units of σ. A quarter of the questions is mostly lost, z ~ Normal(−1.5, 1),
+    three quarters are mostly held, z ~ Gamma(2.5, scale 0.8), which has a mean of two σ. Taken are quantiles at
+    equal distances, hence no randomness.
+
+    Args:
+        size: number of questions, a multiple of 4.
+    """
+    lost, held = ((np.arange(n) + 0.5) / n for n in (size // 4, size - size // 4))
+    depth = np.concatenate([norm.ppf(lost, -1.5, 1), gamma.ppf(held, 2.5, scale=0.8)])
+    probability: NDArray[np.float64] = np.sort(norm.cdf(depth))
+    return probability
 
 
 def simulate(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, norm
+from scipy.stats import binom, gamma, norm
 
 from medrobust_bench.certify.certificate import lower_confidence_bound
 from medrobust_bench.certify.cohen import SmoothedQuestion
@@ -16,10 +16,10 @@ from medrobust_bench.certify.sequential import (
     FIRST_LOOK,
     POWER_LOSS,
     PlannedLook,
-    given_up,
+    decided,
     plan_looks,
 )
-from medrobust_bench.certify.simulation import simulate
+from medrobust_bench.certify.simulation import simulate, synthetic_population
 from medrobust_bench.threats.randomness import Purpose
 from medrobust_bench.threats.registry import load_threat, official_threats
 
@@ -71,7 +71,7 @@ def certification_probability(plan: tuple[PlannedLook, ...], truth: float, *, gi
         certified += alive[there].sum()
         alive[there] = 0
         if giving_up:
-            alive[[given_up(look, count, 0) for count in range(look.n + 1)]] = 0
+            alive[[decided(look, count, radius=0.0, radii=RADII) for count in range(look.n + 1)]] = 0
     return certified
 
 
@@ -157,6 +157,9 @@ def test_giving_up_loses_little_power(n: int) -> None:
     needed = int(exceeds(plan[-1], float(norm.cdf(RADII[0] / SIGMA))).argmax())
     for excess in (0.0, 0.01, 0.03):
         truth = needed / n + excess
+        assert binom.sf(needed - 1, n, truth) >= 0.5, (
+            "the promise is about questions that the last look certifies"
+        )
         patient = certification_probability(plan, truth, giving_up=False)
         hasty = certification_probability(plan, truth, giving_up=True)
         assert patient - POWER_LOSS <= hasty <= patient
@@ -220,12 +223,10 @@ def test_the_simulation_is_the_procedure(radius: float) -> None:
 
 
 def test_sequential_stopping_certifies_as_much_for_a_fraction_of_the_draws() -> None:
-    """A population like that of a smoothed classifier: a quarter lost, the others up to four sigma away."""
-    generator = np.random.default_rng(5)
-    depth = np.where(
-        generator.random(4000) < 0.25, generator.normal(-1.5, 1, 4000), generator.gamma(2.5, 0.8, 4000)
-    )
-    truth = norm.cdf(depth)
+    """On the population of the documentation."""
+    truth = synthetic_population(4000)
+    assert (truth < 0.5).mean() == pytest.approx(0.25 * norm.cdf(1.5), abs=0.001)
+    assert (truth > norm.cdf(2)).mean() == pytest.approx(0.75 * gamma.sf(2.5, 2.5), abs=0.001)
     for n, factor in ((1000, 3), (10_000, 10), (100_000, 30)):
         for radius in (0.25, 0.5):
             plan = plan_of(n, radii=(radius,))
