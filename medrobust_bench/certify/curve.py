@@ -95,6 +95,8 @@ def read_curves(path: Path, *, by_modality: bool = False) -> list[Curve]:
 def accuracy_grid(curves: Sequence[Curve], radii: Sequence[float]) -> Grid:
     """Certified accuracy in per cent at each radius, as papers print it, with average radius and abstention.
 
+    Where draws ended once the curve's grid was decided, other radii and the average are marked as lower bounds.
+
     Args:
         curves: one row each.
         radii: columns.
@@ -113,13 +115,18 @@ def accuracy_grid(curves: Sequence[Curve], radii: Sequence[float]) -> Grid:
             curve.name,
             *([curve.group] if groups else []),
             str(curve.n),
-            *(percent(curve.certified(radius) / curve.n) for radius in radii),
-            f"{curve.average_radius:.3f}",
+            *(_at_least(curve, radius) + percent(curve.certified(radius) / curve.n) for radius in radii),
+            f"{_at_least(curve)}{curve.average_radius:.3f}",
             percent(curve.uncertified / curve.n),
         )
         for curve in curves
     )
     return Grid("Certified accuracy at r", header, rows, names=2 if groups else 1)
+
+
+def _at_least(curve: Curve, radius: float | None = None) -> str:
+    """What stands before a number that is a lower bound: at this radius, or over all radii."""
+    return "≥ " if curve.grid and radius not in curve.grid else ""
 
 
 def usual_radii(curves: Sequence[Curve]) -> list[float]:
@@ -132,6 +139,8 @@ def usual_radii(curves: Sequence[Curve]) -> list[float]:
 def figure(curves: Sequence[Curve]) -> Figure:
     """Certified accuracy over the radius with its 95 % band, and beside it what share is not certified.
 
+    Dots mark the radii that were asked about; where draws ended once they were decided, the line is a lower bound.
+
     Args:
         curves: at least one.
     """
@@ -139,7 +148,7 @@ def figure(curves: Sequence[Curve]) -> Figure:
 
     drawing = Figure(figsize=(8, 3.6), layout="constrained")
     axes, bars = drawing.subplots(1, 2, width_ratios=(3, 1))
-    largest = max(max(curve.radii) for curve in curves) or 1.0
+    largest = max(max(*curve.radii, *curve.grid, 0.0) for curve in curves) or 1.0
     for position, curve in enumerate(curves):
         steps = np.unique([0.0, *(radius for radius in curve.radii if radius > 0)])
         estimates = [wilson(curve.certified(float(radius)), curve.n) for radius in steps]
@@ -158,7 +167,12 @@ def figure(curves: Sequence[Curve]) -> Figure:
     axes.set(xlabel="L2 radius, pixels in [0, 1]", ylabel="certified accuracy in %", xlim=(0, largest * 1.05))
     axes.set_ylim(0, 100)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    dotted = any(curve.grid for curve in curves)
+    axes.legend(
+        fontsize=7,
+        title="dots: radii asked about; elsewhere lower bounds" if dotted else None,
+        title_fontsize=7,
+    )
     _rms_axis(axes, curves)
     bars.set(ylabel="not certified in %", ylim=(0, 100), xticks=[])
     return drawing

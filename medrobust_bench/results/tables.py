@@ -85,7 +85,9 @@ def print_run(results: Sequence[Result], *, console: Console | None = None) -> N
         console.print(describe_data(data), markup=False, style="bold")
         for name, of_model in _by_model(group):
             for grid in _narrow_grids(name, of_model):
-                console.print(grid.rich())
+                table = grid.rich()
+                table.padding = 0  # else eight modalities leave too little room for a threat's name
+                console.print(table)
         for finding in _findings(group):
             console.print(finding, markup=False, style="yellow")
     console.print(NOTE, markup=False, style="dim")

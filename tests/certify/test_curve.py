@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,9 @@ def test_a_question_counts_up_to_and_including_its_radius() -> None:
 def test_the_table_says_accuracy_average_radius_and_abstention() -> None:
     grid = accuracy_grid([CURVE], usual_radii([CURVE]))
     assert grid.header == ("Model", "n", "r = 0", "r = 0.25", "r = 0.5", "ACR", "Not certified")
-    assert grid.rows == (("model", "5", "60.0", "60.0", "40.0", "0.260", "20.0"),)
+    assert grid.rows == (("model", "5", "≥ 60.0", "60.0", "40.0", "≥ 0.260", "20.0"),)
+    fixed = accuracy_grid([replace(CURVE, grid=())], [0.0, 0.25, 0.5])
+    assert fixed.rows == (("model", "5", "60.0", "60.0", "40.0", "0.260", "20.0"),)
 
 
 def test_a_run_gives_a_curve_per_certification_and_modality(certified_run: Path) -> None:

@@ -149,10 +149,10 @@ def test_terminal_tables_fit_80_columns(make_result: Callable[..., Result]) -> N
         make_result(model="tiny-sft-reasoning", by_modality=modalities, unparsed=0.1),
         make_result(
             model="tiny-sft-reasoning",
-            threat="certified-l2",
+            threat="certified-l2-quick",
             kind="certified",
             robust=None,
-            certified={0.25: 3},
+            certified={0.125: 3},
             by_modality=modalities,
         ),
     ]
@@ -161,6 +161,7 @@ def test_terminal_tables_fit_80_columns(make_result: Callable[..., Result]) -> N
         print_run(results, console=console)
     text = capture.get()
     assert max(map(len, text.splitlines())) <= 80
+    assert text.count("certified-l2-quick ≥ 0.125") == 2, "no name breaks over two lines"
     assert "11.2–46.9" in text
     assert "Derm." in text
     assert "clean, unparsed" in text
