@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from medrobust_bench.evaluation.audit.blindness import answers_without_image
 from medrobust_bench.evaluation.meter import Meter, MeteredQuestions
 from medrobust_bench.evaluation.plan import CLEAN, question_seed
 from medrobust_bench.evaluation.witness import Witness, judge, sha256
+from medrobust_bench.models.adapter import HalfPrecision
 from medrobust_bench.results.schema import AttemptRecord, Outcome
+from medrobust_bench.threats.finding import worse
 from medrobust_bench.threats.search import to_pixels
 
 if TYPE_CHECKING:
@@ -93,6 +96,8 @@ class Chunk:
     def attack(self, threat: Threat, clean: Sequence[Outcome]) -> tuple[list[Outcome], list[Witness]]:
         """Attack the questions that were answered right; the others are lost already.
 
+        What a model of half precision leaves standing is attacked again with gradients in float32.
+
         Args:
             threat: the adversary.
             clean: what `clean()` gave, in order.
@@ -119,6 +124,12 @@ class Chunk:
         bound = self._bound.select(rows)
         seeds = [question_seed(self.seed, question.id) for question in bound.questions]
         findings = self._search(threat, bound, seeds)
+        standing = [place for place, finding in enumerate(findings) if finding.answer is None]
+        if standing and threat.needs_gradient and self._upcast is not None:
+            again = self._upcast.select([rows[place] for place in standing])
+            later = self._search(threat, again, [seeds[place] for place in standing])
+            for place, finding in zip(standing, later, strict=True):
+                findings[place] = worse(findings[place], finding)
         pngs = [to_png(finding.image) for finding in findings]
         budgets = [
             threat.budget(image.shape[:2], seed) for image, seed in zip(bound.images, seeds, strict=True)
@@ -184,6 +195,12 @@ class Chunk:
                 )
             )
         return outcomes
+
+    @cached_property
+    def _upcast(self) -> MeteredQuestions | None:
+        """The questions with gradients in float32; None where theirs are no coarser."""
+        adapter = self._adapter.upcast() if isinstance(self._adapter, HalfPrecision) else None
+        return None if adapter is None else MeteredQuestions(adapter.bind(self.questions), self._meter)
 
     def _search(self, threat: Threat, bound: MeteredQuestions, seeds: Sequence[int]) -> list[Finding]:
         """Run the attack; where memory runs out, in halves (an outcome does not depend on its company)."""

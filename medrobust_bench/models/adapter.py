@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,4 +172,16 @@ class Adapter(Protocol):
 
     def bind(self, questions: Sequence[Question]) -> BoundQuestions:
         """Tokenise the prompts of questions whose canonical images share one shape."""
+        ...
+
+
+@runtime_checkable
+class HalfPrecision(Protocol):
+    """An adapter whose weights may be too coarse for good gradients."""
+
+    def upcast(self) -> Adapter | None:
+        """The same model, losses and gradients in float32, answers still those of the model as it is deployed.
+
+        None where the model computes in float32 or better already.
+        """
         ...

@@ -152,7 +152,7 @@ class HuggingFaceQuestions:
 
     def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
         """Negative log-likelihood of the reference answers; see `BoundQuestions`."""
-        tie = tie_of(self.adapter.dtype)
+        tie = tie_of(self.adapter.deployed.dtype)
         if self.adapter.mode is not AnswerMode.REASONING:
             scores = self.option_logits(pixels)
             reference = torch.tensor(answers, device=scores.device)
@@ -173,7 +173,7 @@ class HuggingFaceQuestions:
         said: Sequence[str] = (),
     ) -> RivalLeads:
         """How far the wrong options are ahead; see `BoundQuestions`."""
-        tie = tie_of(self.adapter.dtype)
+        tie = tie_of(self.adapter.deployed.dtype)
         if self.adapter.mode is not AnswerMode.REASONING:
             scores = self.option_logits(pixels)
             reference = torch.tensor(answers, device=scores.device)
@@ -196,7 +196,8 @@ class HuggingFaceQuestions:
 
     def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
         """The deployed path, one question at a time; see `BoundQuestions`."""
-        return [self._answer_one(row, image) for row, image in enumerate(images)]
+        deployed = replace(self, adapter=self.adapter.deployed)
+        return [deployed._answer_one(row, image) for row, image in enumerate(images)]
 
     def image_features(self, pixels: torch.Tensor, *, eight_bit: bool = True) -> dict[str, Any]:
         """The model inputs that come from the image, as a function of pixels [B, 3, H, W] in [0, 1].
@@ -350,7 +351,7 @@ class HuggingFaceQuestions:
         """The completion on the clean image, generated on first use."""
         key = self.rows[row]
         if key not in self.references:
-            self.references[key] = self.adapter.complete(self.prompts[row], self.images[row])
+            self.references[key] = self.adapter.deployed.complete(self.prompts[row], self.images[row])
         return self.references[key]
 
     def _completion_text(self, row: int, tokens: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 from collections import Counter
@@ -96,12 +97,19 @@ class HuggingFaceVLM:
 
     @classmethod
     def around(
-        cls, model: Any, processor: Any, *, mode: AnswerMode, id: str = "model", max_new_tokens: int = 128
+        cls,
+        model: Any,
+        processor: Any,
+        *,
+        mode: AnswerMode,
+        id: str = "model",
+        max_new_tokens: int = 128,
+        prompt: str | None = None,
     ) -> HuggingFaceVLM:
         """An adapter of a model that somebody else owns, which is left as it is.
 
         It follows the model's weights. Whoever trains the model has to see to it that it is in evaluation mode while
-        the adapter is used.
+        the adapter is used. `prompt` is a card's: the whole model input, `{prompt}` for question and options.
 
         Raises:
             InvalidInputError: the processor has no image processor, or the model is an encoder-decoder.
@@ -109,7 +117,7 @@ class HuggingFaceVLM:
         adapter = cls.__new__(cls)
         adapter._revision = None
         adapter._trusted = False
-        adapter._prompt = None
+        adapter._prompt = prompt
         adapter._adopt(model, processor, name=id, mode=mode, max_new_tokens=max_new_tokens)
         return adapter
 
@@ -118,6 +126,7 @@ class HuggingFaceVLM:
             raise _cannot_load(name, "its processor has no image processor")
         if getattr(model.config, "is_encoder_decoder", False):
             raise _cannot_load(name, "encoder-decoder models are not supported")
+        self.deployed: HuggingFaceVLM = self
         self.mode = mode
         self.max_new_tokens = max_new_tokens
         self._id = name
@@ -169,6 +178,31 @@ class HuggingFaceVLM:
         one at a time.
         """
         return probes.batch_gap(self) <= probes.batch_tolerance(self.dtype)
+
+    def upcast(self) -> HuggingFaceVLM | None:
+        """The same model with its gradients in float32, see `HalfPrecision`; made once.
+
+        Its memory comes on top of the model's: 4 bytes per parameter.
+
+        Returns:
+            An adapter whose verdicts and completions are this one's; None where float32 is nothing new, or where
+            quantised weights cannot be converted.
+        """
+        half = self.dtype.itemsize < torch.float32.itemsize
+        return self._upcast if half and not getattr(self.model, "is_quantized", False) else None
+
+    @cached_property
+    def _upcast(self) -> HuggingFaceVLM:
+        twin = HuggingFaceVLM.around(
+            copy.deepcopy(self.model).float(),
+            self.processor,
+            mode=self.mode,
+            id=self._id,
+            max_new_tokens=self.max_new_tokens,
+            prompt=self._prompt,
+        )
+        twin.deployed = self
+        return twin
 
     def bind(self, questions: Sequence[Question]) -> BoundQuestions:
         """Tokenise the prompts of questions whose canonical images share one shape.

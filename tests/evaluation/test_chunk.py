@@ -11,11 +11,15 @@ from medrobust_bench.evaluation.chunk import Chunk
 from medrobust_bench.evaluation.witness import BudgetExceededError, read_witnesses, write_witnesses
 from medrobust_bench.threats.finding import Finding
 from medrobust_bench.threats.registry import load_threat
+from tests.linear import LinearQuestions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.models.adapter import ReferenceLoss
+    from medrobust_bench.results.schema import Outcome
     from tests.linear import LinearAdapter
 
 SPEC = "pgd-linf:eps=2/255,step_size=1/255,steps=4"
@@ -32,6 +36,7 @@ class Cheat:
     def __init__(self) -> None:
         self.honest = load_threat(SPEC)
         self.spec, self.budget = self.honest.spec, self.honest.budget
+        self.needs_gradient = True
 
     def search(self, bound: Any, pixels: torch.Tensor, answers: Any, seeds: Any) -> list[Finding]:
         images = [np.where(image > 127, image - 3, image + 3).astype(np.uint8) for image in bound.images]
@@ -44,6 +49,7 @@ class OutOfMemory:
     def __init__(self) -> None:
         self.threat = load_threat(SPEC)
         self.spec, self.budget = self.threat.spec, self.threat.budget
+        self.needs_gradient = True
         self.sizes: list[int] = []
 
     def search(self, bound: Any, pixels: torch.Tensor, answers: Any, seeds: Any) -> list[Finding]:
@@ -51,6 +57,43 @@ class OutOfMemory:
         if len(pixels) > 2:
             raise torch.OutOfMemoryError
         return self.threat.search(bound, pixels, answers, seeds)
+
+
+class CoarseQuestions(LinearQuestions):
+    """Questions whose gradient is lost to rounding."""
+
+    @classmethod
+    def of(cls, bound: LinearQuestions) -> CoarseQuestions:
+        return cls(bound.questions, bound.images, bound.weights, bound.biases, bound.passes)
+
+    def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
+        loss = super().reference_loss(pixels, answers)
+        return loss._replace(nll=0 * loss.nll)
+
+    def select(self, rows: Sequence[int]) -> CoarseQuestions:
+        return self.of(super().select(rows))
+
+
+class CoarseOnly:
+    """A model of half precision."""
+
+    differentiable = True
+
+    def __init__(self, fine: LinearAdapter) -> None:
+        self.fine, self.record = fine, fine.record
+
+    def bind(self, questions: Any) -> CoarseQuestions:
+        return CoarseQuestions.of(self.fine.bind(questions))
+
+
+class Coarse(CoarseOnly):
+    """A model of half precision that can be had in float32 as well."""
+
+    copies = 0
+
+    def upcast(self) -> LinearAdapter:
+        self.copies += 1
+        return self.fine
 
 
 def test_clean_accuracy_is_measured_on_the_deployed_path(chunk: Chunk, dataset: Dataset) -> None:
@@ -103,6 +146,35 @@ def test_running_out_of_memory_halves_the_batch_and_changes_no_outcome(
     assert [outcome.model_copy(update={"seconds": 0.0}) for outcome in found] == [
         outcome.model_copy(update={"seconds": 0.0}) for outcome in expected
     ]
+
+
+def test_what_half_precision_leaves_standing_goes_on_in_full_precision(
+    adapter: LinearAdapter, dataset: Dataset
+) -> None:
+    threat = load_threat(SPEC)
+    in_half = Chunk(CoarseOnly(adapter), "half", dataset.questions, seed=0)
+    in_both = Chunk(Coarse(adapter), "both", dataset.questions, seed=0)
+    in_full = Chunk(adapter, "full", dataset.questions, seed=0)
+    half, both, full = (chunk.attack(threat, chunk.clean())[0] for chunk in (in_half, in_both, in_full))
+
+    def broken(outcomes: list[Outcome]) -> set[str]:
+        return {outcome.question for outcome in outcomes if outcome.attacked and not outcome.correct}
+
+    assert broken(half) < broken(both) == broken(half) | broken(full)
+    clean_passes = 2 * len(dataset.questions)
+    assert sum(o.forward_passes for o in both) == in_both._meter.forward_passes - clean_passes
+    assert sum(o.backward_passes for o in both) == in_both._meter.backward_passes
+
+
+def test_no_second_model_is_made_without_need(adapter: LinearAdapter, dataset: Dataset) -> None:
+    coarse = Coarse(adapter)
+    chunk = Chunk(coarse, "coarse", dataset.questions, seed=0)
+    clean = chunk.clean()
+    chunk.attack(load_threat("noise:draws=3"), clean)
+    assert coarse.copies == 0
+    for _ in range(2):
+        chunk.attack(load_threat("pgd-linf:eps=1/255"), clean)
+    assert coarse.copies == 1
 
 
 def test_costs_add_up_to_the_passes_made(chunk: Chunk) -> None:

@@ -235,6 +235,52 @@ def test_record_names_weights_and_settings(checkpoint: Path) -> None:
     assert load(checkpoint).record.id == checkpoint.name
 
 
+@pytest.mark.parametrize("mode", AnswerMode)
+def test_upcast_computes_in_float32_and_answers_as_deployed(
+    checkpoint: Path, questions: list[Question], mode: AnswerMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(checkpoint, mode, dtype="bfloat16")
+    upcast = model.upcast()
+    assert upcast is not None
+    assert upcast is model.upcast()
+    assert (model.dtype, upcast.dtype) == (torch.bfloat16, torch.float32)
+    assert not any(parameter.requires_grad for parameter in upcast.model.parameters())
+    in_half, in_full = model.bind(questions), upcast.bind(questions)
+    pixels, answers = pixels_of(in_half.images, CPU), [0] * len(questions)
+
+    rounded = load(checkpoint, mode)
+    for parameter in rounded.model.parameters():  # the same weights, float32 from the first operation on
+        parameter.copy_(parameter.bfloat16())
+    torch.testing.assert_close(in_full.option_logits(pixels), rounded.bind(questions).option_logits(pixels))
+
+    expected = in_half.answer(in_half.images)
+    monkeypatch.setattr(upcast.model, "forward", None)  # whoever judges with the copy fails
+    assert in_full.answer(in_full.images) == expected
+    noisy = [np.random.default_rng(0).permutation(image) for image in in_full.images]
+    assert in_full.answer(noisy) == in_half.answer(noisy)
+    monkeypatch.undo()
+    assert in_full.reference_loss(pixels, answers).nll.dtype == torch.float32
+
+
+def test_doubt_of_an_upcast_is_as_wide_as_the_deployed_precision(
+    checkpoint: Path, questions: list[Question]
+) -> None:
+    model = load(checkpoint, dtype="bfloat16")
+    upcast = model.upcast()
+    assert upcast is not None
+    bound = upcast.bind(questions)
+    pixels = pixels_of(bound.images, CPU)
+    scores = bound.option_logits(pixels)
+    for row, best in enumerate(scores.argmax(1).tolist()):
+        lead = float(scores[row, best] - scores[row].topk(2).values[1])
+        doubt = bound.select([row]).reference_loss(pixels[[row]], [best]).doubt
+        assert bool(doubt) == (lead < 0.3)
+
+
+def test_full_precision_needs_no_upcast(checkpoint: Path) -> None:
+    assert load(checkpoint).upcast() is None
+
+
 def test_half_precision_is_recorded_and_not_judged_by_finite_differences(checkpoint: Path) -> None:
     model = load(checkpoint, dtype="bfloat16")
     assert model.record.dtype == "bfloat16"
