@@ -1,0 +1,260 @@
+"""What an attack makes of a card: a model of the Qwen2.5-VL-3B shape, bf16, 384-pixel images, under our PGD.
+
+    python benchmarks/gpu.py            # a GPU of 24 GB or more
+    python benchmarks/gpu.py --tiny     # a small shape, to try the program out on any machine
+
+The weights are random, so that nothing is downloaded; no question breaks, so that every step meets the whole batch.
+Per batch size:
+
+- attack steps per second, one image and one gradient step each, everything included;
+- share of the card's matrix throughput: floating-point operations of a step, as torch counts them, times steps per
+  second, over the throughput of one large bf16 matrix product, measured in the same run;
+- peak memory that torch allocated, weights included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from tabulate import tabulate
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import (
+    AutoModelForImageTextToText,
+    GenerationConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.patchify import project_patches
+from medrobust_bench.models.probes import synthetic_questions
+from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.threats.registry import load_threat
+from medrobust_bench.threats.search import to_pixels
+from medrobust_bench.train.tokenizer import (
+    CHAT_TEMPLATE,
+    IMAGE,
+    VIDEO,
+    VISION_END,
+    VISION_START,
+    learn_tokenizer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from medrobust_bench.models.adapter import BoundQuestions
+
+UNBREAKABLE = "pgd-linf:eps=1/25500,step_size=1/25500"
+"""Less than half a grey level: the deployed path sees the clean image, whatever the attack finds."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a Qwen2.5-VL.
+
+    Attributes:
+        text: of its language model.
+        vision: of its vision tower.
+        side: of the square images, in pixels.
+        product: rows and columns of the matrices whose product is timed.
+    """
+
+    text: dict[str, object]
+    vision: dict[str, object]
+    side: int
+    product: int
+
+
+QWEN_3B = Shape(
+    text={
+        "vocab_size": 151_936,
+        "hidden_size": 2048,
+        "intermediate_size": 11_008,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+    },
+    vision={"hidden_size": 1280, "out_hidden_size": 2048},
+    side=384,
+    product=8192,
+)
+TINY = Shape(
+    text={
+        "vocab_size": 1024,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]},
+    },
+    vision={
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+        "fullatt_block_indexes": [1],
+    },
+    side=56,
+    product=256,
+)
+
+
+class Row(NamedTuple):
+    """What was measured with one batch size.
+
+    Attributes:
+        batch: images attacked together.
+        steps: gradient steps of one image, per second.
+        operations: floating-point operations of such a step.
+        memory: peak, in bytes; None on the CPU.
+    """
+
+    batch: int
+    steps: float
+    operations: float
+    memory: int | None
+
+
+def configuration(shape: Shape, special: dict[str, int]) -> Qwen2_5_VLConfig:
+    """The configuration of a shape, with the ids of its special tokens."""
+    return Qwen2_5_VLConfig(
+        text_config=shape.text, vision_config=shape.vision, tie_word_embeddings=True, **special
+    )
+
+
+def build(shape: Shape, device: torch.device) -> HuggingFaceVLM:
+    """A model of random bf16 weights that scores letters; its tokenizer knows little more than bytes."""
+    texts = [prompt_text(question, AnswerMode.LETTER) for question in synthetic_questions()]
+    tokenizer = learn_tokenizer(texts, vocabulary=512)
+    names = {
+        "image_token_id": IMAGE,
+        "video_token_id": VIDEO,
+        "vision_start_token_id": VISION_START,
+        "vision_end_token_id": VISION_END,
+    }
+    special = {field: tokenizer.convert_tokens_to_ids(token) for field, token in names.items()}
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForImageTextToText.from_config(configuration(shape, special), dtype=torch.bfloat16)
+    model.eval().requires_grad_(False)
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id)
+    project_patches(model)
+    processor = Qwen2_5_VLProcessor(
+        Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=CHAT_TEMPLATE
+    )
+    return HuggingFaceVLM.around(model, processor, mode=AnswerMode.LETTER)
+
+
+def bind(adapter: HuggingFaceVLM, side: int, batch: int) -> BoundQuestions:
+    """Questions about square images, as many as the batch holds."""
+    three = synthetic_questions(side, side)
+    return adapter.bind([replace(three[index % 3], id=str(index)) for index in range(batch)])
+
+
+def matrix_throughput(size: int, device: torch.device, *, repeats: int = 20) -> float:
+    """Floating-point operations per second of a square bf16 matrix product; the fastest of several."""
+    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    fastest = min(_seconds(lambda: left @ right, device) for _ in range(repeats))
+    return 2 * size**3 / fastest
+
+
+def measure(adapter: HuggingFaceVLM, side: int, batch: int, steps: int) -> Row:
+    """Attack one batch."""
+    bound = bind(adapter, side, batch)
+    pixels = to_pixels(bound.images, bound.device)
+    answers = [answer.choice or 0 for answer in bound.answer(bound.images)]
+    with FlopCounterMode(display=False) as counter:
+        tried = pixels.clone().requires_grad_()
+        torch.autograd.grad(bound.reference_loss(tried, answers).nll.sum(), tried)
+    threat = load_threat(f"{UNBREAKABLE},steps={steps}")
+    cuda = bound.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    seconds = _seconds(lambda: threat.search(bound, pixels, answers, range(batch)), bound.device)
+    return Row(
+        batch=batch,
+        steps=batch * steps / seconds,
+        operations=counter.get_total_flops() / batch,
+        memory=torch.cuda.max_memory_allocated() if cuda else None,
+    )
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of a call, until the device has finished."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def table(rows: Sequence[Row], throughput: float) -> str:
+    """The rows as Markdown.
+
+    Args:
+        rows: what was measured.
+        throughput: floating-point operations per second of the matrix product.
+    """
+    return tabulate(
+        [
+            (
+                row.batch,
+                f"{row.steps:.2f}",
+                f"{row.operations / 1e12:.3f}",
+                f"{100 * row.steps * row.operations / throughput:.1f}",
+                "–" if row.memory is None else f"{row.memory / 2**30:.1f}",
+            )
+            for row in rows
+        ],
+        headers=("Batch", "Steps/s", "TFLOP per step", "% of matrix throughput", "Peak GiB"),
+        tablefmt="pipe",
+        disable_numparse=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tiny", action="store_true", help="a small shape")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--steps", type=int, default=10)
+    arguments = parser.parse_args()
+    shape, device = (TINY if arguments.tiny else QWEN_3B), torch.device(arguments.device)
+
+    adapter = build(shape, device)
+    throughput = matrix_throughput(shape.product, device)
+    measure(adapter, shape.side, 1, 2)  # the first passes choose kernels
+    rows = []
+    for batch in arguments.batches:
+        try:
+            rows.append(measure(adapter, shape.side, batch, arguments.steps))
+        except torch.OutOfMemoryError:
+            print(f"A batch of {batch} is more than the memory holds.")
+            break
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    parameters = adapter.model.num_parameters() / 1e9
+    print(
+        f"{card}; {parameters:.2f} billion parameters, {arguments.steps} steps, images of {shape.side} pixels"
+    )
+    print(f"bf16 matrix product of {shape.product}: {throughput / 1e12:.2f} TFLOP/s\n")
+    print(table(rows, throughput))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The benchmarks run, on small numbers, and report what they say that they report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from benchmarks import attack_speed, gpu
+from medrobust_bench.data.source import open_data, sample
+from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.models.registry import load_model, resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.cards import Card
+
+pytestmark = pytest.mark.slow
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def card() -> Card:
+    return resolve("tiny-sft-reasoning", answer_mode=AnswerMode.LETTER)
+
+
+@pytest.fixture(scope="module")
+def questions() -> tuple[Question, ...]:
+    return sample(open_data("phantoms"), 8, seed=0).questions
+
+
+def test_peers_meet_the_model_as_it_is_loaded(card: Card, questions: tuple[Question, ...]) -> None:
+    contest = attack_speed.contest_of(card, questions)
+    assert not any(parameter.requires_grad for parameter in contest.model.parameters())
+    assert all(parameter.requires_grad for parameter in contest.stock_model.parameters())
+    pixels = contest.pixels
+    with torch.no_grad():
+        torch.testing.assert_close(
+            contest.classifier()(pixels), contest.classifier(stock=False)(pixels), rtol=1e-4, atol=1e-4
+        )
+    attacks = {
+        "ours": attack_speed.ours("pgd-linf:steps=3"),
+        "stock ART": attack_speed.stock_art(8 / 255, 2 / 255, 3),
+    }
+    *_, mine, stock = attack_speed.compare(contest, attacks, rounds=1).splitlines()
+    standing = [int(row.split("|")[4]) for row in (mine, stock)]
+    assert 0 <= standing[0] <= standing[1] <= len(contest.answers)
+
+
+def test_growth_is_measured_on_questions_that_all_stand(
+    card: Card, questions: tuple[Question, ...], tmp_path: Path
+) -> None:
+    adapter = load_model(card, device="cpu", dtype="float32")
+    assert isinstance(adapter, HuggingFaceVLM)
+    curves = attack_speed.growth(adapter, questions, numbers=(1, 4), steps=(1, 3), sides=(64, 96))
+    assert [point.questions for point in curves["questions"]] == [1, 4]
+    assert [point.steps for point in curves["steps"]] == [1, 3]
+    assert [point.side for point in curves["side"]] == [64, 96]
+    for points in curves.values():
+        assert points[0].seconds < points[1].seconds
+        assert all(0 < point.outside < 1 for point in points)
+    assert len(attack_speed.growth_table(curves).splitlines()) == 2 + 6
+    attack_speed.draw(curves, tmp_path / "growth.svg")
+    assert (tmp_path / "growth.svg").read_text("utf-8").lstrip().startswith("<?xml")
+
+
+def test_the_gpu_benchmark_runs_on_a_tiny_shape() -> None:
+    adapter = gpu.build(gpu.TINY, CPU)
+    assert adapter.dtype is torch.bfloat16
+    one, two = (gpu.measure(adapter, gpu.TINY.side, batch, 2) for batch in (3, 6))
+    assert (one.batch, two.batch) == (3, 6)
+    assert min(one.steps, two.steps) > 0
+    assert one.memory is two.memory is None
+    parameters = adapter.model.num_parameters()
+    assert 0.5 * parameters < one.operations
+    assert two.operations == pytest.approx(one.operations, rel=0.01)
+    assert gpu.matrix_throughput(gpu.TINY.product, CPU, repeats=2) > 1e6
+    assert (
+        gpu.table([one._replace(steps=2.0, operations=1e12)], 8e12).splitlines()[-1].split("|")[4].strip()
+        == "25.0"
+    )
+
+
+def test_the_shape_is_that_of_qwen2_5_vl_3b() -> None:
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(gpu.configuration(gpu.QWEN_3B, {}))
+    assert model.num_parameters() == 3_754_622_976
