@@ -34,7 +34,7 @@ def test_the_keyboard_reaches_content_and_wide_tables(browser: Browser, report: 
         assert page.evaluate("document.activeElement.className") == "skip"
         page.keyboard.press("Enter")
         assert page.url.endswith("#main")
-        region = page.locator("[role=region]").first
+        region = page.locator("[role=region]", has=page.locator("table.heat")).first
         region.focus()
         page.keyboard.press("ArrowRight")
         page.wait_for_timeout(500)  # the page forbids scripts, hence waiting for a condition as well
