@@ -417,7 +417,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", default="phantoms")
     parser.add_argument("--sigma", type=float, default=0.25)
     parser.add_argument("--alpha", type=float, default=0.001)
-    parser.add_argument("--questions", type=int, default=32)
+    parser.add_argument("--questions", type=int, default=16)
     parser.add_argument(
         "--measure", type=int, default=1_000, choices=CAPS, help="largest cap that is measured, not simulated"
     )
