@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from medrobust_bench.data.image import canonical
-from medrobust_bench.data.question import LETTERS
+from medrobust_bench.data.question import LETTERS, Fact
 from medrobust_bench.models.prompt import AnswerMode, completion_text, prompt_text
 from medrobust_bench.train.settings import Task
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DESCRIBE_PROMPT = "Describe the image."
 MATCH_ROUNDS = 2
+JUDGED = 0.25
+SHEET_PROMPT = "Choose from each list what is true."
 
 _DECISIVE = re.compile(r" (?P<named>[A-E])\.</think>|<answer>(?P<letter>[A-E])")
 
@@ -38,6 +40,7 @@ class Example:
         prompt: the user's turn, image aside.
         completion: what the model should write.
         decisive: where the completion names a letter; spans of characters [start, end).
+        learnt: what else is learnt of the completion; everything unless given.
     """
 
     question: Question
@@ -45,6 +48,7 @@ class Example:
     prompt: str
     completion: str
     decisive: tuple[tuple[int, int], ...]
+    learnt: tuple[tuple[int, int], ...] | None = None
 
 
 def description(question: Question) -> str:
@@ -66,6 +70,8 @@ def build_example(question: Question, task: Task) -> Example:
         return Example(question, True, prompt_text(question, AnswerMode.LETTER), letter, decisive=((0, 1),))
     if task is Task.MATCH:
         return _match_example(question)
+    if task is Task.SHEET:
+        return _sheet_example(question)
     shown = task in (Task.REASON, Task.DIRECT)
     thought = rationale(question) if task in (Task.REASON, Task.READ) else ""
     prompt = prompt_text(question, AnswerMode.REASONING)
@@ -89,6 +95,28 @@ def _match_example(question: Question) -> Example:
             decisive.append((len(completion) - 2, len(completion) - 1))
     prompt = "\n".join(f"{letter}) {option}" for letter, option in lettered)
     return Example(question, False, prompt, completion, tuple(decisive))
+
+
+def _sheet_example(question: Question) -> Example:
+    draw = random.Random(question.id)
+    facts = question.facts or (Fact(question.options[question.answer], question.options),)
+    completion, decisive, verdicts = "", [], []
+    for fact in draw.sample(facts, len(facts)):
+        others = [choice for choice in fact.choices if choice != fact.truth]
+        chosen = draw.sample(others, min(len(others), draw.choice((1, 2, 3, 3, 3, 4))))
+        options = draw.sample([fact.truth, *chosen], len(chosen) + 1)
+        judged = draw.random() < JUDGED
+        for letter, option in zip(LETTERS, options, strict=False):
+            completion += f"{letter}) {option}"
+            if judged:
+                verdict = " yes" if option == fact.truth else " no"
+                completion += verdict
+                verdicts.append((len(completion) - len(verdict), len(completion)))
+            completion += "\n"
+        completion += f"<answer>{LETTERS[options.index(fact.truth)]}"
+        decisive.append((len(completion) - 1, len(completion)))
+        completion += "</answer>\n"
+    return Example(question, True, SHEET_PROMPT, completion, tuple(decisive), learnt=tuple(verdicts))
 
 
 def build_examples(
@@ -162,12 +190,14 @@ class Collator:
             if tokens[row, -length:].tolist() != target.input_ids:  # padding is on the left
                 raise ValueError(f"the tokenizer does not keep prompt and completion apart: {completion!r}")
             weights[row, -length:] = torch.tensor(
-                [
-                    self.answer_weight if _overlaps(span, example.decisive) else 1.0
-                    for span in target.offset_mapping
-                ]
+                [self._weight(span, example) for span in target.offset_mapping]
             )
         return inputs, weights
+
+    def _weight(self, span: tuple[int, int], example: Example) -> float:
+        if _overlaps(span, example.decisive):
+            return self.answer_weight
+        return float(example.learnt is None or _overlaps(span, example.learnt))
 
 
 def _overlaps(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:

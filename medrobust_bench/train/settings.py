@@ -118,6 +118,9 @@ class Task(StrEnum):
     `LETTER`: the letter alone.
     `READ`, `READ_DIRECT`: as `REASON` and `DIRECT`, but the description is given in words in place of the image. What
         there is to learn about options and letters is learnt sooner where nothing is left to guess, and cheaper.
+    `SHEET`: an image and a list of options for each thing that is known of it; after some lists' options stands yes or
+        no, after every list the letter of the true one. What `DIRECT` and `LETTER` ask once per question is asked
+        several times in every example, and a yes or no per option tells how to get there.
     `MATCH`: nothing but the options, which are then named in random order, each with its letter: several lookups in
         every example, where a question has one.
     """
@@ -129,6 +132,7 @@ class Task(StrEnum):
     READ = "read"
     READ_DIRECT = "read-direct"
     MATCH = "match"
+    SHEET = "sheet"
 
 
 class Stage(BaseModel):

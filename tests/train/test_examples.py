@@ -21,6 +21,8 @@ from medrobust_bench.train.examples import (
 from medrobust_bench.train.settings import Task
 from tests.train.conftest import SMALL
 
+TASKS = [task for task in Task if task is not Task.SHEET]
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -61,6 +63,31 @@ def test_matching_names_every_option_with_its_letter(questions: tuple[Question, 
         assert sorted(named) == sorted(truth * 2)
         decided = [example.completion[start:end] for start, end in example.decisive]
         assert decided == [name[-1] for name in named]
+
+
+def test_a_sheet_asks_for_every_fact_and_teaches_letters_and_verdicts_alone(
+    questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    collate = Collator(build_processor(SMALL, tokenizer), answer_weight=5.0)
+    for question in questions:
+        example = build_example(question, Task.SHEET)
+        assert example.shown
+        lists = example.completion.removesuffix("</answer>\n").split("</answer>\n")
+        truths = []
+        for text in lists:
+            *lines, answer = text.split("\n")
+            options = {line[0]: line[3:] for line in lines}
+            chosen = options[answer.removeprefix("<answer>")]
+            truths.append(chosen.removesuffix(" yes"))
+            judged = [option.rsplit(" ", 1)[-1] for option in options.values()]
+            assert judged.count("yes") == 1 or not {"yes", "no"} & set(judged)
+        assert sorted(truths) == sorted(fact.truth for fact in question.facts)
+        decided = [example.completion[start:end] for start, end in example.decisive]
+        assert decided == [text[-1] for text in lists]
+        inputs, weights = collate([example])
+        taught = tokenizer.decode(inputs["input_ids"][0][weights[0] > 0])
+        verdicts = [example.completion[start:end] for start, end in example.learnt or ()]
+        assert sorted(taught.replace(" ", "")) == sorted("".join([*decided, *verdicts]).replace(" ", ""))
 
 
 def test_only_the_letters_of_the_answer_are_decisive(questions: tuple[Question, ...]) -> None:
@@ -110,7 +137,7 @@ def test_the_loss_falls_on_the_completions_only(
     questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast
 ) -> None:
     processor = build_processor(SMALL, tokenizer)
-    examples = [build_example(q, task) for q, task in zip(questions[:7], Task, strict=True)]
+    examples = [build_example(q, task) for q, task in zip(questions[:7], TASKS, strict=True)]
     inputs, weights = Collator(processor, answer_weight=5.0)(examples)
     tokens = inputs["input_ids"]
     assert weights.shape == tokens.shape
