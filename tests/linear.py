@@ -131,6 +131,9 @@ class LinearQuestions:
         levels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         return [Answer(choice) for choice in self._logits(levels.float() / 255).argmax(dim=1).tolist()]
 
+    def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        return self.answer(images)
+
     def select(self, rows: Sequence[int]) -> LinearQuestions:
         rows = list(rows)
         return LinearQuestions(

@@ -71,7 +71,8 @@ class SmoothedQuestion:
     parsable answer, which is a class of its own. The noisy image is *not* clipped before it enters f: the noise is
     exactly Gaussian, and whatever the model's own processor then clips, rounds or resizes is part of f, about
     which the theorem assumes nothing but that it is a function of x. With base "generate", f rounds the noisy
-    image to 8 bits, clips it, and answers it on the deployed path; unparsable is a class of its own.
+    image to 8 bits, clips it, and answers it as the deployed path does, in batches of `batch_size`; unparsable is a
+    class of its own.
 
     Guarantee (Theorem 1 and Proposition 2 of the paper): with probability at least 1 − α over the draws,
     either `certify` abstains, or g(x + δ) is its prediction for every ‖δ‖₂ < radius. Like the published code it
@@ -192,7 +193,7 @@ class SmoothedQuestion:
         bound = self._batch(len(noisy))
         if self._base == "generate":
             levels = np.clip(np.rint(noisy * 255), 0, 255).astype(np.uint8)
-            given = bound.answer(list(np.moveaxis(levels, 1, 3)))
+            given = bound.answer_together(list(np.moveaxis(levels, 1, 3)))
             return torch.tensor(
                 [self._n_options if answer.choice is None else answer.choice for answer in given]
             )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from medrobust_bench.models.adapter import Focus
+from medrobust_bench.models.delegated import DelegatedQuestions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,38 +26,31 @@ class Meter:
     backward_passes: int = 0
 
 
-class MeteredQuestions:
-    """A `BoundQuestions` that counts; a call whose pixels require a gradient counts one backward pass as well."""
+class MeteredQuestions(DelegatedQuestions):
+    """A `BoundQuestions` that counts; a call whose pixels require a gradient counts one backward pass as well.
+
+    Args:
+        bound: B questions.
+        meter: counts for these and for whatever is selected of them.
+    """
 
     def __init__(self, bound: BoundQuestions, meter: Meter) -> None:
-        self.questions = bound.questions
-        self._bound = bound
+        super().__init__(bound)
         self._meter = meter
 
-    @property
-    def images(self) -> list[NDArray[np.uint8]]:
-        """The clean canonical images."""
-        return self._bound.images
-
-    @property
-    def device(self) -> torch.device:
-        """See `BoundQuestions.device`."""
-        return self._bound.device
-
-    @property
-    def generates(self) -> bool:
-        """See `BoundQuestions.generates`."""
-        return self._bound.generates
+    def around(self, bound: BoundQuestions) -> Self:
+        """See `DelegatedQuestions.around`; counts into the same meter."""
+        return type(self)(bound, self._meter)
 
     def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """See `BoundQuestions.option_logits`."""
         self._count(pixels)
-        return self._bound.option_logits(pixels)
+        return super().option_logits(pixels)
 
     def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
         """See `BoundQuestions.reference_loss`."""
         self._count(pixels)
-        return self._bound.reference_loss(pixels, answers)
+        return super().reference_loss(pixels, answers)
 
     def rival_leads(
         self,
@@ -68,16 +62,17 @@ class MeteredQuestions:
     ) -> RivalLeads:
         """See `BoundQuestions.rival_leads`."""
         self._count(pixels)
-        return self._bound.rival_leads(pixels, answers, focus=focus, said=said)
+        return super().rival_leads(pixels, answers, focus=focus, said=said)
 
     def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
         """See `BoundQuestions.answer`."""
         self._meter.forward_passes += len(images)
-        return self._bound.answer(images)
+        return super().answer(images)
 
-    def select(self, rows: Sequence[int]) -> MeteredQuestions:
-        """See `BoundQuestions.select`; counts into the same meter."""
-        return MeteredQuestions(self._bound.select(rows), self._meter)
+    def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        """See `BoundQuestions.answer_together`."""
+        self._meter.forward_passes += len(images)
+        return super().answer_together(images)
 
     def _count(self, pixels: torch.Tensor) -> None:
         self._meter.forward_passes += len(pixels)

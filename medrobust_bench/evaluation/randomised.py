@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 
 from medrobust_bench.models.adapter import Answer, Focus, ReferenceLoss, RivalLeads
+from medrobust_bench.models.delegated import DelegatedQuestions
 from medrobust_bench.threats.search import to_pixels
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class RandomisedVLM:
         return ExpectedQuestions(self._base.bind(questions), self._draws)
 
 
-class ExpectedQuestions:
+class ExpectedQuestions(DelegatedQuestions):
     """Questions bound to a randomised model, as what it does on average.
 
     Losses and gradients are means over draws (expectation over transformation, Athalye et al. 2018,
@@ -86,24 +87,12 @@ class ExpectedQuestions:
     """
 
     def __init__(self, bound: BoundQuestions, draws: int = DRAWS) -> None:
-        self.questions = bound.questions
-        self._bound = bound
+        super().__init__(bound)
         self._draws = draws
 
-    @property
-    def images(self) -> list[NDArray[np.uint8]]:
-        """See `BoundQuestions.images`."""
-        return self._bound.images
-
-    @property
-    def device(self) -> torch.device:
-        """See `BoundQuestions.device`."""
-        return self._bound.device
-
-    @property
-    def generates(self) -> bool:
-        """See `BoundQuestions.generates`."""
-        return self._bound.generates
+    def around(self, bound: BoundQuestions) -> Self:
+        """See `DelegatedQuestions.around`; with as many draws."""
+        return type(self)(bound, self._draws)
 
     def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Mean scores [B, K]; see `BoundQuestions.option_logits`."""
@@ -141,9 +130,10 @@ class ExpectedQuestions:
         rounds = [self._bound.answer(images) for _ in range(self._draws)]
         return [_most_frequent(answers) for answers in zip(*rounds, strict=True)]
 
-    def select(self, rows: Sequence[int]) -> ExpectedQuestions:
-        """See `BoundQuestions.select`."""
-        return ExpectedQuestions(self._bound.select(rows), self._draws)
+    def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        """The same; see `BoundQuestions.answer_together`."""
+        rounds = [self._bound.answer_together(images) for _ in range(self._draws)]
+        return [_most_frequent(answers) for answers in zip(*rounds, strict=True)]
 
 
 def _most_frequent(answers: Sequence[Answer]) -> Answer:

@@ -152,6 +152,14 @@ class BoundQuestions(Protocol):
         """
         ...
 
+    def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        """Like `answer`, but generated for all images at once where the model bears it.
+
+        Many times faster, and now and then another answer where two tokens are nearly equally likely. It is for
+        counting answers to noise, not for verdicts.
+        """
+        ...
+
     def select(self, rows: Sequence[int]) -> BoundQuestions:
         """The bound batch of these rows only, in this order; cheap."""
         ...

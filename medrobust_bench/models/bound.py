@@ -199,6 +199,18 @@ class HuggingFaceQuestions:
         deployed = replace(self, adapter=self.adapter.deployed)
         return [deployed._answer_one(row, image) for row, image in enumerate(images)]
 
+    def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        """All images in one batch where text is generated; see `BoundQuestions`."""
+        if self.adapter.mode is not AnswerMode.REASONING or not self.adapter.batchable:
+            return self.answer(images)
+        written = self.adapter.complete_batch(self.prompts, images)
+        texts = [self._completion_text(row, tokens) for row, tokens in enumerate(written)]
+        counts = [len(question.options) for question in self.questions]
+        return [
+            Answer(choice=parse_completion(text, count), text=text)
+            for text, count in zip(texts, counts, strict=True)
+        ]
+
     def image_features(self, pixels: torch.Tensor, *, eight_bit: bool = True) -> dict[str, Any]:
         """The model inputs that come from the image, as a function of pixels [B, 3, H, W] in [0, 1].
 

@@ -81,6 +81,10 @@ class OneByOne:
         """As `BoundQuestions.answer`."""
         return [part.answer([image])[0] for part, image in zip(self.parts, images, strict=True)]
 
+    def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        """As `answer`; see `BoundQuestions.answer_together`."""
+        return self.answer(images)
+
     def select(self, rows: Sequence[int]) -> OneByOne:
         """As `BoundQuestions.select`."""
         return OneByOne([self.parts[row] for row in rows])

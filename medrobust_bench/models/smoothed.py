@@ -164,6 +164,10 @@ class SmoothedQuestions:
         """The most frequent answers under noise, one question at a time; see `BoundQuestions.answer`."""
         return [self._answer_one(row, image) for row, image in enumerate(images)]
 
+    def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        """As `answer`: each is many answers already."""
+        return self.answer(images)
+
     def select(self, rows: Sequence[int]) -> SmoothedQuestions:
         """The bound batch of these rows only, in this order."""
         return SmoothedQuestions(self._bound.select(rows), self._smoothing, self._expectation_draws)

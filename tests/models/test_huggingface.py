@@ -152,6 +152,18 @@ def test_completion_on_the_clean_image_is_generated_once(
     assert [answer.text for answer in bound.answer(bound.images)] == [answer.text for answer in clean]
 
 
+def test_answers_generated_together_are_those_given_one_by_one(
+    checkpoint: Path, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(checkpoint, AnswerMode.REASONING)
+    bound = model.bind(questions).select([0, 1, 2, 0, 1])
+    images = [synthetic_image(seed, 64, 80) for seed in range(5)]
+    alone = bound.answer(images)
+    monkeypatch.setattr(model, "complete", lambda prompt, image: pytest.fail("one by one"))
+    assert bound.answer_together(images) == alone
+    assert len({answer.text for answer in alone}) > 1
+
+
 def test_shortcut_answers_as_generation_does(
     checkpoint: Path, questions: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,9 @@ class ToyQuestions:
             answers.append(Answer(choice if self.toy.parses(pixels) else None))
         return answers
 
+    def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        return self.answer(images)
+
     def select(self, rows: Sequence[int]) -> ToyQuestions:
         return ToyQuestions(self.toy, self.inner.select(rows))
 
