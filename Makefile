@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # The shipped checkpoints that the project's own gate watches (tests/test_own_gate.py).
-GATED := tiny-sft-reasoning
+GATED := tiny-sft-reasoning tiny-noise-reasoning
 
 .PHONY: demo test check baseline reproduce reproduce-train clean
 
@@ -32,9 +32,9 @@ reproduce: $(VENV)/.installed ## the table of docs/reproduction.md
 	$(BIN)/python benchmarks/reproduction.py runs/reproduction
 
 reproduce-train: $(VENV)/.installed ## every shipped checkpoint from random weights, into runs/
-	$(BIN)/medrobust train sft tiny-sft-reasoning --out runs/tiny-sft-reasoning
-	$(BIN)/medrobust train sft tiny-sft-letter --base runs/tiny-sft-reasoning --out runs/tiny-sft-letter
-	$(BIN)/medrobust train at-sft tiny-at-start --base runs/tiny-sft-reasoning --out runs/tiny-at-start
+	$(BIN)/medrobust train sft tiny-sft-start
+	$(BIN)/medrobust train sft tiny-sft-reasoning
+	$(BIN)/medrobust train sft tiny-noise-reasoning --base runs/tiny-sft-reasoning
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,8 +1,8 @@
 """Our attacks against their peers: same model, same questions, same ε and steps; CPU time and robust accuracy.
 
     pip install torchattacks foolbox
-    python benchmarks/attack_speed.py --model tiny-sft-letter
-    python benchmarks/attack_speed.py --model tiny-sft-letter --growth
+    python benchmarks/attack_speed.py
+    python benchmarks/attack_speed.py --growth
 
 - ours: `pgd-linf` and `apgd-linf`, with every success verified on the deployed path, all included in the time;
 - stock ART: `PyTorchClassifier` around the model and `ProjectedGradientDescentPyTorch`;
@@ -384,8 +384,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="tiny-sft-letter", help="card id, checkpoint folder or hub id")
-    parser.add_argument("--answer-mode", default=None, choices=[mode.value for mode in AnswerMode])
+    parser.add_argument("--model", default="tiny-sft-reasoning", help="card id, checkpoint folder or hub id")
+    parser.add_argument("--answer-mode", default="letter", choices=[mode.value for mode in AnswerMode])
     parser.add_argument("--data", default="phantoms")
     parser.add_argument(
         "--limit", type=int, default=32, help="questions, of which those answered right are attacked"

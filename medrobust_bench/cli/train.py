@@ -43,7 +43,7 @@ def _supervised_options(function: Callable[..., None]) -> Callable[..., None]:
 def sft(recipe: str, out: Path | None, **overrides: object) -> None:
     """Supervised fine-tuning of a vision-language model on multiple-choice questions.
 
-    RECIPE is a YAML file, or the name of a shipped one: tiny-sft-reasoning, tiny-sft-letter.
+    RECIPE is a YAML file, or the name of a shipped one: tiny-sft-start, tiny-sft-reasoning, tiny-noise-reasoning.
     """
     from medrobust_bench.train.recipe import read_sft_recipe
 

@@ -164,7 +164,7 @@ def test_shipped_cards_keep_the_rules_of_the_registry(name: str) -> None:
 def test_the_registry_holds_the_models_that_people_look_for() -> None:
     sources = {card.source for card in SHIPPED_CARDS.values()}
     assert sources >= {
-        "checkpoints/tiny-sft-letter",
+        "checkpoints/tiny-noise-reasoning",
         "checkpoints/tiny-sft-reasoning",
         "Qwen/Qwen2.5-VL-7B-Instruct",
         "Qwen/Qwen3-VL-8B-Instruct",

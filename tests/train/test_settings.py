@@ -21,7 +21,7 @@ def written(tmp_path: Path, text: str) -> str:
 
 
 def test_shipped_recipes_are_valid_and_named_after_their_checkpoints() -> None:
-    assert set(shipped("sft")) >= {"tiny-sft-letter", "tiny-sft-reasoning", "tiny-at-sft"}
+    assert set(shipped("sft")) >= {"tiny-sft-start", "tiny-sft-reasoning", "tiny-at-sft"}
     for name in shipped("sft"):
         mode = AnswerMode.LETTER if name.endswith("letter") else AnswerMode.REASONING
         recipe = read_sft_recipe(name)
@@ -61,5 +61,5 @@ def test_impossible_recipes_are_refused(tmp_path: Path, text: str, what: str) ->
 
 
 def test_unknown_recipe_names_the_shipped_ones() -> None:
-    with pytest.raises(InvalidInputError, match="tiny-sft-letter"):
+    with pytest.raises(InvalidInputError, match="tiny-sft-reasoning"):
         read_sft_recipe("no-such-recipe")

@@ -150,7 +150,7 @@ def test_the_command_refuses_a_used_folder_and_a_wrong_recipe(tmp_path: Path) ->
     assert (tmp_path / "old").read_text() == "kept"
     wrong = CliRunner().invoke(main, ["train", "sft", "nothing"])
     assert wrong.exit_code == 2
-    assert "tiny-sft-letter" in wrong.output
+    assert "tiny-sft-reasoning" in wrong.output
 
 
 def test_the_curve_is_drawn_and_a_folder_without_one_refused(checkpoint: Path, tmp_path: Path) -> None:
