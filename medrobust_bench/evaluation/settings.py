@@ -13,7 +13,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
 if TYPE_CHECKING:
     from pathlib import Path
 
-PHANTOM_LIMIT = 64
+PHANTOM_LIMIT = 24
 
 
 def _modality(value: Any) -> Any:
