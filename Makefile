@@ -12,7 +12,7 @@ demo: $(VENV)/.installed ## the shipped models on synthetic phantoms: clean, att
 	$(BIN)/medrobust run
 
 test: check ## style, types, and every test
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
