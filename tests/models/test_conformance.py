@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import transformers
 
 from medrobust_bench.models.selftest import Verdict
 from tests.models import conformance
@@ -15,9 +16,19 @@ if TYPE_CHECKING:
 
 FAST = {"Qwen2-VL", "PaliGemma"}
 
+# The model's own forward pass reads `image_outputs`, which the output of its language model does not have.
+BROKEN_IN_5_24_0 = pytest.mark.xfail(
+    transformers.__version__ == "5.24.0", raises=AttributeError, strict=True, reason="transformers 5.24.0"
+)
+MARKS = {"Llama 4": [BROKEN_IN_5_24_0]}
+
 
 @pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+    "name",
+    [
+        pytest.param(name, marks=[*MARKS.get(name, []), *([] if name in FAST else [pytest.mark.slow])])
+        for name in FAMILIES
+    ],
 )
 def test_family(name: str, tmp_path: Path) -> None:
     family = FAMILIES[name]

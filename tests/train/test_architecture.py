@@ -111,7 +111,7 @@ def test_whitened_filters_hear_a_faint_pattern_beside_brightness(tokenizer: PreT
         """Energy of the answer to the stripes, relative to that to brightness of the same size."""
         filters = model.model.visual.patch_embed.proj.weight.flatten(1)
         pattern = torch.from_numpy(np.broadcast_to(stripes[:8], (3, 2, 8, 8)).copy()).float().flatten()
-        return float(((filters @ pattern) ** 2).sum() / (filters.sum(1) ** 2).sum())
+        return (((filters @ pattern) ** 2).sum() / (filters.sum(1) ** 2).sum()).item()
 
     before = heard()
     whiten_patches(model, processor, images)
