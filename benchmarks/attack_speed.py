@@ -398,8 +398,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    mode = AnswerMode(arguments.answer_mode) if arguments.answer_mode else None
-    card = resolve(arguments.model, answer_mode=mode)
+    card = resolve(arguments.model, answer_mode=AnswerMode(arguments.answer_mode))
     questions = sample(open_data(arguments.data), arguments.limit, seed=SEED).questions
     if arguments.growth:
         adapter = load_model(card, device="cpu", dtype="float32")

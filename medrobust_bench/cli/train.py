@@ -20,26 +20,25 @@ def command() -> None:
     """Train models; each recipe is one YAML file."""
 
 
-def _supervised_options(function: Callable[..., None]) -> Callable[..., None]:
-    """What `sft` and `at-sft` share."""
-    for option in reversed(
-        [
-            click.argument("recipe"),
-            click.option(
-                "--out",
-                type=click.Path(file_okay=False, path_type=Path),
-                help="Folder of the new checkpoint; must be empty or absent.  [default: runs/<name of the recipe>]",
-            ),
-            click.option("--base", help="Start from this checkpoint instead of the recipe's."),
-            click.option("--seed", type=click.IntRange(min=0), help="Use this seed instead of the recipe's."),
-        ]
+def _recipe_options(function: Callable[..., None]) -> Callable[..., None]:
+    """What every kind of training takes."""
+    for option in (
+        click.option("--seed", type=click.IntRange(min=0), help="Use this seed instead of the recipe's."),
+        click.option("--base", help="Start from this checkpoint instead of the recipe's."),
+        click.option(
+            "--out",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Folder of the new checkpoint; must be empty or absent, but to resume.  "
+            "[default: runs/<name of the recipe>]",
+        ),
+        click.argument("recipe"),
     ):
         function = option(function)
     return function
 
 
 @command.command()
-@_supervised_options
+@_recipe_options
 def sft(recipe: str, out: Path | None, **overrides: object) -> None:
     """Supervised fine-tuning of a vision-language model on multiple-choice questions.
 
@@ -54,7 +53,7 @@ def sft(recipe: str, out: Path | None, **overrides: object) -> None:
 
 
 @command.command("at-sft")
-@_supervised_options
+@_recipe_options
 def at_sft(recipe: str, out: Path | None, **overrides: object) -> None:
     """Adversarial fine-tuning: supervised learning on attacked images.
 
@@ -69,28 +68,16 @@ def at_sft(recipe: str, out: Path | None, **overrides: object) -> None:
 
 
 def _reinforcement_options(function: Callable[..., None]) -> Callable[..., None]:
-    """What `at-grpo` and `grpo` share."""
-    for option in reversed(
-        [
-            click.argument("recipe"),
-            click.option(
-                "--out",
-                type=click.Path(file_okay=False, path_type=Path),
-                help="Folder of the new checkpoint.  [default: runs/<name of the recipe>]",
-            ),
-            click.option("--base", help="Start from this checkpoint instead of the recipe's."),
-            click.option(
-                "--steps",
-                type=click.IntRange(min=1),
-                help="Train for this many steps instead of the recipe's.",
-            ),
-            click.option("--seed", type=click.IntRange(min=0), help="Use this seed instead of the recipe's."),
-            click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out."),
-            click.option("--use-vllm", is_flag=True, help="Let vLLM generate the rollouts (needs a GPU)."),
-        ]
+    """What `at-grpo` and `grpo` take besides."""
+    for option in (
+        click.option("--use-vllm", is_flag=True, help="Let vLLM generate the rollouts (needs a GPU)."),
+        click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out."),
+        click.option(
+            "--steps", type=click.IntRange(min=1), help="Train for this many steps instead of the recipe's."
+        ),
     ):
         function = option(function)
-    return function
+    return _recipe_options(function)
 
 
 @command.command("at-grpo")

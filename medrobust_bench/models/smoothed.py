@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from math import log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from medrobust_bench.certify.cohen import SmoothedQuestion
 from medrobust_bench.models.adapter import Answer, Focus, ReferenceLoss, RivalLeads
+from medrobust_bench.models.delegated import DelegatedQuestions
 from medrobust_bench.threats.randomness import Purpose, stream
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class SmoothedVLM:
         return SmoothedQuestions(self.base.bind(questions), self.smoothing, self._expectation_draws)
 
 
-class SmoothedQuestions:
+class SmoothedQuestions(DelegatedQuestions):
     """B questions bound to a smoothed model.
 
     **Answers** are PREDICT of Cohen et al. (2019): the most frequent of n answers under noise, or an abstention,
@@ -90,20 +91,13 @@ class SmoothedQuestions:
     """
 
     def __init__(self, bound: BoundQuestions, smoothing: Smoothing, expectation_draws: int) -> None:
-        self.questions = bound.questions
-        self._bound = bound
+        super().__init__(bound)
         self._smoothing = smoothing
         self._expectation_draws = expectation_draws
 
-    @property
-    def images(self) -> list[NDArray[np.uint8]]:
-        """The clean canonical images."""
-        return self._bound.images
-
-    @property
-    def device(self) -> torch.device:
-        """Where pixels are best kept."""
-        return self._bound.device
+    def around(self, bound: BoundQuestions) -> Self:
+        """See `DelegatedQuestions.around`; with the same smoothing."""
+        return type(self)(bound, self._smoothing, self._expectation_draws)
 
     @property
     def generates(self) -> bool:
@@ -167,10 +161,6 @@ class SmoothedQuestions:
     def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
         """As `answer`: each is many answers already."""
         return self.answer(images)
-
-    def select(self, rows: Sequence[int]) -> SmoothedQuestions:
-        """The bound batch of these rows only, in this order."""
-        return SmoothedQuestions(self._bound.select(rows), self._smoothing, self._expectation_draws)
 
     def _answer_one(self, row: int, image: NDArray[np.uint8]) -> Answer:
         smoothing = self._smoothing
