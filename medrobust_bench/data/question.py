@@ -37,19 +37,6 @@ class QuestionType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """Something true of an image.
-
-    Attributes:
-        truth: what is true.
-        choices: what could have been, the truth among them.
-    """
-
-    truth: str
-    choices: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Question:
     """One image, one question, two to five options, one right answer.
 
@@ -63,7 +50,6 @@ class Question:
         question_type: what kind of thing is asked.
         dataset: name of the source collection, e.g. "ISBI2016".
         explanation: what a reader would say he sees before answering; training text, never part of a prompt.
-        facts: what else is known of the image, where it was made to be known; for training alone.
     """
 
     id: str
@@ -75,7 +61,6 @@ class Question:
     question_type: QuestionType
     dataset: str
     explanation: str = ""
-    facts: tuple[Fact, ...] = ()
 
     def __post_init__(self) -> None:
         if not MIN_OPTIONS <= len(self.options) <= MAX_OPTIONS:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from medrobust_bench.data.image import canonical
-from medrobust_bench.data.question import LETTERS, Fact
+from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.prompt import AnswerMode, completion_text, prompt_text
 from medrobust_bench.train.settings import Task
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 DESCRIBE_PROMPT = "Describe the image."
 MATCH_ROUNDS = 2
-JUDGED = 0.25
-SHEET_PROMPT = "Choose from each list what is true."
+TICKS = (" No", " Yes")
+"""What is said at the end of a wrong and of the right option: the last token of either word."""
 
 _DECISIVE = re.compile(r" (?P<named>[A-E])\.</think>|<answer>(?P<letter>[A-E])")
 
@@ -40,7 +40,7 @@ class Example:
         prompt: the user's turn, image aside.
         completion: what the model should write.
         decisive: where the completion names a letter; spans of characters [start, end).
-        learnt: what else is learnt of the completion; everything unless given.
+        ticked: the options, where the model should judge them as it reads; spans of characters of the prompt.
     """
 
     question: Question
@@ -48,7 +48,7 @@ class Example:
     prompt: str
     completion: str
     decisive: tuple[tuple[int, int], ...]
-    learnt: tuple[tuple[int, int], ...] | None = None
+    ticked: tuple[tuple[int, int], ...] = ()
 
 
 def description(question: Question) -> str:
@@ -66,12 +66,12 @@ def build_example(question: Question, task: Task) -> Example:
     letter = question.letter
     if task is Task.DESCRIBE:
         return Example(question, True, DESCRIBE_PROMPT, description(question), decisive=())
-    if task is Task.LETTER:
-        return Example(question, True, prompt_text(question, AnswerMode.LETTER), letter, decisive=((0, 1),))
+    if task in (Task.LETTER, Task.TICK):
+        prompt = prompt_text(question, AnswerMode.LETTER)
+        ticked = _option_lines(question) if task is Task.TICK else ()
+        return Example(question, True, prompt, letter, decisive=((0, 1),), ticked=ticked)
     if task is Task.MATCH:
         return _match_example(question)
-    if task is Task.SHEET:
-        return _sheet_example(question)
     shown = task in (Task.REASON, Task.DIRECT)
     thought = rationale(question) if task in (Task.REASON, Task.READ) else ""
     prompt = prompt_text(question, AnswerMode.REASONING)
@@ -97,26 +97,14 @@ def _match_example(question: Question) -> Example:
     return Example(question, False, prompt, completion, tuple(decisive))
 
 
-def _sheet_example(question: Question) -> Example:
-    draw = random.Random(question.id)
-    facts = question.facts or (Fact(question.options[question.answer], question.options),)
-    completion, decisive, verdicts = "", [], []
-    for fact in draw.sample(facts, len(facts)):
-        others = [choice for choice in fact.choices if choice != fact.truth]
-        chosen = draw.sample(others, min(len(others), draw.choice((1, 2, 3, 3, 3, 4))))
-        options = draw.sample([fact.truth, *chosen], len(chosen) + 1)
-        judged = draw.random() < JUDGED
-        for letter, option in zip(LETTERS, options, strict=False):
-            completion += f"{letter}) {option}"
-            if judged:
-                verdict = " yes" if option == fact.truth else " no"
-                completion += verdict
-                verdicts.append((len(completion) - len(verdict), len(completion)))
-            completion += "\n"
-        completion += f"<answer>{LETTERS[options.index(fact.truth)]}"
-        decisive.append((len(completion) - 1, len(completion)))
-        completion += "</answer>\n"
-    return Example(question, True, SHEET_PROMPT, completion, tuple(decisive), learnt=tuple(verdicts))
+def _option_lines(question: Question) -> tuple[tuple[int, int], ...]:
+    """Where the options stand in the letter prompt: behind "B)", to the end of the line."""
+    start, lines = len(question.text) + 1, []
+    for letter, option in zip(LETTERS, question.options, strict=False):
+        end = start + len(f"{letter}) {option}\n")
+        lines.append((start + len(f"{letter})"), end))
+        start = end
+    return tuple(lines)
 
 
 def build_examples(
@@ -153,51 +141,99 @@ def open_images(questions: Sequence[Question]) -> list[list[Image.Image]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """What a model in training reads and what it should say, position by position.
+
+    Attributes:
+        inputs: model inputs of B examples, padded on the left.
+        targets: [B, T], the token that is to follow each position; what stands there unless it is a tick.
+        weights: [B, T], of every target in the loss; 0 where nothing is learnt.
+    """
+
+    inputs: dict[str, Any]
+    targets: torch.Tensor
+    weights: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Collator:
-    """Turns examples into a padded batch with weights on the completions only; picklable for workers.
+    """Turns examples into a padded batch in which completions and ticks are learnt; picklable for workers.
 
     Attributes:
         processor: of the model that is trained; pads on the left.
-        answer_weight: weight of the letters, relative to the other tokens.
+        answer_weight: weight of the letters of the completion, relative to the other tokens.
     """
 
     processor: ProcessorMixin
     answer_weight: float = 1.0
 
-    def __call__(self, examples: Sequence[Example]) -> tuple[dict[str, Any], torch.Tensor]:
-        """Model inputs of B examples, and the weight [B, T] of every token in the loss, 0 outside the completions.
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        """The batch of B examples.
 
         Raises:
-            ValueError: the tokenizer joins the end of a prompt with the start of its completion.
+            ValueError: the tokenizer joins the end of a prompt, or of an option, with what comes after it.
         """
         tokenizer = self.processor.tokenizer
-        completions = [example.completion + tokenizer.eos_token for example in examples]
         prompts = [render_prompt(self.processor, example.prompt, image=example.shown) for example in examples]
+        texts = [
+            prompt + example.completion + tokenizer.eos_token
+            for prompt, example in zip(prompts, examples, strict=True)
+        ]
         images = open_images([example.question for example in examples if example.shown])
-        inputs = dict(
-            self.processor(
-                text=[prompt + completion for prompt, completion in zip(prompts, completions, strict=True)],
-                images=images or None,
-                padding=True,
-                return_tensors="pt",
-            )
-        )
+        inputs = dict(self.processor(text=texts, images=images or None, padding=True, return_tensors="pt"))
         tokens = inputs["input_ids"]
-        weights = torch.zeros(tokens.shape)
-        for row, (example, completion) in enumerate(zip(examples, completions, strict=True)):
-            target = tokenizer(completion, add_special_tokens=False, return_offsets_mapping=True)
-            length = len(target.input_ids)
-            if tokens[row, -length:].tolist() != target.input_ids:  # padding is on the left
-                raise ValueError(f"the tokenizer does not keep prompt and completion apart: {completion!r}")
-            weights[row, -length:] = torch.tensor(
-                [self._weight(span, example) for span in target.offset_mapping]
+        verdicts = [tokenizer(text, add_special_tokens=False).input_ids[-1] for text in TICKS]
+        targets, weights = tokens.roll(-1, dims=1), torch.zeros(tokens.shape)
+        for row, (example, prompt, text) in enumerate(zip(examples, prompts, texts, strict=True)):
+            spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+            # Padding is on the left and the image's one placeholder grows there: positions count from the right.
+            ends = {end: number - len(spans) for number, (_, end) in enumerate(spans)}
+            if len(prompt) not in ends:
+                raise ValueError(f"the tokenizer does not keep prompt and completion apart: {text!r}")
+            decisive = [(len(prompt) + start, len(prompt) + end) for start, end in example.decisive]
+            for position in range(ends[len(prompt)], -1):
+                heavy = _overlaps(spans[position + 1], decisive)
+                weights[row, position] = self.answer_weight if heavy else 1.0
+            begin = prompt.rindex(example.prompt)
+            lines = [(begin + start, begin + end) for start, end in example.ticked]
+            if any(place not in ends for line in lines for place in line):
+                raise ValueError(f"the tokenizer does not keep an option apart from its letter: {text!r}")
+            _tick(
+                tokens[row].tolist(),
+                [(ends[start], ends[end]) for start, end in lines],
+                example.question.answer,
+                verdicts,
+                targets[row],
+                weights[row],
             )
-        return inputs, weights
+        return Batch(inputs, targets, weights)
 
-    def _weight(self, span: tuple[int, int], example: Example) -> float:
-        if _overlaps(span, example.decisive):
-            return self.answer_weight
-        return float(example.learnt is None or _overlaps(span, example.learnt))
+
+def _tick(
+    tokens: Sequence[int],
+    lines: Sequence[tuple[int, int]],
+    answer: int,
+    verdicts: Sequence[int],
+    targets: torch.Tensor,
+    weights: torch.Tensor,
+) -> None:
+    """Put the ticks of one example in place.
+
+    Args:
+        tokens: of the prompt and completion, T of them.
+        lines: per option, the positions of the last token before it and of its own last one.
+        answer: index of the right option.
+        verdicts: tokens that say no and yes.
+        targets: [T], changed in place.
+        weights: [T], changed in place.
+    """
+    options = [tokens[first + 1 : last + 1] for first, last in lines]
+    for number, (first, last) in enumerate(lines):
+        for position, (read, right) in enumerate(zip(options[number], options[answer], strict=False), first):
+            targets[position], weights[position] = right, 1.0
+            if read != right:
+                break
+        targets[last], weights[last] = verdicts[number == answer], 1.0
 
 
 def _overlaps(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:

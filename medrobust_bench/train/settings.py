@@ -116,11 +116,10 @@ class Task(StrEnum):
     `REASON`: `<think>what is seen, the answer in words, B.</think><answer>B</answer>`.
     `DIRECT`: `<think></think><answer>B</answer>`, the rationale left empty.
     `LETTER`: the letter alone.
+    `TICK`: as `LETTER`, and along the prompt: the words of the right option where an option begins and for as long as
+        it reads the same, yes or no at its end. One letter says little of how to get there; this says it step by step.
     `READ`, `READ_DIRECT`: as `REASON` and `DIRECT`, but the description is given in words in place of the image. What
         there is to learn about options and letters is learnt sooner where nothing is left to guess, and cheaper.
-    `SHEET`: an image and a list of options for each thing that is known of it; after some lists' options stands yes or
-        no, after every list the letter of the true one. What `DIRECT` and `LETTER` ask once per question is asked
-        several times in every example, and a yes or no per option tells how to get there.
     `MATCH`: nothing but the options, which are then named in random order, each with its letter: several lookups in
         every example, where a question has one.
     """
@@ -131,8 +130,8 @@ class Task(StrEnum):
     LETTER = "letter"
     READ = "read"
     READ_DIRECT = "read-direct"
+    TICK = "tick"
     MATCH = "match"
-    SHEET = "sheet"
 
 
 class Stage(BaseModel):
@@ -205,7 +204,7 @@ class SftSettings(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_attacked(self) -> Self:
-        answers = {Task.LETTER} if self.mode is AnswerMode.LETTER else {Task.REASON, Task.DIRECT}
+        answers = {Task.LETTER, Task.TICK} if self.mode is AnswerMode.LETTER else {Task.REASON, Task.DIRECT}
         wanted = {*answers, Task.DESCRIBE}
         other = sorted({task for stage in self.stages for task in stage.tasks} - wanted)
         if self.attack is not None and other:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
     from medrobust_bench.data.question import Question
+    from medrobust_bench.train.examples import Batch
     from medrobust_bench.train.settings import SftSettings
 
 REPORT_EVERY = 20
@@ -51,18 +52,18 @@ def learning_rate_factor(step: int, *, warmup: int, total: int) -> float:
     return FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def completion_loss(logits: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Weighted negative log-likelihood per completion token, in nats.
+def completion_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted negative log-likelihood per learnt token, in nats.
 
     Args:
-        logits: [B, T, V]; position t predicts token t + 1.
-        tokens: [B, T].
-        weights: [B, T], 0 for tokens that are not learnt. The sum is divided by the number of learnt tokens, not
+        logits: [B, T, V].
+        targets: [B, T], what each position should say.
+        weights: [B, T], 0 where nothing is learnt. The sum is divided by the number of learnt tokens, not
             by their total weight, so that a heavier answer does not make the text lighter.
     """
-    learnt = weights[:, 1:] > 0
-    nll = cross_entropy(logits[:, :-1][learnt], tokens[:, 1:][learnt], reduction="none")
-    return (nll * weights[:, 1:][learnt]).mean()
+    learnt = weights > 0
+    nll = cross_entropy(logits[learnt], targets[learnt], reduction="none")
+    return (nll * weights[learnt]).mean()
 
 
 def fine_tune(settings: SftSettings, out: Path, *, report: Callable[[str], None] = print) -> None:
@@ -148,9 +149,11 @@ def _optimise(
     model.train()
     started = time.monotonic()
     losses: list[float] = []
-    for step, (inputs, weights) in enumerate(_batches(model, processor, settings, train), start=1):
-        inputs = {name: value.to(model.device) for name, value in inputs.items()}
-        loss = completion_loss(model(**inputs).logits, inputs["input_ids"], weights.to(model.device))
+    for step, batch in enumerate(_batches(model, processor, settings, train), start=1):
+        inputs = {name: value.to(model.device) for name, value in batch.inputs.items()}
+        loss = completion_loss(
+            model(**inputs).logits, batch.targets.to(model.device), batch.weights.to(model.device)
+        )
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
@@ -171,7 +174,7 @@ def _optimise(
 
 def _batches(
     model: PreTrainedModel, processor: ProcessorMixin, settings: SftSettings, train: Sequence[Question]
-) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
+) -> Iterator[Batch]:
     """The batches of all stages; attacked ones are made when their turn comes, against the model of that moment."""
     collate = Collator(processor, settings.answer_weight)
     stages = [

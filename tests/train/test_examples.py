@@ -21,7 +21,7 @@ from medrobust_bench.train.examples import (
 from medrobust_bench.train.settings import Task
 from tests.train.conftest import SMALL
 
-TASKS = [task for task in Task if task is not Task.SHEET]
+TASKS = [task for task in Task if task is not Task.TICK]  # whose prompt is learnt too
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -65,29 +65,36 @@ def test_matching_names_every_option_with_its_letter(questions: tuple[Question, 
         assert decided == [name[-1] for name in named]
 
 
-def test_a_sheet_asks_for_every_fact_and_teaches_letters_and_verdicts_alone(
+def test_ticking_judges_every_option_as_it_is_read(
     questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast
 ) -> None:
     collate = Collator(build_processor(SMALL, tokenizer), answer_weight=5.0)
+    yes, no = (tokenizer(word, add_special_tokens=False).input_ids[-1] for word in (" Yes", " No"))
+    assert yes != no
     for question in questions:
-        example = build_example(question, Task.SHEET)
-        assert example.shown
-        lists = example.completion.removesuffix("</answer>\n").split("</answer>\n")
-        truths = []
-        for text in lists:
-            *lines, answer = text.split("\n")
-            options = {line[0]: line[3:] for line in lines}
-            chosen = options[answer.removeprefix("<answer>")]
-            truths.append(chosen.removesuffix(" yes"))
-            judged = [option.rsplit(" ", 1)[-1] for option in options.values()]
-            assert judged.count("yes") == 1 or not {"yes", "no"} & set(judged)
-        assert sorted(truths) == sorted(fact.truth for fact in question.facts)
-        decided = [example.completion[start:end] for start, end in example.decisive]
-        assert decided == [text[-1] for text in lists]
-        inputs, weights = collate([example])
-        taught = tokenizer.decode(inputs["input_ids"][0][weights[0] > 0])
-        verdicts = [example.completion[start:end] for start, end in example.learnt or ()]
-        assert sorted(taught.replace(" ", "")) == sorted("".join([*decided, *verdicts]).replace(" ", ""))
+        plain, ticked = build_example(question, Task.LETTER), build_example(question, Task.TICK)
+        assert replace(ticked, ticked=()) == plain
+        lines = [ticked.prompt[start:end] for start, end in ticked.ticked]
+        assert lines == [f" {option}\n" for option in question.options]
+
+        batch, without = collate([ticked]), collate([plain])
+        tokens, added = batch.inputs["input_ids"][0], (batch.weights - without.weights)[0]
+        assert tokens.equal(without.inputs["input_ids"][0])
+        assert added.unique().tolist() == [0, 1]
+        said = {int(position): int(batch.targets[0, position]) for position in added.nonzero()}
+        ends = [
+            position
+            for position in said
+            if any(tokenizer.decode(tokens[: position + 1]).endswith(line) for line in lines)
+        ]
+        assert [said[position] for position in ends] == [
+            yes if number == question.answer else no for number in range(len(lines))
+        ]
+        # Along an option: what comes next if it is the right one, as long as it can be.
+        right = question.options[question.answer]
+        for position in said.keys() - set(ends):
+            begun = tokenizer.decode(tokens[: position + 1]).rpartition(")")[2]
+            assert f" {right}\n".startswith(begun + tokenizer.decode([said[position]]))
 
 
 def test_only_the_letters_of_the_answer_are_decisive(questions: tuple[Question, ...]) -> None:
@@ -138,11 +145,14 @@ def test_the_loss_falls_on_the_completions_only(
 ) -> None:
     processor = build_processor(SMALL, tokenizer)
     examples = [build_example(q, task) for q, task in zip(questions[:7], TASKS, strict=True)]
-    inputs, weights = Collator(processor, answer_weight=5.0)(examples)
+    batch = Collator(processor, answer_weight=5.0)(examples)
+    inputs, weights = batch.inputs, batch.weights
     tokens = inputs["input_ids"]
-    assert weights.shape == tokens.shape
+    assert weights.shape == batch.targets.shape == tokens.shape
+    assert weights[:, -1].eq(0).all()  # nothing follows the last token
+    assert batch.targets[:, :-1].equal(tokens[:, 1:])
     for row, example in enumerate(examples):
-        learnt, heavy = weights[row] > 0, weights[row] == 5
+        learnt, heavy = weights[row].roll(1) > 0, weights[row].roll(1) == 5
         assert tokenizer.decode(tokens[row][learnt]) == example.completion + tokenizer.eos_token
         decided = [example.completion[start:end] for start, end in example.decisive]
         assert tokenizer.decode(tokens[row][heavy]).replace(" ", "") == "".join(decided)

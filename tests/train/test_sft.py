@@ -76,11 +76,11 @@ def test_learning_rate_rises_to_its_peak_and_falls_to_a_tenth(warmup: int, rest:
 
 def test_the_loss_is_the_weighted_sum_per_learnt_token() -> None:
     logits = torch.tensor([[[0.0, 0.0], [0.0, math.log(3.0)], [9.0, 9.0]]])  # p = 1/2, 1/2 then 1/4, 3/4
-    tokens = torch.tensor([[0, 1, 0]])
-    weights = torch.tensor([[7.0, 1.0, 5.0]])  # nothing predicts the first token
+    tokens = torch.tensor([[1, 0, 0]])
+    weights = torch.tensor([[1.0, 5.0, 0.0]])
     expected = (math.log(2.0) + 5 * math.log(4.0)) / 2
     assert completion_loss(logits, tokens, weights).item() == pytest.approx(expected)
-    ignored = torch.tensor([[0.0, 1.0, 0.0]])
+    ignored = torch.tensor([[1.0, 0.0, 0.0]])
     assert completion_loss(logits, tokens, ignored).item() == pytest.approx(math.log(2.0))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.phantoms.phantom import BANKS, SPLITS, Phantom
 from medrobust_bench.data.phantoms.scene import GRADES, NORMAL, Bank, Scene
-from medrobust_bench.data.question import Fact, Modality, Question, QuestionType
+from medrobust_bench.data.question import Modality, Question, QuestionType
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
@@ -47,19 +47,6 @@ def _among(rng: Draws, truth: str, choices: Sequence[str], count: int) -> tuple[
     """The truth and up to `count` − 1 other choices, shuffled."""
     others = rng.shuffled([choice for choice in choices if choice != truth])
     return tuple(rng.shuffled([truth, *others[: count - 1]]))
-
-
-def facts(modality: Modality, scene: Scene) -> tuple[Fact, ...]:
-    """Modality, anatomy, finding, grade and attribute, each with what it could have been."""
-    bank = BANKS[modality]
-    told = (
-        (modality.value, tuple(m.value for m in Modality)),
-        (scene.anatomy, bank.anatomies),
-        (scene.finding, bank.all_findings),
-        (scene.grade, GRADES),
-        (scene.attribute, bank.all_attributes),
-    )
-    return tuple(Fact(truth, choices) for truth, choices in told if truth in choices)
 
 
 def _ask(phantom: Phantom, scene: Scene, rng: Draws) -> tuple[str, tuple[str, ...], str]:
@@ -104,7 +91,6 @@ def phantom_question(phantom: Phantom) -> Question:
         question_type=phantom.question_type,
         dataset=NAME,
         explanation=explanation(phantom.modality, scene),
-        facts=facts(phantom.modality, scene),
     )
 
 
