@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # The shipped checkpoints that the project's own gate watches (tests/test_own_gate.py).
-GATED := tiny-sft-reasoning tiny-noise-reasoning
+GATED := tiny-sft-letter tiny-sft-reasoning tiny-noise-reasoning
 
 .PHONY: demo test check baseline reproduce reproduce-train clean
 
@@ -22,7 +22,7 @@ check: $(VENV)/.installed
 baseline: $(VENV)/.installed ## measure anew what the gate compares with: after a checkpoint was meant to change
 	rm -rf runs/baseline
 	for model in $(GATED); do \
-	  $(BIN)/medrobust run --model $$model --limit 100 --threat pgd-linf --out runs/baseline/$$model || exit; \
+	  $(BIN)/medrobust run --model $$model --limit 40 --threat pgd-linf --out runs/baseline/$$model || exit; \
 	  mkdir -p tests/baseline/$$model; \
 	  cp runs/baseline/$$model/run.json runs/baseline/$$model/journal.jsonl tests/baseline/$$model/; \
 	done
@@ -34,6 +34,7 @@ reproduce: $(VENV)/.installed ## the table of docs/reproduction.md
 reproduce-train: $(VENV)/.installed ## every shipped checkpoint from random weights, into runs/
 	$(BIN)/medrobust train sft tiny-sft-start
 	$(BIN)/medrobust train sft tiny-sft-reasoning
+	$(BIN)/medrobust train sft tiny-sft-letter --base runs/tiny-sft-reasoning
 	$(BIN)/medrobust train sft tiny-noise-reasoning --base runs/tiny-sft-reasoning
 
 $(VENV)/.installed: pyproject.toml

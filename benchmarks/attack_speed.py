@@ -384,8 +384,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="tiny-sft-reasoning", help="card id, checkpoint folder or hub id")
-    parser.add_argument("--answer-mode", default="letter", choices=[mode.value for mode in AnswerMode])
+    parser.add_argument("--model", default="tiny-sft-letter", help="card id, checkpoint folder or hub id")
+    parser.add_argument(
+        "--answer-mode", choices=[mode.value for mode in AnswerMode], help="instead of its own"
+    )
     parser.add_argument("--data", default="phantoms")
     parser.add_argument(
         "--limit", type=int, default=32, help="questions, of which those answered right are attacked"
@@ -398,7 +400,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    card = resolve(arguments.model, answer_mode=AnswerMode(arguments.answer_mode))
+    mode = None if arguments.answer_mode is None else AnswerMode(arguments.answer_mode)
+    card = resolve(arguments.model, answer_mode=mode)
     questions = sample(open_data(arguments.data), arguments.limit, seed=SEED).questions
     if arguments.growth:
         adapter = load_model(card, device="cpu", dtype="float32")

@@ -425,7 +425,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--figure", type=Path, help="draw the growth into this file")
     arguments = parser.parse_args()
-    arguments.model = arguments.model or ["tiny-sft-reasoning"]
+    arguments.model = arguments.model or ["tiny-sft-letter"]
     return arguments
 
 

@@ -11,7 +11,6 @@ from transformers import AutoModelForImageTextToText
 from benchmarks import attack_speed, gpu
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.huggingface import HuggingFaceVLM
-from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import load_model, resolve
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def card() -> Card:
-    return resolve("tiny-sft-reasoning", answer_mode=AnswerMode.LETTER)
+    return resolve("tiny-sft-letter")
 
 
 @pytest.fixture(scope="module")

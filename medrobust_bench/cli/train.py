@@ -42,7 +42,8 @@ def _recipe_options(function: Callable[..., None]) -> Callable[..., None]:
 def sft(recipe: str, out: Path | None, **overrides: object) -> None:
     """Supervised fine-tuning of a vision-language model on multiple-choice questions.
 
-    RECIPE is a YAML file, or the name of a shipped one: tiny-sft-start, tiny-sft-reasoning, tiny-noise-reasoning.
+    RECIPE is a YAML file, or the name of a shipped one: tiny-sft-start, tiny-sft-reasoning, tiny-sft-letter,
+    tiny-noise-reasoning.
     """
     from medrobust_bench.train.recipe import read_sft_recipe
 

@@ -165,6 +165,7 @@ def test_the_registry_holds_the_models_that_people_look_for() -> None:
     sources = {card.source for card in SHIPPED_CARDS.values()}
     assert sources >= {
         "checkpoints/tiny-noise-reasoning",
+        "checkpoints/tiny-sft-letter",
         "checkpoints/tiny-sft-reasoning",
         "Qwen/Qwen2.5-VL-7B-Instruct",
         "Qwen/Qwen3-VL-8B-Instruct",
