@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # The shipped checkpoints that the project's own gate watches (tests/test_own_gate.py).
-GATED := tiny-sft-letter tiny-sft-reasoning tiny-noise-reasoning
+GATED := tiny-sft-letter tiny-sft-reasoning tiny-noise-reasoning tiny-at-sft safemed-r1-tiny
 
 .PHONY: demo test check baseline reproduce reproduce-train clean
 
@@ -12,7 +12,7 @@ demo: $(VENV)/.installed ## the shipped models on synthetic phantoms: clean, att
 	$(BIN)/medrobust run
 
 test: check ## style, types, and every test
-	$(BIN)/pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -36,6 +36,10 @@ reproduce-train: $(VENV)/.installed ## every shipped checkpoint from random weig
 	$(BIN)/medrobust train sft tiny-sft-reasoning
 	$(BIN)/medrobust train sft tiny-sft-letter --base runs/tiny-sft-reasoning
 	$(BIN)/medrobust train sft tiny-noise-reasoning --base runs/tiny-sft-reasoning
+	$(BIN)/medrobust train at-sft tiny-at-describe --base runs/tiny-noise-reasoning
+	$(BIN)/medrobust train at-sft tiny-at-start
+	$(BIN)/medrobust train at-sft tiny-at-sft
+	$(BIN)/medrobust train at-grpo safemed-r1-tiny --base runs/tiny-at-sft
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

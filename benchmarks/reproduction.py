@@ -24,7 +24,11 @@ PAGE = Path("docs/reproduction.md")
 FIGURE = Path("docs/robust_accuracy.png")
 
 # (held against, looked at)
-PAIRS = (("tiny-sft-reasoning", "tiny-noise-reasoning"),)
+PAIRS = (
+    ("tiny-sft-letter", "tiny-sft-reasoning"),
+    ("tiny-sft-reasoning", "tiny-at-sft"),
+    ("tiny-at-sft", "safemed-r1-tiny"),
+)
 
 
 def comparisons(runs: list[FinishedRun]) -> str:
