@@ -1,4 +1,4 @@
-"""The paper's table on the shipped models: writes the tables and the figure of docs/reproduction.md.
+"""The paper's table on the shipped models: writes the tables of docs/reproduction.md.
 
     medrobust run benchmarks/reproduction.yaml --out runs/reproduction
     python benchmarks/reproduction.py runs/reproduction
@@ -17,11 +17,9 @@ from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.results.comparison import compare
 from medrobust_bench.results.comparison_tables import NOTE, whole_grid
 from medrobust_bench.results.finished import FinishedRun, read_finished
-from medrobust_bench.results.report.figures import LIGHT, eps_figures
-from medrobust_bench.results.tables import accuracy_grid, measured, modality_grid
+from medrobust_bench.results.tables import accuracy_grid, modality_grid
 
 PAGE = Path("docs/reproduction.md")
-FIGURE = Path("docs/robust_accuracy.png")
 
 # (held against, looked at)
 PAIRS = (
@@ -78,10 +76,6 @@ def main() -> None:
     page = replaced(page, "comparison", comparisons(runs))
     PAGE.write_text(page, encoding="utf-8")
     print(f"{PAGE} written")
-    for figure in eps_figures(measured(results)):
-        if figure.name == "eps-linf":
-            FIGURE.write_bytes(figure.render(LIGHT, "png"))
-            print(f"{FIGURE} written")
 
 
 if __name__ == "__main__":
