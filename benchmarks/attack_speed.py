@@ -386,7 +386,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default="tiny-sft-letter", help="card id, checkpoint folder or hub id")
     parser.add_argument(
-        "--answer-mode", choices=[mode.value for mode in AnswerMode], help="instead of its own"
+        "--answer-mode", type=AnswerMode, choices=tuple(AnswerMode), help="instead of its own"
     )
     parser.add_argument("--data", default="phantoms")
     parser.add_argument(
@@ -400,8 +400,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    mode = None if arguments.answer_mode is None else AnswerMode(arguments.answer_mode)
-    card = resolve(arguments.model, answer_mode=mode)
+    card = resolve(arguments.model, answer_mode=arguments.answer_mode)
     questions = sample(open_data(arguments.data), arguments.limit, seed=SEED).questions
     if arguments.growth:
         adapter = load_model(card, device="cpu", dtype="float32")

@@ -185,15 +185,19 @@ class Collator:
         verdicts = [tokenizer(text, add_special_tokens=False).input_ids[-1] for text in TICKS]
         targets, weights = tokens.roll(-1, dims=1), torch.zeros(tokens.shape)
         for row, (example, prompt, text) in enumerate(zip(examples, prompts, texts, strict=True)):
-            spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+            read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            spans = read.offset_mapping
             # Padding is on the left and the image's one placeholder grows there: positions count from the right.
             ends = {end: number - len(spans) for number, (_, end) in enumerate(spans)}
-            if len(prompt) not in ends:
+            last = ends.get(len(prompt))
+            if last is None or tokens[row, last + 1 :].tolist() != read.input_ids[last + 1 :]:
                 raise ValueError(f"the tokenizer does not keep prompt and completion apart: {text!r}")
             decisive = [(len(prompt) + start, len(prompt) + end) for start, end in example.decisive]
-            for position in range(ends[len(prompt)], -1):
+            for position in range(last, -1):
                 heavy = _overlaps(spans[position + 1], decisive)
                 weights[row, position] = self.answer_weight if heavy else 1.0
+            if not example.ticked:
+                continue
             begin = prompt.rindex(example.prompt)
             lines = [(begin + start, begin + end) for start, end in example.ticked]
             if any(place not in ends for line in lines for place in line):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from medrobust_bench.models.prompt import AnswerMode, completion_text, parse_completion, prompt_text
 from medrobust_bench.train.architecture import build_processor
@@ -170,3 +172,14 @@ def test_a_tokenizer_that_joins_prompt_and_completion_is_refused(
     example = replace(build_example(questions[0], Task.DESCRIBE), completion="e image")
     with pytest.raises(ValueError, match="apart"):
         Collator(processor)([example])
+
+
+def test_a_tokenizer_that_ends_every_text_with_a_token_of_its_own_is_refused(
+    questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    ending = copy.deepcopy(tokenizer)
+    ending.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"$A {tokenizer.eos_token}", special_tokens=[(tokenizer.eos_token, tokenizer.eos_token_id)]
+    )
+    with pytest.raises(ValueError, match="apart"):
+        Collator(build_processor(SMALL, ending))([build_example(questions[0], Task.LETTER)])
