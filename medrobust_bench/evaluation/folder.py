@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -30,7 +31,10 @@ class RunFolder:
         self._record = path / "run.json"
 
     def check(self, *, resume: bool) -> list[Problem]:
-        """What would keep a run from being written here; nothing is lost to a full disk or a wrong path."""
+        """What would keep a run from being written here: nothing is lost to a full disk or a wrong path.
+
+        It leaves nothing behind, so that a run refused for another reason leaves no empty folder.
+        """
         where = str(self.path)
         if self._record.exists() and not resume:
             remedy = "add --resume to continue it, or give another --out"
@@ -41,11 +45,10 @@ class RunFolder:
                     where=where, what="holds no run to resume", remedy="give the --out of the interrupted run"
                 )
             ]
-        probe = self.path / ".probe"
+        existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"probe")
-            probe.unlink()
+            with TemporaryFile(dir=existing) as probe:
+                probe.write(b"probe")
         except OSError as error:
             remedy = "give a folder that can be written to with --out"
             return [Problem(where=where, what=f"cannot be written to: {error.strerror}", remedy=remedy)]

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from click.testing import CliRunner
 
 from medrobust_bench.cli import COMMANDS, main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 LIGHT = {"click", "medrobust_bench"}
 HEAVY = {
@@ -51,9 +57,13 @@ def test_an_unknown_command_is_a_usage_error() -> None:
     assert CliRunner().invoke(main, ["rnu"]).exit_code == 2
 
 
-def test_bad_input_prints_every_problem_and_exits_2() -> None:
+def test_bad_input_prints_every_problem_exits_2_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["run", "--model", "no-such-model", "--threat", "no-such-threat"])
     assert result.exit_code == 2
     assert "2 problems with the input" in result.output
     assert "no-such-model" in result.output
     assert "no-such-threat" in result.output
+    assert list(tmp_path.iterdir()) == []

@@ -82,14 +82,17 @@ def flat_losses(attempts: Mapping[str, Sequence[Attempt]]) -> list[Finding]:
 def rising_losses(attempts: Mapping[str, Sequence[Attempt]]) -> list[Finding]:
     """How many of the questions left standing had an unfinished last run.
 
+    A single one is no more than a warning, however few are left: it is not what robust accuracy rests on.
+
     Args:
         attempts: by question, for the questions that withstood.
     """
     last = [runs[-1].losses for runs in attempts.values() if runs and len(runs[-1].losses) >= 4]
     if not last:
         return []
-    share = sum(rise_at_the_end(losses) > STILL_RISING for losses in last) / len(last)
-    verdict = above(share, warn=0.25, fail=0.75)
+    rising = sum(rise_at_the_end(losses) > STILL_RISING for losses in last)
+    share = rising / len(last)
+    verdict = above(share, warn=0.25, fail=0.75 if rising > 1 else 1.0)
     lead = f"{share:.0%} of {len(last)} questions left standing had a loss still rising at the end"
     return [RISING.find(share, verdict, lead if verdict == "pass" else f"{lead}: take more steps")]
 

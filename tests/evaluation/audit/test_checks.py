@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from medrobust_bench.evaluation.audit.baseline import baselines, format_breaks, positive_control
 from medrobust_bench.evaluation.audit.blindness import REPLACEMENTS, blindness, replacement
 from medrobust_bench.evaluation.audit.check import above, below
-from medrobust_bench.evaluation.audit.losses import is_flat, restarts_used, rise_at_the_end
+from medrobust_bench.evaluation.audit.losses import is_flat, restarts_used, rise_at_the_end, rising_losses
 from medrobust_bench.evaluation.audit.rivalry import rivals
 from medrobust_bench.results.schema import AttemptRecord, Outcome, ThreatRecord
 
@@ -86,6 +86,17 @@ def test_losses_that_rise_to_the_end_and_losses_that_rest() -> None:
     assert rise_at_the_end([3.0, 2.0, 1.0, None]) == 0.0
     assert is_flat([1.0, 1.0])
     assert not is_flat([1.0])
+
+
+@pytest.mark.parametrize(
+    ("rising", "rested", "verdict"),
+    [(0, 1, "pass"), (1, 0, "warn"), (2, 0, "fail"), (1, 1, "warn"), (1, 3, "pass")],
+)
+def test_one_question_with_a_rising_loss_is_no_failure(rising: int, rested: int, verdict: str) -> None:
+    kinds = [(0.0, 1.0, 2.0, 3.0)] * rising + [(0.0, 3.0, 3.0, 3.0)] * rested
+    runs = [AttemptRecord(objective="margin", losses=losses, broken=False) for losses in kinds]
+    (finding,) = rising_losses({str(number): [run] for number, run in enumerate(runs)})
+    assert finding.verdict == verdict
 
 
 def test_a_last_restart_that_still_breaks_questions_is_a_finding() -> None:
