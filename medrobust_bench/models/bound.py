@@ -197,19 +197,15 @@ class HuggingFaceQuestions:
     def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
         """The deployed path, one question at a time; see `BoundQuestions`."""
         deployed = replace(self, adapter=self.adapter.deployed)
-        return [deployed._answer_one(row, image) for row, image in enumerate(images)]
+        if self.adapter.mode is AnswerMode.REASONING:
+            return deployed._parsed(deployed._completions(images))
+        return [Answer(choice=deployed._choice(row, image)) for row, image in enumerate(images)]
 
     def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
         """All images in one batch where text is generated; see `BoundQuestions`."""
         if self.adapter.mode is not AnswerMode.REASONING or not self.adapter.batchable:
             return self.answer(images)
-        written = self.adapter.complete_batch(self.prompts, images)
-        texts = [self._completion_text(row, tokens) for row, tokens in enumerate(written)]
-        counts = [len(question.options) for question in self.questions]
-        return [
-            Answer(choice=parse_completion(text, count), text=text)
-            for text, count in zip(texts, counts, strict=True)
-        ]
+        return self._parsed(self.adapter.complete_batch(self.prompts, images))
 
     def image_features(self, pixels: torch.Tensor, *, eight_bit: bool = True) -> dict[str, Any]:
         """The model inputs that come from the image, as a function of pixels [B, 3, H, W] in [0, 1].
@@ -242,38 +238,71 @@ class HuggingFaceQuestions:
         forbidden = torch.tensor(self.adapter.forbidden_tokens, dtype=torch.long, device=logits.device)
         return tokens, real, logits.index_fill(-1, forbidden, -torch.inf)
 
-    def _answer_one(self, row: int, image: NDArray[np.uint8]) -> Answer:
-        question = self.questions[row]
-        if self.adapter.mode is AnswerMode.REASONING:
-            text = self._completion_text(row, self._completion(row, image))
-            return Answer(choice=parse_completion(text, len(question.options)), text=text)
+    def _choice(self, row: int, image: NDArray[np.uint8]) -> int:
+        """The option of highest score on one 8-bit image."""
         alone = self.select([row])
         with torch.inference_mode():
             if self.letters is not None:
                 scores = alone._letter_scores(alone._official_features(image, copies=1))
             else:
-                scores = alone._option_text_scores(alone._official_features(image, len(question.options)))
-        return Answer(choice=int(scores[0].argmax()))
-
-    def _completion(self, row: int, image: NDArray[np.uint8]) -> list[int]:
-        """The greedy completion on an 8-bit image.
-
-        Where every token of the clean image's completion is still ahead of its rivals, greedy decoding would
-        write it again; one forward pass shows that at the price of a single token. Half precision is too
-        coarse for this shortcut: step by step and all at once, it may round to different tokens.
-        """
-        if np.array_equal(image, self.images[row]):
-            return self._reference(row)
-        reference = self.references.get(self.rows[row])
-        if reference is not None and self.adapter.dtype.itemsize >= torch.float32.itemsize:
-            alone = self.select([row])
-            with torch.inference_mode():
-                tokens, _, logits = alone.completion_logits(
-                    alone._official_features(image, copies=1), [reference]
+                scores = alone._option_text_scores(
+                    alone._official_features(image, len(self.questions[row].options))
                 )
-            if lead_of_reference(logits, tokens).amin() > tie_of(self.adapter.dtype):
-                return reference
-        return self.adapter.complete(self.prompts[row], image)
+        return int(scores[0].argmax())
+
+    def _parsed(self, completions: Sequence[Sequence[int]]) -> list[Answer]:
+        texts = [self._completion_text(row, tokens) for row, tokens in enumerate(completions)]
+        counts = [len(question.options) for question in self.questions]
+        return [
+            Answer(choice=parse_completion(text, count), text=text)
+            for text, count in zip(texts, counts, strict=True)
+        ]
+
+    def _completions(self, images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
+        """The greedy completions on 8-bit images, each as the model writes it for that question alone.
+
+        Written token by token, one question at a time, they would cost nearly everything that a run costs. So a
+        completion is guessed and confirmed: the guess is that of the clean image, or else what the model
+        writes for all of the batch at once. Only what is not confirmed is generated alone.
+        """
+        known: dict[int, list[int]] = {}
+        for row, image in enumerate(images):
+            reference = self.references.get(self.rows[row])
+            if reference is not None and (
+                np.array_equal(image, self.images[row]) or self._confirms(row, image, reference)
+            ):
+                known[row] = reference
+        rest = [row for row in range(len(images)) if row not in known]
+        together = self.adapter.batchable and self._exact and len(rest) > 1
+        guesses = (
+            self.adapter.complete_batch([self.prompts[row] for row in rest], [images[row] for row in rest])
+            if together
+            else [[]] * len(rest)
+        )
+        for row, guess in zip(rest, guesses, strict=True):
+            confirmed = bool(guess) and self._confirms(row, images[row], guess)
+            known[row] = guess if confirmed else self.adapter.complete(self.prompts[row], images[row])
+            if np.array_equal(images[row], self.images[row]):
+                self.references.setdefault(self.rows[row], known[row])
+        return [known[row] for row in range(len(images))]
+
+    def _confirms(self, row: int, image: NDArray[np.uint8], completion: list[int]) -> bool:
+        """Whether greedy decoding would write this completion, by one forward pass on the question alone.
+
+        It would where every token is ahead of its rivals. Half precision is too coarse to tell: step by step and all at
+        once, it may round to different tokens.
+        """
+        if not self._exact:
+            return False
+        alone = self.select([row])
+        with torch.inference_mode():
+            features = alone._official_features(image, copies=1)
+            tokens, _, logits = alone.completion_logits(features, [completion])
+        return bool(lead_of_reference(logits, tokens).amin() > tie_of(self.adapter.dtype))
+
+    @property
+    def _exact(self) -> bool:
+        return self.adapter.dtype.itemsize >= torch.float32.itemsize
 
     def _official_features(self, image: NDArray[np.uint8], copies: int) -> dict[str, Any]:
         """What the unmodified processor makes of one 8-bit image of a batch of one, several times over."""
@@ -361,10 +390,9 @@ class HuggingFaceQuestions:
 
     def _reference(self, row: int) -> list[int]:
         """The completion on the clean image, generated on first use."""
-        key = self.rows[row]
-        if key not in self.references:
-            self.references[key] = self.adapter.deployed.complete(self.prompts[row], self.images[row])
-        return self.references[key]
+        if self.rows[row] not in self.references:
+            replace(self, adapter=self.adapter.deployed)._completions(self.images)
+        return self.references[self.rows[row]]
 
     def _completion_text(self, row: int, tokens: Sequence[int]) -> str:
         text = self.adapter.decode(tokens)

@@ -134,22 +134,56 @@ def test_reasoning_reference_is_the_generated_completion(checkpoint: Path, quest
     assert (gradient.flatten(1).norm(dim=1) > 0).all()
 
 
+def recorded(model: HuggingFaceVLM, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of prompts of every generation from now on."""
+    sizes: list[int] = []
+    complete = model.complete_batch
+    monkeypatch.setattr(
+        model,
+        "complete_batch",
+        lambda prompts, images: sizes.append(len(prompts)) or complete(prompts, images),
+    )
+    return sizes
+
+
 def test_completion_on_the_clean_image_is_generated_once(
     checkpoint: Path, questions: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(checkpoint, AnswerMode.REASONING)
     bound = model.bind(questions)
-    calls: list[str] = []
-    complete = model.complete
-    monkeypatch.setattr(
-        model, "complete", lambda prompt, image: calls.append(prompt) or complete(prompt, image)
-    )
+    sizes = recorded(model, monkeypatch)
     clean = bound.answer(bound.images)
+    assert sizes[0] == len(questions)
+    del sizes[:]
     bound.select([1, 1, 0]).reference_loss(
         pixels_of([bound.images[row] for row in (1, 1, 0)], CPU), [0, 0, 0]
     )
-    assert len(calls) == 3
     assert [answer.text for answer in bound.answer(bound.images)] == [answer.text for answer in clean]
+    assert sizes == []
+
+
+def test_completions_are_guessed_together_and_confirmed_alone(
+    checkpoint: Path, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(checkpoint, AnswerMode.REASONING)
+    rows = [0, 1, 2] * 8
+    bound = model.bind(questions).select(rows)
+    images = [synthetic_image(seed, 64, 80) for seed in range(len(rows))]
+    alone = [model.decode(model.complete(bound.prompts[row], image)) for row, image in enumerate(images)]
+    sizes = recorded(model, monkeypatch)
+    assert [answer.text for answer in bound.answer(images)] == alone
+    assert sizes[0] > 1
+    assert sum(sizes[1:]) < len(rows) / 2, "most guesses are confirmed"
+
+    wrong = model.complete(bound.prompts[0], bound.images[0])
+    complete = model.complete_batch
+    monkeypatch.setattr(
+        model,
+        "complete_batch",
+        lambda prompts, images: [wrong] * len(prompts) if len(prompts) > 1 else complete(prompts, images),
+    )
+    fresh = model.bind(questions).select(rows)
+    assert [answer.text for answer in fresh.answer(images)] == alone, "a wrong guess is not believed"
 
 
 def test_answers_generated_together_are_those_given_one_by_one(
