@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +25,11 @@ def _recipe_options(function: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--seed", type=click.IntRange(min=0), help="Use this seed instead of the recipe's."),
         click.option("--base", help="Start from this checkpoint instead of the recipe's."),
+        click.option(
+            "--data",
+            metavar="SOURCE",
+            help="Train on this data set instead of the recipe's: an OmniMedVQA folder, or 'phantoms'.",
+        ),
         click.option(
             "--out",
             type=click.Path(file_okay=False, path_type=Path),
@@ -131,7 +136,7 @@ def _reinforce(settings: RlSettings, target: Path, resume: bool, use_vllm: bool)
         click.echo(f"Checkpoint written to {target}")
 
 
-def _given(overrides: dict[str, object]) -> dict[str, object]:
+def _given(overrides: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in overrides.items() if value is not None}
 
 

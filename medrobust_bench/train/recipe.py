@@ -25,22 +25,23 @@ def shipped(kind: str) -> dict[str, Path]:
     return {path.stem: path for path in sorted((RECIPES / kind).glob("*.yaml"))}
 
 
-def read_sft_recipe(recipe: str, **overrides: object) -> SftSettings:
+def read_sft_recipe(recipe: str, *, data: str | None = None, **overrides: object) -> SftSettings:
     """Read a recipe of supervised fine-tuning, plain or adversarial.
 
     Args:
         recipe: path of a YAML file, or the name of a shipped recipe.
+        data: what to train on instead of the recipe's `data.source`.
         overrides: top-level settings that replace those of the file.
 
     Raises:
         InvalidInputError: no such recipe, not YAML, unknown or impossible settings; all of them together.
     """
-    return _read(recipe, SftSettings, kind="sft", overrides=overrides, see="docs/training.md")
+    return _read(recipe, SftSettings, kind="sft", data=data, overrides=overrides, see="docs/training.md")
 
 
-def read_rl_recipe(recipe: str, **overrides: object) -> RlSettings:
+def read_rl_recipe(recipe: str, *, data: str | None = None, **overrides: object) -> RlSettings:
     """Read a recipe of GRPO, plain or adversarial; arguments and errors as `read_sft_recipe`."""
-    return _read(recipe, RlSettings, kind="rl", overrides=overrides, see="docs/at_grpo.md")
+    return _read(recipe, RlSettings, kind="rl", data=data, overrides=overrides, see="docs/at_grpo.md")
 
 
 def write_recipe(settings: BaseModel, out: Path) -> None:
@@ -50,7 +51,13 @@ def write_recipe(settings: BaseModel, out: Path) -> None:
 
 
 def _read(
-    recipe: str, schema: type[SettingsT], *, kind: str, overrides: Mapping[str, object], see: str
+    recipe: str,
+    schema: type[SettingsT],
+    *,
+    kind: str,
+    data: str | None,
+    overrides: Mapping[str, object],
+    see: str,
 ) -> SettingsT:
     known = shipped(kind)
     path = known.get(recipe, Path(recipe))
@@ -65,6 +72,9 @@ def _read(
         ) from error
     if isinstance(content, dict):
         content = {**content, **overrides}
+        given = content.get("data") or {}
+        if data is not None and isinstance(given, dict):
+            content["data"] = {**given, "source": data}
     try:
         return schema.model_validate(content)
     except ValidationError as error:

@@ -29,6 +29,17 @@ def test_shipped_recipes_are_valid_and_named_after_their_checkpoints() -> None:
         assert (recipe.attack is not None) == ("-at-" in name)
 
 
+def test_a_recipe_is_run_on_other_data(tmp_path: Path) -> None:
+    shipped_one = read_sft_recipe("tiny-at-sft")
+    elsewhere = read_sft_recipe("tiny-at-sft", data="OmniMedVQA")
+    assert elsewhere.data == shipped_one.data.model_copy(update={"source": "OmniMedVQA"})
+    with pytest.raises(InvalidInputError, match="data"):
+        read_sft_recipe(
+            written(tmp_path, "{base: x, mode: letter, data: [1], stages: [{steps: 1, tasks: {letter: 1}}]}"),
+            data="OmniMedVQA",
+        )
+
+
 def test_every_wrong_setting_is_reported_at_once(tmp_path: Path) -> None:
     recipe = written(
         tmp_path,
