@@ -29,9 +29,10 @@ baseline: $(VENV)/.installed ## measure anew what the gate compares with: after 
 	  cp runs/baseline/$$model/run.json runs/baseline/$$model/journal.jsonl tests/baseline/$$model/; \
 	done
 
-reproduce: $(VENV)/.installed ## the table of docs/reproduction.md
+reproduce: $(VENV)/.installed ## the tables and the figure of docs/reproduction.md
 	$(BIN)/medrobust run benchmarks/reproduction.yaml --out runs/reproduction
-	$(BIN)/python benchmarks/reproduction.py runs/reproduction
+	$(BIN)/medrobust run benchmarks/reproduction_threats.yaml --out runs/reproduction-threats
+	$(BIN)/python benchmarks/reproduction.py --pgd runs/reproduction --threats runs/reproduction-threats
 
 reproduce-train: $(VENV)/.installed ## every shipped checkpoint from random weights, into runs/
 	$(BIN)/medrobust train sft tiny-sft-start
@@ -39,9 +40,12 @@ reproduce-train: $(VENV)/.installed ## every shipped checkpoint from random weig
 	$(BIN)/medrobust train sft tiny-sft-letter --base runs/tiny-sft-reasoning
 	$(BIN)/medrobust train sft tiny-noise-reasoning --base runs/tiny-sft-reasoning
 	$(BIN)/medrobust train at-sft tiny-at-describe --base runs/tiny-noise-reasoning
+	$(BIN)/medrobust train at-sft tiny-at-answer
 	$(BIN)/medrobust train at-sft tiny-at-start
 	$(BIN)/medrobust train at-sft tiny-at-sft
-	$(BIN)/medrobust train at-grpo safemed-r1-tiny --base runs/tiny-at-sft
+	$(BIN)/medrobust train at-grpo safemed-r1-tiny
+	$(BIN)/medrobust train at-sft tiny-at-letter
+	$(BIN)/medrobust train at-grpo safemed-r1-tiny-instruct
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -370,12 +370,20 @@ def draw(curves: dict[str, list[Point]], out: Path) -> None:
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "growth"
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullLocator
 
     labels = {"questions": "questions", "steps": "steps", "side": "image side (pixels)"}
-    figure, panels = pyplot.subplots(1, 3, figsize=(9, 3), layout="constrained")
+    figure, panels = pyplot.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
     for panel, (name, points) in zip(panels, curves.items(), strict=True):
-        panel.loglog([getattr(point, name) for point in points], [point.seconds for point in points], "o-")
+        sizes = [getattr(point, name) for point in points]
+        panel.loglog(sizes, [point.seconds for point in points], "o-")
+        panel.set_xticks(sizes, map(str, sizes))
         panel.set(xlabel=labels[name])
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.grid(linewidth=0.4)
     panels[0].set(ylabel="CPU seconds")
     figure.savefig(out, metadata={"Date": None})
 

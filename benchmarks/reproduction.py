@@ -1,9 +1,10 @@
-"""The paper's table on the shipped models: writes the tables of docs/reproduction.md.
+"""The paper's table on the shipped models: writes the tables of docs/reproduction.md and its figure.
 
     medrobust run benchmarks/reproduction.yaml --out runs/reproduction
-    python benchmarks/reproduction.py runs/reproduction
+    medrobust run benchmarks/reproduction_threats.yaml --out runs/reproduction-threats
+    python benchmarks/reproduction.py --pgd runs/reproduction --threats runs/reproduction-threats
 
-Several runs may be given, each with other models, on the same questions.
+Either option takes several runs, each with other models, on the same questions.
 """
 
 from __future__ import annotations
@@ -12,20 +13,26 @@ import argparse
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.results.comparison import compare
 from medrobust_bench.results.comparison_tables import NOTE, whole_grid
 from medrobust_bench.results.finished import FinishedRun, read_finished
-from medrobust_bench.results.tables import accuracy_grid, modality_grid
+from medrobust_bench.results.report.figures import LIGHT, eps_figures
+from medrobust_bench.results.tables import accuracy_grid, measured, modality_grid
 
-PAGE = Path("docs/reproduction.md")
+if TYPE_CHECKING:
+    from medrobust_bench.results.schema import Result
+
+PAGE, FIGURE = Path("docs/reproduction.md"), Path("docs/robust_accuracy.png")
 
 # (held against, looked at)
 PAIRS = (
     ("tiny-sft-letter", "tiny-sft-reasoning"),
-    ("tiny-sft-reasoning", "tiny-at-sft"),
+    ("tiny-sft-reasoning", "safemed-r1-tiny"),
     ("tiny-at-sft", "safemed-r1-tiny"),
+    ("safemed-r1-tiny-instruct", "safemed-r1-tiny"),
 )
 
 
@@ -57,25 +64,43 @@ def replaced(page: str, name: str, content: str) -> str:
     return new
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+def is_linf_pgd(result: Result) -> bool:
+    """Whether the figure shows a result: clean accuracy, and PGD of any size in L∞."""
+    threat = result.threat
+    return threat is None or (threat.kind, threat.model_dump().get("norm")) == ("pgd", "linf")
+
+
+def read_runs(folders: list[Path]) -> list[FinishedRun]:
+    """The runs, which must have asked the same questions."""
     try:
-        runs = [read_finished(folder) for folder in parser.parse_args().runs]
+        runs = [read_finished(folder) for folder in folders]
     except InvalidInputError as error:
         raise SystemExit(str(error)) from error
     for one, other in pairwise(runs):
         if one.record.plan.data.digest != other.record.plan.data.digest:
             raise SystemExit(f"{one.folder} and {other.folder} asked different questions")
-    results = [result for run in runs for result in run.results]
+    return runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for option, what in (("--pgd", "under pgd-linf"), ("--threats", "under every threat")):
+        parser.add_argument(option, nargs="+", type=Path, metavar="RUN", required=True, help=what)
+    arguments = parser.parse_args()
+    pgd, threats = read_runs(arguments.pgd), read_runs(arguments.threats)
+    under_pgd = [result for run in pgd for result in run.results]
+    under_threats = [result for run in threats for result in run.results]
     page = PAGE.read_text(encoding="utf-8")
-    page = replaced(page, "accuracy", accuracy_grid(results).markdown())
-    page = replaced(page, "modality", modality_grid(results).markdown())
-    page = replaced(page, "comparison", comparisons(runs))
+    page = replaced(page, "accuracy", accuracy_grid(under_pgd).markdown())
+    page = replaced(page, "modality", modality_grid(under_pgd).markdown())
+    page = replaced(page, "comparison", comparisons(pgd))
+    page = replaced(page, "threats", accuracy_grid(under_threats).markdown())
     PAGE.write_text(page, encoding="utf-8")
-    print(f"{PAGE} written")
+    (figure,) = eps_figures(measured([result for result in under_threats if is_linf_pgd(result)]))
+    FIGURE.write_bytes(figure.render(LIGHT, "png"))
+    print(f"{PAGE} and {FIGURE} written")
 
 
 if __name__ == "__main__":
