@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from art.attacks.evasion import auto_projected_gradient_descent
 
-from medrobust_bench.threats.budget import ball_budget
 from medrobust_bench.threats.estimator import RememberingEstimator
 from medrobust_bench.threats.objective import objectives
 from medrobust_bench.threats.pgd import random_starts
 from medrobust_bench.threats.search import Search
-from medrobust_bench.threats.threat import SearchThreat
+from medrobust_bench.threats.threat import BallThreat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,12 +23,11 @@ if TYPE_CHECKING:
 
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.threats.ball import ApgdSpec
-    from medrobust_bench.threats.budget import Budget
     from medrobust_bench.threats.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Apgd(SearchThreat):
+class Apgd(BallThreat):
     """Auto-PGD in an L∞ or L2 ball (Croce and Hein 2020, https://arxiv.org/abs/2003.01690).
 
     Attributes:
@@ -42,10 +40,6 @@ class Apgd(SearchThreat):
     def needs_gradient(self) -> bool:
         """Always."""
         return True
-
-    def budget(self, shape: tuple[int, int], seed: int) -> Budget:
-        """What is allowed; the same for every image of a size, whatever the seed."""
-        return ball_budget(self.spec)
 
     def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]

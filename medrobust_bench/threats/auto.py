@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.threats.apgd import Apgd
 from medrobust_bench.threats.ball import ApgdSpec, PgdSpec, SquareSpec
-from medrobust_bench.threats.budget import ball_budget
 from medrobust_bench.threats.finding import worse
 from medrobust_bench.threats.pgd import Pgd
 from medrobust_bench.threats.square import Square
-from medrobust_bench.threats.threat import SearchThreat
+from medrobust_bench.threats.threat import BallThreat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.threats.ball import AutoSpec, Focus, Loss
-    from medrobust_bench.threats.budget import Budget
     from medrobust_bench.threats.finding import Finding
     from medrobust_bench.threats.threat import Threat
 
@@ -39,7 +37,7 @@ _REASONING_LOSSES: tuple[tuple[Loss, Focus], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Auto(SearchThreat):
+class Auto(BallThreat):
     """An ensemble after AutoAttack (Croce and Hein 2020), with losses for two to five options.
 
     Its members are attacks of their own with the same seeds, so that it breaks whatever `pgd-linf` (`pgd-l2`) with
@@ -55,10 +53,6 @@ class Auto(SearchThreat):
     def needs_gradient(self) -> bool:
         """Always."""
         return True
-
-    def budget(self, shape: tuple[int, int], seed: int) -> Budget:
-        """What is allowed; the same for every image of a size, whatever the seed."""
-        return ball_budget(self.spec)
 
     def members(self, *, generates: bool) -> list[Threat]:
         """The attacks, in order.

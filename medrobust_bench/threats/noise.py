@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from medrobust_bench.threats.budget import ball_budget
 from medrobust_bench.threats.randomness import Purpose, stream
 from medrobust_bench.threats.search import Search
-from medrobust_bench.threats.threat import SearchThreat
+from medrobust_bench.threats.threat import BallThreat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,12 +19,11 @@ if TYPE_CHECKING:
 
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.threats.ball import NoiseSpec
-    from medrobust_bench.threats.budget import Budget
     from medrobust_bench.threats.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Noise(SearchThreat):
+class Noise(BallThreat):
     """Several random draws of full size, the worst kept; no gradient is taken.
 
     In L∞ a draw moves every value by eps, up or down at random (a corner of the ball, the largest noise there
@@ -41,10 +39,6 @@ class Noise(SearchThreat):
     def needs_gradient(self) -> bool:
         """Never."""
         return False
-
-    def budget(self, shape: tuple[int, int], seed: int) -> Budget:
-        """What is allowed; the same for every image of a size, whatever the seed."""
-        return ball_budget(self.spec)
 
     def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]

@@ -12,12 +12,11 @@ from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_p
 )
 
 from medrobust_bench.threats.ball import CHANNELS
-from medrobust_bench.threats.budget import ball_budget
 from medrobust_bench.threats.estimator import TensorEstimator
 from medrobust_bench.threats.objective import objectives
 from medrobust_bench.threats.randomness import Purpose, stream
 from medrobust_bench.threats.search import Search
-from medrobust_bench.threats.threat import SearchThreat
+from medrobust_bench.threats.threat import BallThreat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,12 +25,11 @@ if TYPE_CHECKING:
 
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.threats.ball import BallSpec, Focus, Loss, PgdSpec
-    from medrobust_bench.threats.budget import Budget
     from medrobust_bench.threats.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Pgd(SearchThreat):
+class Pgd(BallThreat):
     """PGD in an L∞ or L2 ball (Madry et al. 2018, https://arxiv.org/abs/1706.06083).
 
     Attributes:
@@ -44,10 +42,6 @@ class Pgd(SearchThreat):
     def needs_gradient(self) -> bool:
         """Always."""
         return True
-
-    def budget(self, shape: tuple[int, int], seed: int) -> Budget:
-        """What is allowed; the same for every image of a size, whatever the seed."""
-        return ball_budget(self.spec)
 
     def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]

@@ -9,12 +9,11 @@ import numpy as np
 from art.attacks.evasion import SquareAttack
 
 from medrobust_bench.models.adapter import Focus
-from medrobust_bench.threats.budget import ball_budget
 from medrobust_bench.threats.estimator import RememberingEstimator
 from medrobust_bench.threats.objective import Margin
 from medrobust_bench.threats.randomness import Purpose, global_draws
 from medrobust_bench.threats.search import Search
-from medrobust_bench.threats.threat import SearchThreat
+from medrobust_bench.threats.threat import BallThreat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +22,11 @@ if TYPE_CHECKING:
 
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.threats.ball import SquareSpec
-    from medrobust_bench.threats.budget import Budget
     from medrobust_bench.threats.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Square(SearchThreat):
+class Square(BallThreat):
     """Square Attack in an L∞ ball (Andriushchenko et al. 2020, https://arxiv.org/abs/1912.00049).
 
     Every question runs alone: ART shares one draw among the images of a batch, and its outcome would depend on
@@ -44,10 +42,6 @@ class Square(SearchThreat):
     def needs_gradient(self) -> bool:
         """Never."""
         return False
-
-    def budget(self, shape: tuple[int, int], seed: int) -> Budget:
-        """What is allowed; the same for every image of a size, whatever the seed."""
-        return ball_budget(self.spec)
 
     def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]

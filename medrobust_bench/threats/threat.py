@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
+    from medrobust_bench.threats.ball import BallSpec
     from medrobust_bench.threats.budget import Budget
     from medrobust_bench.threats.finding import Finding
 
@@ -104,3 +105,19 @@ class SearchThreat:
 
         findings = self.search(bound, pixels, answers, seeds)
         return to_pixels([finding.image for finding in findings], pixels.device)
+
+
+class BallThreat(SearchThreat):
+    """For threats that may move every pixel within a norm ball: what they may change.
+
+    Attributes:
+        spec: the published specification.
+    """
+
+    spec: BallSpec
+
+    def budget(self, shape: tuple[int, int], seed: int) -> Budget:
+        """The ball; the same for every image of a size, whatever the seed."""
+        from medrobust_bench.threats.budget import ball_budget
+
+        return ball_budget(self.spec)
