@@ -44,6 +44,7 @@ reproduce-train: $(VENV)/.installed ## every shipped checkpoint from random weig
 	$(BIN)/medrobust train at-sft tiny-at-start
 	$(BIN)/medrobust train at-sft tiny-at-sft
 	$(BIN)/medrobust train at-grpo safemed-r1-tiny
+	$(BIN)/medrobust train at-sft tiny-at-tick
 	$(BIN)/medrobust train at-sft tiny-at-letter
 	$(BIN)/medrobust train at-grpo safemed-r1-tiny-instruct
 
