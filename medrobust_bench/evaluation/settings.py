@@ -31,7 +31,7 @@ class RunSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: tuple[str, ...] = Field(
-        default=("tiny-sft-reasoning", "tiny-at-sft"),
+        default=("tiny-sft-reasoning", "safemed-r1-tiny"),
         min_length=1,
         description="Card ids, card files, checkpoint folders or hub ids",
     )

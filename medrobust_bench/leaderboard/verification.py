@@ -223,12 +223,14 @@ def _check_model(entry: Entry, cards: Mapping[str, Card]) -> list[Fault]:
         and card.weights_sha256 != model.weights_sha256
     ):
         faults.append(Fault("model", f"weights {model.weights_sha256[:12]}… are not those of its card"))
+    if card.smoothing != model.smoothing:
+        faults.append(Fault("model", "is not smoothed as its card says"))
     twins = [
         other.id
         for other in cards.values()
         if other.id != card.id
         and other.weights_sha256 == model.weights_sha256
-        and other.answer_mode == card.answer_mode
+        and (other.answer_mode, other.smoothing) == (card.answer_mode, card.smoothing)
     ]
     if twins:
         faults.append(Fault("model", f"has the weights of {', '.join(twins)}"))

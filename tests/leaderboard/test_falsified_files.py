@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from medrobust_bench.evaluation.witness import SCHEMA
+from medrobust_bench.leaderboard.verification import verify
+from medrobust_bench.results.schema import Smoothing
 from tests.leaderboard.forgery import reasons
 
 if TYPE_CHECKING:
@@ -36,6 +38,26 @@ def test_another_models_weights(forgery: Callable[[str], Forgery], cards: dict[s
     said = reasons(made.save(), cards)
     assert "are not those of its card" in said
     assert "has the weights of other" in said
+
+
+def test_a_smoothed_model_under_the_plain_models_name(
+    forgery: Callable[[str], Forgery], cards: dict[str, Card]
+) -> None:
+    made = forgery("pgd-linf")
+    made.result["model"]["smoothing"] = {"sigma": 0.25, "n": 100, "alpha": 0.001}
+    assert "is not smoothed as its card says" in reasons(made.save(), cards)
+
+
+def test_the_smoothed_form_of_the_same_weights_is_another_model(
+    forgery: Callable[[str], Forgery], cards: dict[str, Card]
+) -> None:
+    smoothing = Smoothing(sigma=0.25, n=100, alpha=0.001)
+    made = forgery("pgd-linf")
+    weights = made.result["model"]["weights_sha256"]
+    twin = cards["schooled"].model_copy(update={"id": "twin", "weights_sha256": weights})
+    smoothed = twin.model_copy(update={"smoothing": smoothing})
+    assert verify(made.save(), cards={**cards, "twin": smoothed}).accepted
+    assert "has the weights of twin" in reasons(made.path, {**cards, "twin": twin})
 
 
 def test_a_model_that_nobody_knows(forgery: Callable[[str], Forgery], cards: dict[str, Card]) -> None:
