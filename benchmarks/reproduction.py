@@ -32,7 +32,6 @@ PAIRS = (
     ("tiny-sft-letter", "tiny-sft-reasoning"),
     ("tiny-sft-reasoning", "safemed-r1-tiny"),
     ("tiny-at-sft", "safemed-r1-tiny"),
-    ("safemed-r1-tiny-instruct", "safemed-r1-tiny"),
 )
 
 

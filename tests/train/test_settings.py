@@ -23,7 +23,7 @@ def written(tmp_path: Path, text: str) -> str:
 def test_shipped_recipes_are_valid_and_named_after_their_checkpoints() -> None:
     assert set(shipped("sft")) >= {"tiny-sft-start", "tiny-sft-reasoning", "tiny-at-sft"}
     for name in shipped("sft"):
-        mode = AnswerMode.LETTER if name.endswith(("letter", "tick")) else AnswerMode.REASONING
+        mode = AnswerMode.LETTER if name.endswith(("letter", "tick", "tick-more")) else AnswerMode.REASONING
         recipe = read_sft_recipe(name)
         assert recipe.mode is mode
         assert (recipe.attack is not None) == ("-at-" in name)
