@@ -61,6 +61,7 @@ class Setting:
     sigma: float
     alpha: float
     batch_size: int
+    keep_size: bool = False
 
     def questions(self, count: int, side: int | None = None) -> list[Question]:
         """The first questions, their images resized to a square where a side is given."""
@@ -106,7 +107,9 @@ def main() -> None:
         "Draws per question, simulated: synthetic population", simulated_draws(truth, arguments.alpha, CAPS)
     )
     settings = [
-        Setting(model, arguments.data, arguments.sigma, arguments.alpha, arguments.batch_size)
+        Setting(
+            model, arguments.data, arguments.sigma, arguments.alpha, arguments.batch_size, arguments.keep_size
+        )
         for model in arguments.model
     ]
     caps = [cap for cap in CAPS if cap <= arguments.measure]
@@ -273,7 +276,10 @@ def _bound(setting: Setting, side: int | None) -> list[Any]:
     from medrobust_bench.models.registry import load_model, resolve
 
     torch.set_num_threads(1)
-    adapter = load_model(resolve(setting.model))
+    adapter: Any = load_model(resolve(setting.model))
+    if side is not None and setting.keep_size:
+        area = side * side
+        adapter.processor.image_processor.size = {"shortest_edge": area, "longest_edge": area}
     return [adapter.bind([question]) for question in setting.questions(TIMED_QUESTIONS, side)]
 
 
@@ -423,6 +429,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--draws", type=int, nargs="+", default=[250, 1_000], help="for memory")
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument(
+        "--keep-size",
+        action="store_true",
+        help="let the model see images of every size as they are (image processors of the Qwen-VL kind)",
+    )
     parser.add_argument("--figure", type=Path, help="draw the growth into this file")
     arguments = parser.parse_args()
     arguments.model = arguments.model or ["tiny-sft-letter"]
