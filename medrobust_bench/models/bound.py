@@ -261,9 +261,9 @@ class HuggingFaceQuestions:
     def _completions(self, images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
         """The greedy completions on 8-bit images, each as the model writes it for that question alone.
 
-        Written token by token, one question at a time, they would cost nearly everything that a run costs. So a
-        completion is guessed and confirmed: the guess is that of the clean image, or else what the model
-        writes for all of the batch at once. Only what is not confirmed is generated alone.
+        Token by token, one question at a time, they took three quarters of a run of a tiny model. So a completion is
+        guessed and confirmed: the guess is that of the clean image, or else what the model writes for all of
+        the batch at once. Only what is not confirmed is generated alone.
         """
         known: dict[int, list[int]] = {}
         for row, image in enumerate(images):
@@ -273,18 +273,24 @@ class HuggingFaceQuestions:
             ):
                 known[row] = reference
         rest = [row for row in range(len(images)) if row not in known]
-        together = self.adapter.batchable and self._exact and len(rest) > 1
-        guesses = (
-            self.adapter.complete_batch([self.prompts[row] for row in rest], [images[row] for row in rest])
-            if together
-            else [[]] * len(rest)
-        )
-        for row, guess in zip(rest, guesses, strict=True):
+        for row, guess in zip(rest, self._guesses(rest, images), strict=True):
             confirmed = bool(guess) and self._confirms(row, images[row], guess)
             known[row] = guess if confirmed else self.adapter.complete(self.prompts[row], images[row])
             if np.array_equal(images[row], self.images[row]):
                 self.references.setdefault(self.rows[row], known[row])
         return [known[row] for row in range(len(images))]
+
+    def _guesses(self, rows: Sequence[int], images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
+        """What the model writes for these rows at once, in parts where memory runs out; empty where of no use."""
+        if len(rows) < 2 or not self.adapter.batchable or not self._exact:
+            return [[]] * len(rows)
+        try:
+            return self.adapter.complete_batch(
+                [self.prompts[row] for row in rows], [images[row] for row in rows]
+            )
+        except torch.OutOfMemoryError:
+            half = len(rows) // 2
+            return [*self._guesses(rows[:half], images), *self._guesses(rows[half:], images)]
 
     def _confirms(self, row: int, image: NDArray[np.uint8], completion: list[int]) -> bool:
         """Whether greedy decoding would write this completion, by one forward pass on the question alone.

@@ -186,6 +186,27 @@ def test_completions_are_guessed_together_and_confirmed_alone(
     assert [answer.text for answer in fresh.answer(images)] == alone, "a wrong guess is not believed"
 
 
+def test_completions_are_guessed_in_parts_where_memory_runs_out(
+    checkpoint: Path, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(checkpoint, AnswerMode.REASONING)
+    bound = model.bind(questions).select([0, 1, 2, 0, 1])
+    images = [synthetic_image(seed, 64, 80) for seed in range(5)]
+    alone = [model.decode(model.complete(bound.prompts[row], image)) for row, image in enumerate(images)]
+    sizes: list[int] = []
+    complete = model.complete_batch
+
+    def short_of_memory(prompts: list[str], images: list[Any]) -> list[list[int]]:
+        sizes.append(len(prompts))
+        if len(prompts) > 2:
+            raise torch.OutOfMemoryError
+        return complete(prompts, images)
+
+    monkeypatch.setattr(model, "complete_batch", short_of_memory)
+    assert [answer.text for answer in bound.answer(images)] == alone
+    assert sizes[:4] == [5, 2, 3, 2]
+
+
 def test_answers_generated_together_are_those_given_one_by_one(
     checkpoint: Path, questions: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.recipe import read_sft_recipe, shipped
+from medrobust_bench.train.settings import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,12 +21,12 @@ def written(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def test_shipped_recipes_are_valid_and_named_after_their_checkpoints() -> None:
+def test_shipped_recipes_are_valid_and_ask_as_they_teach() -> None:
     assert set(shipped("sft")) >= {"tiny-sft-start", "tiny-sft-reasoning", "tiny-at-sft"}
     for name in shipped("sft"):
-        mode = AnswerMode.LETTER if name.endswith(("letter", "tick", "tick-more")) else AnswerMode.REASONING
         recipe = read_sft_recipe(name)
-        assert recipe.mode is mode
+        tasks = {task for stage in recipe.stages for task in stage.tasks}
+        assert (recipe.mode is AnswerMode.LETTER) == bool(tasks & {Task.LETTER, Task.TICK})
         assert (recipe.attack is not None) == ("-at-" in name)
 
 
