@@ -23,6 +23,7 @@ def command() -> None:
 def _recipe_options(function: Callable[..., None]) -> Callable[..., None]:
     """What every kind of training takes."""
     for option in (
+        click.option("--resume", is_flag=True, help="Go on with the unfinished training in --out."),
         click.option("--seed", type=click.IntRange(min=0), help="Use this seed instead of the recipe's."),
         click.option("--base", help="Start from this checkpoint instead of the recipe's."),
         click.option(
@@ -44,7 +45,7 @@ def _recipe_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @command.command()
 @_recipe_options
-def sft(recipe: str, out: Path | None, **overrides: object) -> None:
+def sft(recipe: str, out: Path | None, resume: bool, **overrides: object) -> None:
     """Supervised fine-tuning of a vision-language model on multiple-choice questions.
 
     RECIPE is a YAML file, or the name of a shipped one: tiny-sft-start, tiny-sft-reasoning, tiny-sft-letter,
@@ -55,12 +56,12 @@ def sft(recipe: str, out: Path | None, **overrides: object) -> None:
     settings = read_sft_recipe(recipe, **_given(overrides))
     if settings.attack is not None:
         raise _misplaced(recipe, "has an attack", "use `medrobust train at-sft`")
-    _fine_tune(settings, out or Path("runs") / Path(recipe).stem)
+    _fine_tune(settings, out or Path("runs") / Path(recipe).stem, resume)
 
 
 @command.command("at-sft")
 @_recipe_options
-def at_sft(recipe: str, out: Path | None, **overrides: object) -> None:
+def at_sft(recipe: str, out: Path | None, resume: bool, **overrides: object) -> None:
     """Adversarial fine-tuning: supervised learning on attacked images.
 
     RECIPE is a YAML file, or the name of a shipped one (see docs/at_grpo.md).
@@ -70,14 +71,13 @@ def at_sft(recipe: str, out: Path | None, **overrides: object) -> None:
     settings = read_sft_recipe(recipe, **_given(overrides))
     if settings.attack is None:
         raise _misplaced(recipe, "has no attack", "add an attack, or use `medrobust train sft`")
-    _fine_tune(settings, out or Path("runs") / Path(recipe).stem)
+    _fine_tune(settings, out or Path("runs") / Path(recipe).stem, resume)
 
 
 def _reinforcement_options(function: Callable[..., None]) -> Callable[..., None]:
     """What `at-grpo` and `grpo` take besides."""
     for option in (
         click.option("--use-vllm", is_flag=True, help="Let vLLM generate the rollouts (needs a GPU)."),
-        click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out."),
         click.option(
             "--steps", type=click.IntRange(min=1), help="Train for this many steps instead of the recipe's."
         ),
@@ -115,12 +115,13 @@ def grpo(recipe: str, out: Path | None, resume: bool, use_vllm: bool, **override
     _reinforce(settings, out or Path("runs") / f"{Path(recipe).stem}-grpo", resume, use_vllm)
 
 
-def _fine_tune(settings: SftSettings, target: Path) -> None:
-    _require_empty(target)
+def _fine_tune(settings: SftSettings, target: Path, resume: bool) -> None:
+    if not resume:
+        _require_empty(target)
 
     from medrobust_bench.train.sft import fine_tune
 
-    fine_tune(settings, target, report=click.echo)
+    fine_tune(settings, target, resume=resume, report=click.echo)
     click.echo(f"Checkpoint written to {target}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,11 +9,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCall
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.train.curve import Curve
 from medrobust_bench.train.grpo_arguments import check_groups, grpo_arguments, require_trl
 from medrobust_bench.train.prompts import check_processor
 from medrobust_bench.train.questions import checkpoint_path, training_questions
 from medrobust_bench.train.recipe import write_recipe
-from medrobust_bench.train.settings import CURVE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +93,7 @@ def reinforce(
         report(f"{len(train)} training questions, {len(validation)} for validation")
         out.mkdir(parents=True, exist_ok=True)
         write_recipe(settings, out)
-        trainer.add_callback(Curve(out, report))
+        trainer.add_callback(KeptCurve(Curve(out), report))
     for printer in (ProgressCallback, PrinterCallback):  # `report` takes their place
         trainer.remove_callback(printer)
     trainer.train(resume_from_checkpoint=last)
@@ -107,32 +106,28 @@ def reinforce(
         (out / "training_args.bin").unlink(missing_ok=True)  # a pickle; the recipe says the same
 
 
-class Curve(TrainerCallback):  # type: ignore[misc]
-    """Keeps the curve of a training in a file, one JSON object a line, without the steps that a resumed run repeats.
+class KeptCurve(TrainerCallback):  # type: ignore[misc]
+    """Keeps what TRL logs, without the steps that a resumed run repeats.
 
     Args:
-        out: folder of the file.
-        report: takes each line too.
+        curve: where.
+        report: takes what matters of each step as one line.
     """
 
-    def __init__(self, out: Path, report: Callable[[str], None]) -> None:
-        self._path = out / CURVE_FILE
+    def __init__(self, curve: Curve, report: Callable[[str], None]) -> None:
+        self._curve = curve
         self._report = report
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Drop what lies behind the step that training begins at."""
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-        self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._curve.begin(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **more: Any) -> None:
         """Append what was logged at a step; the summary at the end of a training is no step."""
         if "loss" not in logs:
             return
         numbers = {name: round(value, 6) for name, value in logs.items() if isinstance(value, int | float)}
-        line = json.dumps({"step": state.global_step, **numbers})
-        with self._path.open("a", encoding="utf-8") as curve:
-            curve.write(line + "\n")
+        self._curve.add({"step": state.global_step, **numbers})
         shown = " ".join(f"{name}={numbers[name]:.3g}" for name in SHOWN if name in numbers)
         self._report(f"step {state.global_step}/{state.max_steps}: {shown}")
 

@@ -19,11 +19,13 @@ from medrobust_bench.data.phantoms import phantom_questions
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.accuracy import choose
+from medrobust_bench.train.curve import Curve
 from medrobust_bench.train.questions import checkpoint_path
 from medrobust_bench.train.recipe import read_sft_recipe
 from medrobust_bench.train.settings import (
     CURVE_FILE,
     RECIPE_FILE,
+    NoiseSettings,
     SftSettings,
     Stage,
     Task,
@@ -104,6 +106,33 @@ def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(
         fine_tune(TINY.model_copy(update={"seed": seed}), tmp_path / str(seed), report=quiet)
         again = AutoModelForImageTextToText.from_pretrained(tmp_path / str(seed)).state_dict()
         assert all(torch.equal(value, again[name]) for name, value in first.items()) is equal
+
+
+@pytest.mark.parametrize("noise", [None, NoiseSettings(sigma=0.1)], ids=["plain", "tampered"])
+def test_a_resumed_training_equals_an_unbroken_one(tmp_path: Path, noise: NoiseSettings | None) -> None:
+    recipe = TINY.model_copy(update={"evaluate_every": 1, "noise": noise})
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    fine_tune(recipe, whole, report=quiet)
+
+    def stop_in_the_third(line: str) -> None:
+        if '"step": 3' in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(recipe, broken, report=stop_in_the_third)
+    with pytest.raises(InvalidInputError, match="differs from the recipe given"):
+        fine_tune(recipe.model_copy(update={"seed": 9}), broken, resume=True, report=quiet)
+    said: list[str] = []
+    fine_tune(recipe, broken, resume=True, report=said.append)
+    assert "resumed after step 2" in said
+    curves = [Curve(folder).entries() for folder in (whole, broken)]
+    assert [entry["step"] for entry in curves[1]] == [1, 2, 3, 4]
+    assert [entry["loss"] for entry in curves[0]] == [entry["loss"] for entry in curves[1]]
+    models = [AutoModelForImageTextToText.from_pretrained(folder).state_dict() for folder in (whole, broken)]
+    assert all(torch.equal(value, models[1][name]) for name, value in models[0].items())
+    assert sorted(path.name for path in whole.iterdir()) == sorted(path.name for path in broken.iterdir())
+    with pytest.raises(InvalidInputError, match="no unfinished training"):
+        fine_tune(recipe, broken, resume=True, report=quiet)
 
 
 def test_training_goes_on_from_a_checkpoint_in_another_mode(checkpoint: Path, tmp_path: Path) -> None:
