@@ -15,7 +15,10 @@ CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 
 
 def training_questions(data: TrainingData) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
-    """Training and validation questions, disjoint by image."""
+    """Training and validation questions, disjoint by image from each other and from what `medrobust run` asks.
+
+    Of a data set they are the official splits, whatever the seed: another one would train on test images.
+    """
     if data.source == "phantoms":
         from medrobust_bench.data.phantoms import phantom_questions
 
@@ -25,9 +28,7 @@ def training_questions(data: TrainingData) -> tuple[tuple[Question, ...], tuple[
         )
     from medrobust_bench.data.source import open_data
 
-    train, validation = (
-        open_data(data.source, split=split, seed=data.seed) for split in ("train", "validation")
-    )
+    train, validation = (open_data(data.source, split=split) for split in ("train", "validation"))
     return train.questions, validation.questions
 
 

@@ -24,7 +24,7 @@ class TrainingData(BaseModel):
         source: "phantoms", or the path of a data set.
         per_modality: phantoms only: training questions per modality.
         validation_per_modality: phantoms only: validation questions per modality.
-        seed: seed of the phantoms, or of the split of a data set.
+        seed: phantoms only: seed of the pictures. The split of a data set is the official one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

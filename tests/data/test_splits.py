@@ -6,11 +6,14 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medrobust_bench.data.source import open_data
 from medrobust_bench.data.splits import SPLITS, split_of, unit_hash
+from medrobust_bench.train.questions import training_questions
+from medrobust_bench.train.settings import TrainingData
 
 from .conftest import omni_row, write_image
 
@@ -75,3 +78,18 @@ def test_split_stays_when_the_data_set_grows(make_tree: Callable[..., Path]) -> 
         few = {question.id for question in open_data(small, split=split).questions}
         many = {question.id for question in open_data(large, split=split).questions}
         assert few == {name for name in many if int(name.removeprefix("Set_")) < 30}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_recipe_trains_on_an_image_that_a_run_asks_about(
+    make_tree: Callable[..., Path], seed: int
+) -> None:
+    root = make_tree(*(omni_row(number) for number in range(60)))
+    asked = {question.image.digest() for question in open_data(root, split="test").questions}
+    train, validation = training_questions(TrainingData(source=str(root), seed=seed))
+    known, held_out = ({question.image.digest() for question in part} for part in (train, validation))
+    assert asked
+    assert known
+    assert held_out
+    assert not (known | held_out) & asked
+    assert not known & held_out
