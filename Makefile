@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 
 # The shipped checkpoints that the project's own gate watches (tests/test_own_gate.py), and on how many questions: fewer
 # where nearly every one stands and takes all steps of the attack.
-GATED := tiny-sft-letter:100 tiny-sft-reasoning:100 tiny-noise-reasoning:100 tiny-at-sft:40 safemed-r1-tiny:40
+GATED := tiny-sft-letter:100 tiny-sft-reasoning:100 tiny-noise-reasoning:100 tiny-at-sft:40 tiny-grpo:40 \
+  safemed-r1-tiny:40 safemed-r1-tiny-instruct:40
 
 .PHONY: demo test check baseline reproduce reproduce-train clean
 
@@ -43,7 +44,15 @@ reproduce-train: $(VENV)/.installed ## every shipped checkpoint from random weig
 	$(BIN)/medrobust train at-sft tiny-at-answer
 	$(BIN)/medrobust train at-sft tiny-at-start
 	$(BIN)/medrobust train at-sft tiny-at-sft
+	$(BIN)/medrobust train grpo safemed-r1-tiny --out runs/tiny-grpo
 	$(BIN)/medrobust train at-grpo safemed-r1-tiny
+	$(BIN)/medrobust train at-sft tiny-at-tick-1
+	$(BIN)/medrobust train at-sft tiny-at-tick-2
+	$(BIN)/medrobust train at-sft tiny-at-tick-3
+	$(BIN)/medrobust train at-sft tiny-at-tick-4
+	$(BIN)/medrobust train at-sft tiny-at-tick-5
+	$(BIN)/medrobust train at-sft tiny-at-letter
+	$(BIN)/medrobust train at-grpo safemed-r1-tiny-instruct
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -32,6 +32,8 @@ PAIRS = (
     ("tiny-sft-letter", "tiny-sft-reasoning"),
     ("tiny-sft-reasoning", "safemed-r1-tiny"),
     ("tiny-at-sft", "safemed-r1-tiny"),
+    ("tiny-grpo", "safemed-r1-tiny"),
+    ("safemed-r1-tiny-instruct", "safemed-r1-tiny"),
 )
 
 
@@ -90,7 +92,10 @@ def main() -> None:
     arguments = parser.parse_args()
     pgd, threats = read_runs(arguments.pgd), read_runs(arguments.threats)
     under_pgd = [result for run in pgd for result in run.results]
-    under_threats = [result for run in threats for result in run.results]
+    order = [result.model.id for result in under_pgd]
+    under_threats = sorted(
+        (result for run in threats for result in run.results), key=lambda result: order.index(result.model.id)
+    )
     page = PAGE.read_text(encoding="utf-8")
     page = replaced(page, "accuracy", accuracy_grid(under_pgd).markdown())
     page = replaced(page, "modality", modality_grid(under_pgd).markdown())

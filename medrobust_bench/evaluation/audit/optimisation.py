@@ -102,11 +102,14 @@ def sizes(subject: Subject, trials: Sequence[Trial]) -> list[Finding]:
     smaller = subject.attack(variation.resized(subject.threat, Fraction(1, 2)))
     larger = subject.attack(variation.resized(subject.threat, Fraction(2)))
     everything = subject.attack(variation.unbounded(subject.threat))
+    fields = dict(subject.threat.spec)
     counts = [standing(some) for some in (smaller, trials, larger)]
     excess = max(0, counts[1] - counts[0], counts[2] - counts[1])
     share = standing(everything) / len(trials)
     verdict = above(share, warn=0.0, fail=0.1)
     reading = "" if verdict == "pass" else ": the attack cannot find what is certainly there"
+    if reading and fields["kind"] != "auto":
+        reading += f"; see whether auto-{fields['norm']} does"
     return [
         LARGER.find(
             excess,

@@ -36,13 +36,24 @@ class Theme:
     paper: str
     series: tuple[str, ...]
 
+    def dots(self, number: int) -> dict[str, Any]:
+        """Colour and marker of a model: where the colours come round again, the markers have changed."""
+        lap, place = divmod(number, len(self.series))
+        return {"color": self.series[place], "marker": "osD^"[lap % 4]}
+
 
 # Okabe and Ito's colours, which remain distinct in every kind of colour blindness; lighter ones on dark.
 LIGHT = Theme(
-    "#1c2430", "#c9d0d9", "#ffffff", ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#8a6d00", "#555555")
+    "#1c2430",
+    "#c9d0d9",
+    "#ffffff",
+    ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#8a6d00", "#555555", "#56b4e9"),
 )
 DARK = Theme(
-    "#e6eaf0", "#444e5c", "#11161d", ("#56b4e9", "#f0924a", "#2fc79a", "#e08bc0", "#e6c94c", "#aaaaaa")
+    "#e6eaf0",
+    "#444e5c",
+    "#11161d",
+    ("#56b4e9", "#f0924a", "#2fc79a", "#e08bc0", "#e6c94c", "#aaaaaa", "#5f8dff"),
 )
 
 
@@ -110,8 +121,8 @@ def accuracy_figure(measured: Mapping[str, Sequence[Measured]]) -> Figure:
                 [100 * (one.whole.high - one.whole.value) for one in found],
             ]
             axes.errorbar(
-                values, places, xerr=errors, fmt="o", markersize=6, elinewidth=1.6,
-                color=theme.series[number % len(theme.series)], label=model,
+                values, places, xerr=errors, linestyle="none", markersize=6, elinewidth=1.6, label=model,
+                **theme.dots(number),
             )  # fmt: skip
         axes.set(
             yticks=range(len(labels)),
@@ -157,15 +168,12 @@ def _eps_drawer(
 
     def draw(axes: Axes, theme: Theme) -> None:
         for (model, kind), points in curves.items():
-            colour = theme.series[models.index(model) % len(theme.series)]
-            style = ("-", "--", ":", "-.")[kinds.index(kind) % 4]
             axes.plot(
                 *zip(*sorted(points), strict=True),
-                style,
-                marker="o",
+                linestyle=("-", "--", ":", "-.")[kinds.index(kind) % 4],
                 clip_on=False,
-                color=colour,
                 label=f"{model}, {kind}",
+                **theme.dots(models.index(model)),
             )
         axes.set(xlabel=unit, ylabel="accuracy (%)", ylim=(-2, 102))
         axes.set_xlim(left=0)
@@ -193,12 +201,12 @@ def certified_figure(
         furthest = 0.0
         for number, ((model, threat), found) in enumerate(certified.items()):
             curve = certified_curve(found)
-            colour = theme.series[models.index(model) % len(theme.series)]
+            colour = theme.dots(models.index(model))["color"]
             style = "-" if len(certified) <= len(models) else ("-", "--", ":", "-.")[number % 4]
             axes.plot(*zip(*curve, strict=True), style, color=colour, linewidth=2, label=f"{model}, {threat}")
             furthest = max(furthest, curve[-1][0])
         for model, radius, value in _l2_attacks(certified, measured):
-            colour = theme.series[models.index(model) % len(theme.series)]
+            colour = theme.dots(models.index(model))["color"]
             axes.plot([radius], [value], "v", color=colour, markersize=8)
             furthest = max(furthest, radius)
         axes.set(xlabel="L2 radius (canonical pixels in [0, 1])", ylabel="accuracy (%)", ylim=(-2, 102))
