@@ -48,7 +48,7 @@ class Observer(Protocol):
         ...
 
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
-        """A chunk under one threat is in the journal."""
+        """A chunk under one threat is in the journal, or one of its certificates."""
         ...
 
 
@@ -244,23 +244,26 @@ class _Work:
             )
         threats = self._trained(model, adapter)
         for index, ids in enumerate(self._plan.chunks):
-            names = [
-                threat.name for threat in self._plan.threats if (model, threat.name, ids[0]) not in self._done
-            ]
-            if not names:
+            left = {
+                threat.name: [
+                    row for row, name in enumerate(ids) if (model, threat.name, name) not in self._done
+                ]
+                for threat in self._plan.threats
+            }
+            if not any(left.values()):
                 continue
             chunk = Chunk(
                 adapter, model, [self._questions[name] for name in ids], seed=self._plan.settings.seed
             )
-            if CLEAN.name in names:
+            if left[CLEAN.name]:
                 self._keep(chunk.without_images(chunk.clean(), self._sampled), [], index)
             clean = [self._done[model, CLEAN.name, question] for question in ids]
             for threat in threats:
-                if threat.spec.name not in names:
-                    continue
+                rows = left[threat.spec.name]
                 if isinstance(threat, Certification):
-                    self._keep(chunk.certify(threat, clean), [], index)
-                else:
+                    for outcome in chunk.certify(threat, clean, rows):
+                        self._keep([outcome], [], index)
+                elif rows:
                     self._keep(*chunk.attack(threat, clean), index)
 
     def _trained(self, model: str, adapter: Adapter) -> list[Threat | Certification]:
@@ -279,7 +282,7 @@ class _Work:
         ]
 
     def _keep(self, outcomes: Sequence[Outcome], witnesses: Sequence[Witness], chunk: int) -> None:
-        self._folder.record_chunk(outcomes, witnesses, chunk=chunk)
+        self._folder.record_outcomes(outcomes, witnesses, chunk=chunk)
         self._done.update(
             {(outcome.model, outcome.threat, outcome.question): outcome for outcome in outcomes}
         )

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 import medrobust_bench
 from medrobust_bench.data.dataset import Dataset
+from medrobust_bench.evaluation.folder import RunFolder
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.results.schema import Result
+from medrobust_bench.results.schema import Outcome, Result
 from tests.linear import LinearAdapter, make_questions
 
 if TYPE_CHECKING:
@@ -116,9 +117,9 @@ def test_killed_at_random_points_it_resumes_to_the_same_results(finished: Path, 
     out = tmp_path / "killed"
     slow = (
         "import sys, time; from pathlib import Path; from tests import test_benchmark as t;"
-        "from medrobust_bench.evaluation.folder import RunFolder; write = RunFolder.record_chunk\n"
+        "from medrobust_bench.evaluation.folder import RunFolder; write = RunFolder.record_outcomes\n"
         "def record(*a, **k): write(*a, **k); print('chunk', flush=True); time.sleep(0.05)\n"
-        "RunFolder.record_chunk = record; t.evaluate(Path(sys.argv[1]), resume=sys.argv[2] == 'True')"
+        "RunFolder.record_outcomes = record; t.evaluate(Path(sys.argv[1]), resume=sys.argv[2] == 'True')"
     )
     draw = random.Random(0)
     resume = False
@@ -135,6 +136,29 @@ def test_killed_at_random_points_it_resumes_to_the_same_results(finished: Path, 
         process.stdout.close()
         resume = True
     assert not (out / "results").exists(), "killed too late to prove anything"
+    evaluate(out, resume=True)
+    assert result_files(out) == result_files(finished)
+
+
+def test_certificates_are_kept_one_by_one(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "cut"
+    write, written = RunFolder.record_outcomes, []
+
+    def stop_at_the_third(folder: RunFolder, outcomes: list[Outcome], *others: Any, **more: Any) -> None:
+        written.extend(outcome for outcome in outcomes if outcome.certificate)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        write(folder, outcomes, *others, **more)
+
+    monkeypatch.setattr(RunFolder, "record_outcomes", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(out)
+    monkeypatch.undo()
+    folder = RunFolder(out)
+    kept = [outcome for outcome in folder.finished(folder.read().plan) if outcome.certificate]
+    assert kept == written[:2]
     evaluate(out, resume=True)
     assert result_files(out) == result_files(finished)
 

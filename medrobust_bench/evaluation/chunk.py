@@ -20,7 +20,7 @@ from medrobust_bench.threats.finding import worse
 from medrobust_bench.threats.search import to_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.question import Question
@@ -173,28 +173,32 @@ class Chunk:
             )
         return outcomes, witnesses
 
-    def certify(self, certification: Certification, clean: Sequence[Outcome]) -> list[Outcome]:
-        """Certify every question; the smoothed model may be right where the plain one is wrong."""
-        name = certification.spec.name
-        outcomes = []
-        for row, (question, before) in enumerate(zip(self.questions, clean, strict=True)):
+    def certify(
+        self, certification: Certification, clean: Sequence[Outcome], rows: Sequence[int]
+    ) -> Iterator[Outcome]:
+        """Certify questions one by one; the smoothed model may be right where the plain one is wrong.
+
+        Args:
+            certification: what is certified.
+            clean: what `clean()` gave, in order.
+            rows: of the questions.
+        """
+        for row in rows:
+            question, before = self.questions[row], clean[row]
             stopwatch = Stopwatch(self._meter)
             seed = question_seed(self.seed, question.id)
             certificate = certification.certify(self._bound.select([row]), seed)
             (cost,) = stopwatch.shares(1)
-            outcomes.append(
-                self._outcome(
-                    row,
-                    name,
-                    clean_choice=before.choice,
-                    choice=certificate.prediction,
-                    correct=certificate.prediction == question.answer,
-                    steady=before.steady,
-                    certificate=certificate.model_dump(mode="json"),
-                    **cost,
-                )
+            yield self._outcome(
+                row,
+                certification.spec.name,
+                clean_choice=before.choice,
+                choice=certificate.prediction,
+                correct=certificate.prediction == question.answer,
+                steady=before.steady,
+                certificate=certificate.model_dump(mode="json"),
+                **cost,
             )
-        return outcomes
 
     @cached_property
     def _upcast(self) -> MeteredQuestions | None:

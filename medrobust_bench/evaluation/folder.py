@@ -117,22 +117,24 @@ class RunFolder:
         return entered
 
     def finished(self, plan: Plan) -> list[Outcome]:
-        """The outcomes of whole chunks, in the journal's order; a part of a chunk is dropped from the file."""
+        """The outcomes that are whole, in the journal's order; a part of a chunk is dropped from the file."""
         outcomes = self.journal.read()
         written = {(outcome.model, outcome.threat, outcome.question) for outcome in outcomes}
         whole = {
             (model, threat.name, question)
             for model in plan.models
             for threat in plan.threats
-            for chunk in plan.chunks
-            if all((model, threat.name, question) in written for question in chunk)
-            for question in chunk
+            for together in plan.recorded_together(threat)
+            if all((model, threat.name, question) in written for question in together)
+            for question in together
         }
         kept = [outcome for outcome in outcomes if (outcome.model, outcome.threat, outcome.question) in whole]
         self.journal.replace(kept)
         return kept
 
-    def record_chunk(self, outcomes: Sequence[Outcome], witnesses: Sequence[Witness], *, chunk: int) -> None:
+    def record_outcomes(
+        self, outcomes: Sequence[Outcome], witnesses: Sequence[Witness], *, chunk: int
+    ) -> None:
         """Witnesses first, then the journal: a line in the journal means that its witness is there."""
         if witnesses:
             name = f"{file_stem(witnesses[0].model, witnesses[0].threat)}--{chunk:05d}.parquet"

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Journal:
     """An append-only JSONL file of outcomes.
 
-    A line is an `Outcome`. A chunk's lines are written by one call and reach the disk before the next chunk
-    starts, so that a killed run loses the open chunk and nothing else. A torn last line, left by a kill in the
-    middle of a write, is not part of the journal.
+    A line is an `Outcome`. A chunk's lines are written by one call, those of certificates one by one, and reach the
+    disk before the work goes on, so that a killed run loses what is open and nothing else. A torn last line, left by a
+    kill in the middle of a write, is not part of the journal.
     """
 
     def __init__(self, path: Path) -> None:

@@ -48,6 +48,12 @@ class Plan(Record):
     threats: tuple[ThreatRecord, ...]
     chunks: tuple[tuple[str, ...], ...]
 
+    def recorded_together(self, threat: ThreatRecord) -> tuple[tuple[str, ...], ...]:
+        """The question ids whose outcomes reach the journal at once: a certificate can take minutes and comes alone."""
+        if threat.kind != "certification":
+            return self.chunks
+        return tuple((question,) for chunk in self.chunks for question in chunk)
+
 
 class RunRecord(Record):
     """`run.json`: the plan, where it runs, and the models seen so far."""

@@ -226,7 +226,8 @@ def test_a_model_that_answers_a_clean_image_now_so_now_so_is_not_steady(
 
 
 def test_certification_looks_at_every_question(chunk: Chunk) -> None:
-    outcomes = chunk.certify(load_threat("certified-l2-exact:n0=20,n=50,sigma=0.01"), chunk.clean())
+    certification = load_threat("certified-l2-exact:n0=20,n=50,sigma=0.01")
+    outcomes = list(chunk.certify(certification, chunk.clean(), range(10)))
     assert all(outcome.certificate is not None for outcome in outcomes)
     assert any(outcome.correct for outcome in outcomes)
     assert sum(outcome.forward_passes for outcome in outcomes) == 10 * 70
