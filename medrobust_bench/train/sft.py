@@ -199,6 +199,7 @@ class Learner:
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -208,6 +209,8 @@ class Learner:
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"][0])
+        torch.cuda.set_rng_state_all(state["random"][1:])
 
 
 def _optimise(

@@ -17,12 +17,12 @@ SNAPSHOT_FILE = "unfinished.pt"
 def save_snapshot(state: dict[str, Any], folder: Path) -> None:
     """Put a state of tensors and numbers in the place of the one before, which stays whole until then."""
     half = folder / f"{SNAPSHOT_FILE}.half"
-    torch.save({**state, "random": torch.get_rng_state()}, half)
+    torch.save(state, half)
     half.replace(folder / SNAPSHOT_FILE)
 
 
 def load_snapshot(folder: Path) -> dict[str, Any]:
-    """The last state saved; torch's random numbers go on from there too. No code is run from the file.
+    """The last state saved. No code is run from the file.
 
     Raises:
         InvalidInputError: the folder holds none, because nothing was saved yet or the training has ended.
@@ -32,7 +32,6 @@ def load_snapshot(folder: Path) -> dict[str, Any]:
         remedy = "drop --resume and give another --out folder"
         raise InvalidInputError([Problem(str(folder), "holds no unfinished training to resume", remedy)])
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    torch.set_rng_state(state.pop("random"))
     return state
 
 

@@ -113,6 +113,7 @@ def test_a_resumed_training_equals_an_unbroken_one(tmp_path: Path, noise: NoiseS
     recipe = TINY.model_copy(update={"evaluate_every": 1, "noise": noise})
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     fine_tune(recipe, whole, report=quiet)
+    random = torch.get_rng_state()
 
     def stop_in_the_third(line: str) -> None:
         if '"step": 3' in line:
@@ -125,6 +126,7 @@ def test_a_resumed_training_equals_an_unbroken_one(tmp_path: Path, noise: NoiseS
     said: list[str] = []
     fine_tune(recipe, broken, resume=True, report=said.append)
     assert "resumed after step 2" in said
+    assert torch.equal(random, torch.get_rng_state())
     curves = [Curve(folder).entries() for folder in (whole, broken)]
     assert [entry["step"] for entry in curves[1]] == [1, 2, 3, 4]
     assert [entry["loss"] for entry in curves[0]] == [entry["loss"] for entry in curves[1]]
