@@ -1,4 +1,4 @@
-"""The paper's table on the shipped models: writes the tables of docs/reproduction.md and its figure.
+"""The paper's table on the shipped models: writes the tables of docs/reproduction.md, its figure, and a line per card.
 
     medrobust run benchmarks/reproduction.yaml --out runs/reproduction
     medrobust run benchmarks/reproduction_threats.yaml --out runs/reproduction-threats
@@ -19,13 +19,14 @@ from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.results.comparison import compare
 from medrobust_bench.results.comparison_tables import NOTE, whole_grid
 from medrobust_bench.results.finished import FinishedRun, read_finished
+from medrobust_bench.results.grid import with_interval
 from medrobust_bench.results.report.figures import LIGHT, eps_figures
 from medrobust_bench.results.tables import accuracy_grid, measured, modality_grid
 
 if TYPE_CHECKING:
     from medrobust_bench.results.schema import Result
 
-PAGE, FIGURE = Path("docs/reproduction.md"), Path("docs/robust_accuracy.png")
+PAGE, FIGURE, CARDS = Path("docs/reproduction.md"), Path("docs/robust_accuracy.png"), Path("model_cards")
 
 # (held against, looked at)
 PAIRS = (
@@ -63,6 +64,29 @@ def replaced(page: str, name: str, content: str) -> str:
     if count != 1:
         raise SystemExit(f"{PAGE} needs one {start} … {end}")
     return new
+
+
+def write_measured(results: list[Result]) -> None:
+    """Renew the line "Measured on …" of the models' cards."""
+    for result in results:
+        robust = result.metrics.robust_accuracy
+        if robust is None:
+            continue
+        card = CARDS / f"{result.model.id}.md"
+        clean = with_interval(result.metrics.clean_accuracy)
+        line = (
+            f"Measured on {result.data.n} phantoms of the test split: {clean} % right, {with_interval(robust)} % under "
+            f"`{result.threat.name}`\n([everything measured](../docs/reproduction.md))."
+        )
+        text, count = re.subn(
+            r"^Measured on.*?$\n(?:\(.*\n)?",
+            line + "\n",
+            card.read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
+        )
+        if count != 1:
+            raise SystemExit(f"{card} needs one line 'Measured on …'")
+        card.write_text(text, encoding="utf-8")
 
 
 def is_linf_pgd(result: Result) -> bool:
@@ -104,7 +128,8 @@ def main() -> None:
     PAGE.write_text(page, encoding="utf-8")
     (figure,) = eps_figures(measured([result for result in under_threats if is_linf_pgd(result)]))
     FIGURE.write_bytes(figure.render(LIGHT, "png"))
-    print(f"{PAGE} and {FIGURE} written")
+    write_measured(under_pgd)
+    print(f"{PAGE}, {FIGURE} and the cards' measured lines written")
 
 
 if __name__ == "__main__":
