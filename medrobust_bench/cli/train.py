@@ -152,7 +152,13 @@ def _require_empty(target: Path) -> None:
 
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InvalidInputError(
-            [Problem(str(target), "already holds something", "give another --out folder")]
+            [
+                Problem(
+                    str(target),
+                    "already holds something",
+                    "give another --out folder, or --resume what it holds",
+                )
+            ]
         )
 
 
