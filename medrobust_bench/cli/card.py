@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medrobust_bench.cli.options import cards_option, registry
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder of submissions, or the results/ folder of a run.",
 )
-def command(model: str, results: Path) -> None:
+@cards_option
+def command(model: str, results: Path, cards: Path | None) -> None:
     """Print a model card's robustness section, with model-index metadata as the Hugging Face hub reads it."""
     from medrobust_bench.leaderboard.hub_card import model_index, section
     from medrobust_bench.leaderboard.submissions import read_results
-    from medrobust_bench.models.cards import read_cards
 
-    found = [entry.result for entry in read_results(results, cards=read_cards())]
+    found = [entry.result for entry in read_results(results, cards=registry(cards))]
     mine = [result for result in found if result.model.id == model]
     if not mine:
         known = ", ".join(sorted({result.model.id for result in found}))

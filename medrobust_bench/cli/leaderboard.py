@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from medrobust_bench.cli.options import cards_option, data_option, places, registry
+
 
 @click.group()
 def command() -> None:
@@ -27,25 +29,21 @@ def command() -> None:
     show_default=True,
     help="Folder for the tables, and for the pages in site/.",
 )
-@click.option(
-    "--data", "data", multiple=True, metavar="NAME=PATH", help="Where a data set is; for its gallery."
-)
-def build(results: Path, out: Path, data: tuple[str, ...]) -> None:
+@cards_option
+@data_option
+def build(results: Path, out: Path, cards: Path | None, data: tuple[str, ...]) -> None:
     """Write one table per data set and threat, an index, and a static site.
 
-    Submissions are shown as they are: `medrobust verify` them first.
+    Submissions are shown as they are: `medrobust verify` them first. Galleries need the data set.
     """
-    from medrobust_bench.cli.verify import place
     from medrobust_bench.leaderboard.build import build as build_tables
     from medrobust_bench.leaderboard.site.pages import write_site
     from medrobust_bench.leaderboard.submissions import read_results
-    from medrobust_bench.models.cards import read_cards
 
-    places = dict(map(place, data))
-    cards = read_cards()
-    for path in build_tables(results, out, cards=cards):
+    where, known = places(data), registry(cards)
+    for path in build_tables(results, out, cards=known):
         click.echo(path)
-    pages = write_site(read_results(results, cards=cards), out / "site", cards=cards, data=places)
+    pages = write_site(read_results(results, cards=known), out / "site", cards=known, data=where)
     click.echo(pages[0])
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from medrobust_bench.cli.options import OWN_CARDS, cards_option, registry
+
 
 @click.command("submit")
 @click.argument("run", type=click.Path(path_type=Path, file_okay=False))
@@ -17,39 +19,35 @@ import click
     show_default=True,
     help="Folder of submissions.",
 )
-@click.option(
-    "--cards",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("model_cards"),
-    show_default=True,
-    help="Folder for a draft of the model's card, if it has none.",
-)
+@cards_option
 @click.option(
     "--push-to-hub",
     "hub",
     metavar="OWNER/DATASET",
     help="Upload the evidence to a data set on the Hugging Face hub instead of writing it beside.",
 )
-def command(run: Path, models: tuple[str, ...], out: Path, cards: Path, hub: str | None) -> None:
+def command(run: Path, models: tuple[str, ...], out: Path, cards: Path | None, hub: str | None) -> None:
     """Write submissions of a finished RUN: <data>/<threat>/<model>.json and its evidence.
 
-    Then `medrobust verify` them and open a pull request; see CONTRIBUTING.md. Evidence holds images of the data
-    set: what its licence does not let you pass on belongs into a private data set on the hub.
+    A model without a card gets a draft of one. Then `medrobust verify` them and open a pull request; see
+    CONTRIBUTING.md. Evidence holds images of the data set: what its licence does not let you pass on belongs into a
+    private data set on the hub.
     """
     from medrobust_bench.leaderboard.draft import write_draft
     from medrobust_bench.leaderboard.entry import submit
     from medrobust_bench.leaderboard.verification import card_of
-    from medrobust_bench.models.cards import read_cards
     from medrobust_bench.results.finished import read_finished
 
     finished = read_finished(run)
     written = submit(finished, out, models=models, hub=hub)
     for path in written:
         click.echo(path)
-    known = {**read_cards(), **(read_cards(cards) if cards.is_dir() else {})}
+    folder = cards or OWN_CARDS
+    known = registry(folder if folder.is_dir() else None)
     for name, model in finished.record.models.items():
         if (not models or name in models) and card_of(name, known) is None:
-            draft = write_draft(model, cards)
+            draft = write_draft(model, folder)
             if draft is not None:
                 click.echo(f"{draft}  a draft: complete it")
-    click.echo(f"\nCheck with:\n  medrobust verify {out}")
+    beside = "" if folder == OWN_CARDS else f" --cards {folder}"
+    click.echo(f"\nCheck with:\n  medrobust verify {out}{beside}")

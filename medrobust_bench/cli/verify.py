@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medrobust_bench.cli.options import cards_option, data_option, places, registry
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
@@ -19,14 +20,8 @@ if TYPE_CHECKING:
 
 @click.command("verify")
 @click.argument("submissions", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--data", "data", multiple=True, metavar="NAME=PATH", help="Where a data set is; phantoms need no place."
-)
-@click.option(
-    "--cards",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Folder of model cards.  [default: the shipped ones]",
-)
+@data_option
+@cards_option
 @click.option(
     "--replay",
     "count",
@@ -54,23 +49,21 @@ def command(
     Needs no GPU and no model. Exit code 0: all accepted; 1: something is wrong with one; 2: bad input.
     """
     from medrobust_bench.leaderboard.verification import verify
-    from medrobust_bench.models.cards import read_cards
 
-    places = dict(map(place, data))
-    registry = {**read_cards(), **({} if cards is None else read_cards(cards))}
+    where, known = places(data), registry(cards)
     blocks = []
     unchecked: list[Problem] = []
     failed = 0
     for path in _files(submissions):
         try:
-            verdict = verify(path, cards=registry, data=places)
+            verdict = verify(path, cards=known, data=where)
         except InvalidInputError as error:
             unchecked += error.problems
             blocks.append([f"{path}: not checked", *(f"  {problem}" for problem in error.problems)])
             continue
         replayed = None
         if count is not None and verdict.accepted:
-            replayed = _replay(verdict, registry, count=count, seed=seed, device=device)
+            replayed = _replay(verdict, known, count=count, seed=seed, device=device)
         failed += not verdict.accepted or bool(replayed and replayed.disagreements)
         lines = _lines(verdict, replayed)
         blocks.append(lines)
@@ -99,14 +92,6 @@ def _files(submissions: Sequence[Path]) -> list[Path]:
     if problems:
         raise InvalidInputError(problems)
     return files
-
-
-def place(text: str) -> tuple[str, str]:
-    """NAME=PATH, as given with --data."""
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise InvalidInputError([Problem("--data", f"{text!r} names no place", "write NAME=PATH")])
-    return name, path
 
 
 def _replay(

@@ -115,7 +115,7 @@ def _table(board: Board, links: Mapping[str, str]) -> Grid:
         ),
         ("Worst modality", [_worst(result) for result in results]),
         ("Unparsed", [_unparsed(result) for result in results]),
-        ("Audit", [told_audit(result) for result in results]),
+        ("Audit", [told_audit(standing.submission) for standing in board]),
         ("n", [str(result.data.n) for result in results]),
         ("Date", [told_date(standing.submission) for standing in board]),
     ]
@@ -157,9 +157,9 @@ def _unparsed(result: Result) -> str:
     return clean if rate.adversarial is None else f"{clean}; attacked {percent(rate.adversarial)}"
 
 
-def told_audit(result: Result) -> str:
+def told_audit(submission: Submission) -> str:
     """How many audit checks failed, warned and passed."""
-    counts = Counter(finding.verdict for finding in result.audit)
+    counts = Counter(finding.verdict for finding in submission.audit)
     told = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "warn", "pass") if counts[verdict]]
     return ", ".join(told) or MISSING
 

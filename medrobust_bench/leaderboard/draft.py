@@ -13,7 +13,11 @@ from medrobust_bench.models.cards import Dtype
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from medrobust_bench.models.cards import Card
     from medrobust_bench.results.schema import ModelRecord
+
+UNFILLED = "TO BE FILLED IN"
+NO_SOURCE = "OWNER/NAME"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
 
@@ -32,15 +36,26 @@ def write_draft(model: ModelRecord, folder: Path) -> Path | None:
     fields = {
         "id": card_id(model.id),
         "title": model.id,
-        "source": model.id if _HUB_ID.fullmatch(model.id) else "OWNER/NAME",
+        "source": model.id if _HUB_ID.fullmatch(model.id) else NO_SOURCE,
         "revision": model.revision,
         "weights_sha256": model.weights_sha256 if known else None,
         "dtype": model.dtype if known else "auto",
         "answer_mode": model.answer_mode,
-        "licence": "TO BE FILLED IN",
-        "training_data": {"description": "TO BE FILLED IN", "trained_on_omnimedvqa": "unknown"},
+        "licence": UNFILLED,
+        "training_data": {"description": UNFILLED, "trained_on_omnimedvqa": "unknown"},
         "evaluated": True,
     }
     front = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
-    replace_file(path, f"---\n{front}---\n\nTO BE FILLED IN: what the model is.\n".encode())
+    replace_file(path, f"---\n{front}---\n\n{UNFILLED}: what the model is.\n".encode())
     return path
+
+
+def unfilled(card: Card) -> list[str]:
+    """What of a draft its author has not completed yet."""
+    written = {
+        "source": card.source.replace(NO_SOURCE, UNFILLED),
+        "licence": card.licence,
+        "training_data.description": card.training_data.description,
+        "the text": card.text,
+    }
+    return [name for name, text in written.items() if UNFILLED in text]

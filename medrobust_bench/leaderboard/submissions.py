@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medrobust_bench.models.cards import Card
+    from medrobust_bench.results.schema import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class Submission:
     path: Path
     result: Result
     entry: Entry | None = None
+
+    @property
+    def audit(self) -> tuple[Finding, ...]:
+        """What was found about the model's clean answers and about the attack."""
+        return (*(() if self.entry is None else self.entry.clean_audit), *self.result.audit)
 
 
 def measurement(result: Result) -> Hashable:

@@ -20,6 +20,7 @@ from medrobust_bench.data.source import PHANTOMS, open_data, sample
 from medrobust_bench.evaluation.audit.blindness import DEPENDENCE
 from medrobust_bench.evaluation.audit.carried import carried_audit
 from medrobust_bench.evaluation.plan import CLEAN
+from medrobust_bench.leaderboard.draft import unfilled
 from medrobust_bench.leaderboard.entry import ENTRY_VERSION, WITNESSES, Entry, entry_path
 from medrobust_bench.leaderboard.evidence import (
     check_certificates,
@@ -217,6 +218,8 @@ def _check_model(entry: Entry, cards: Mapping[str, Card]) -> list[Fault]:
     if card is None:
         return [Fault("model", f"{model.id} has no card in model_cards/: `medrobust submit` drafts one")]
     faults = []
+    if missing := unfilled(card):
+        faults.append(Fault("model", f"its card is a draft, to be completed: {', '.join(missing)}"))
     if (
         card.weights_sha256 is not None
         and card.dtype == model.dtype

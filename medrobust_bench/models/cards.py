@@ -142,11 +142,10 @@ def read_cards(folder: Path | None = None) -> dict[str, Card]:
     Raises:
         InvalidInputError: everything wrong with any card, a missing folder, or an id used twice.
     """
+    remedy = "reinstall medrobust-bench" if folder is None else "give a folder of model cards"
     folder = card_folder() if folder is None else folder
     if not folder.is_dir():
-        raise InvalidInputError(
-            [Problem(str(folder), "the folder of model cards is missing", "reinstall medrobust-bench")]
-        )
+        raise InvalidInputError([Problem(str(folder), "is no folder of model cards", remedy)])
     cards: dict[str, Card] = {}
     problems: list[Problem] = []
     for path in sorted(folder.glob("*.md")):

@@ -116,7 +116,7 @@ def measured(results: Sequence[Result]) -> dict[str, list[Measured]]:
     Args:
         results: results on one data set.
     """
-    modalities = _modality_counts(results)
+    modalities = modality_counts(results)
     found: dict[str, list[Measured]] = {}
     for name, group in _by_model(results):
         specifications = {_key(result.threat): result.threat for result in group}
@@ -160,7 +160,7 @@ def modality_grid(results: Sequence[Result]) -> Grid:
     Args:
         results: results on one data set.
     """
-    counts = _modality_counts(results)
+    counts = modality_counts(results)
     rows = []
     for name, group in _by_model(results):
         for measure in _measures(group):
@@ -171,7 +171,7 @@ def modality_grid(results: Sequence[Result]) -> Grid:
     return Grid("Accuracy by modality", header, tuple(rows), names=2)
 
 
-def _modality_counts(results: Sequence[Result]) -> dict[str, int]:
+def modality_counts(results: Sequence[Result]) -> dict[str, int]:
     """Number of questions per modality, in the modalities' usual order."""
     counts = {name: group.clean_accuracy.n for name, group in results[0].metrics.by_modality.items()}
     usual: list[str] = [modality.value for modality in Modality if modality.value in counts]
@@ -190,7 +190,7 @@ def _narrow_grids(name: str, results: Sequence[Result]) -> list[Grid]:
         rows += (("clean, unparsed", percent(unparsed), "", str(results[0].data.n)),)
     grids = [Grid(name, ("Threat", "Accuracy", "95 % interval", "n"), rows, names=1)]
     if len(results[0].metrics.by_modality) > 1:
-        counts = _modality_counts(results)
+        counts = modality_counts(results)
         header = ("Threat", *map(short_modality, counts))
         shares = [row[1:] for row in modality_grid(results).rows]
         questions = ("questions", *map(str, counts.values()))

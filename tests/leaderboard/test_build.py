@@ -117,6 +117,16 @@ def test_the_tables_of_the_site_hold_everything(honest: Path, cards: dict[str, C
     assert not whole.submitted.isna().any()
 
 
+def test_a_models_page_tells_the_audit_of_its_clean_answers_once(
+    honest: Path, cards: dict[str, Card], tmp_path: Path
+) -> None:
+    write_site(read_results(honest, cards=cards), tmp_path, cards=cards)
+    page = (tmp_path / "models/schooled.html").read_text()
+    assert page.count("<h3>phantoms, clean</h3>") == 1
+    assert page.count(">image dependence</td>") == 1
+    assert "phantoms, pgd-linf" in page
+
+
 def test_what_a_submitter_writes_stays_text(honest: Path, cards: dict[str, Card], tmp_path: Path) -> None:
     hostile = "<img src=x> [x](javascript:alert(1)) ![x](https://example.org/x.png) **bold**"
     changed = {

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure as Canvas
 
 from medrobust_bench.cli import main
 from medrobust_bench.data.clinical import Direction
@@ -70,6 +71,21 @@ def test_figures_are_the_same_bytes_each_time(schooled_run: Path) -> None:
     run = read_finished(schooled_run)
     for first, second in zip(_figures(run), _figures(run), strict=True):
         assert first.render(LIGHT, "svg") == second.render(LIGHT, "svg")
+
+
+def test_a_legend_covers_nothing(schooled_run: Path) -> None:
+    seen = 0
+    for figure in _figures(read_finished(schooled_run)):
+        canvas = Canvas(figsize=figure.size, layout="constrained")
+        axes = canvas.add_subplot()
+        figure.draw(axes, LIGHT)
+        canvas.draw_without_rendering()
+        for legend in canvas.legends:
+            seen += 1
+            around = legend.get_window_extent()
+            assert not around.overlaps(axes.get_tightbbox()), figure.name
+            assert canvas.bbox.contains(around.x0, around.y0), figure.name
+    assert seen > 1
 
 
 def test_the_page_needs_nothing_else_and_figures_stand_beside(schooled_run: Path, tmp_path: Path) -> None:

@@ -22,7 +22,14 @@ from medrobust_bench.results.pages import environment
 from medrobust_bench.results.report.figures import DARK, LIGHT, accuracy_figure, certified_figure, eps_figures
 from medrobust_bench.results.report.gallery import examples
 from medrobust_bench.results.report.page import by_severity, heat_cell, heat_tables
-from medrobust_bench.results.tables import NOTE, accuracy_grid, describe_data, measured, short_modality
+from medrobust_bench.results.tables import (
+    NOTE,
+    accuracy_grid,
+    describe_data,
+    measured,
+    modality_counts,
+    short_modality,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.submissions import Submission
     from medrobust_bench.models.cards import Card
     from medrobust_bench.results.report.gallery import Example
-    from medrobust_bench.results.schema import Estimate, Result, Scores
+    from medrobust_bench.results.schema import Estimate, Finding, Result, Scores
 
 COLUMNS = (
     ("Rank", "rank"),
@@ -155,7 +162,7 @@ def _row(standing: Standing) -> dict[str, Any]:
         "cells": [{"value": value, "text": text, "small": small} for value, text, small in cells],
         "questions": result.data.n,
         "date": told_date(standing.submission),
-        "audit": told_audit(result),
+        "audit": told_audit(standing.submission),
     }
 
 
@@ -165,7 +172,7 @@ def _interval(estimate: Estimate) -> str:
 
 def _heat(board: Sequence[Result]) -> dict[str, Any]:
     """One row per model, one column per modality: the accuracy that ranks."""
-    columns = list(board[0].metrics.by_modality)
+    columns = list(modality_counts(board))
     rows = [
         (
             result.model.id,
@@ -188,15 +195,33 @@ def _model(
     context = {
         "model": model.id,
         "title": model.id if card is None else card.title,
-        "facts": [f"answers by {model.answer_mode}", model.dtype, f"{model.parameters:,} parameters"]
-        + ([] if card is None else [f"licence {card.licence}"]),
+        "facts": [
+            f"answers by {model.answer_mode}",
+            model.dtype,
+            f"{model.parameters:,} parameters",
+            *(["runs code of its own"] if model.trust_remote_code else []),
+            *([] if card is None else [f"licence {card.licence}"]),
+        ],
         "about": "" if card is None else _about(card),
         "synthetic": all(result.data.synthetic for result in results),
         "boards": [_board(group, data) for group in groups.values()],
-        "audit": [(result.threat.name, by_severity(result.audit)) for result in results if result.audit],
+        "audit": _audits(submissions),
         "weights": model.weights_sha256,
     }
     return pages.get_template("model.html.jinja").render(context)
+
+
+def _audits(submissions: Sequence[Submission]) -> list[tuple[str, list[Finding]]]:
+    """Findings under a name, worst first; those on clean answers once, whichever submissions share them."""
+    clean = [
+        (f"{one.result.data.name}, clean", one.entry.clean_audit)
+        for one in submissions
+        if one.entry is not None
+    ]
+    attacked = [
+        (f"{one.result.data.name}, {one.result.threat.name}", one.result.audit) for one in submissions
+    ]
+    return [(name, by_severity(found)) for name, found in dict.fromkeys([*clean, *attacked]) if found]
 
 
 def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[str, Any]:
@@ -260,7 +285,7 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
     rows = []
     for standing in (standing for board in standings for standing in board):
         result, entry = standing.submission.result, standing.submission.entry
-        verdicts = [finding.verdict for finding in result.audit]
+        verdicts = [finding.verdict for finding in standing.submission.audit]
         groups: dict[tuple[str, str], Scores] = {("all", "all"): result.metrics}
         groups |= {("modality", name): scores for name, scores in result.metrics.by_modality.items()}
         types = result.metrics.by_question_type

@@ -6,7 +6,7 @@ import base64
 import io
 from dataclasses import dataclass
 from fractions import Fraction
-from math import sqrt
+from math import ceil, sqrt
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medrobust_bench.results.schema import Outcome
     from medrobust_bench.results.tables import Measured
 
+_LEGEND_COLUMNS = 2
 _REFERENCE_SIDE = 32  # L2 budgets are stated for a 32 × 32 image
 
 
@@ -135,7 +136,9 @@ def accuracy_figure(measured: Mapping[str, Sequence[Measured]]) -> Figure:
         _legend(axes, len(measured))
 
     caption = "Accuracy of every model, clean and under each threat, with 95 % intervals."
-    return Figure("accuracy", "Accuracy", caption, (6.4, 1.3 + 0.42 * len(labels)), draw)
+    return Figure(
+        "accuracy", "Accuracy", caption, (6.4, 0.9 + 0.42 * len(labels) + _legend_height(len(measured))), draw
+    )
 
 
 def eps_figures(measured: Mapping[str, Sequence[Measured]]) -> list[Figure]:
@@ -156,7 +159,8 @@ def eps_figures(measured: Mapping[str, Sequence[Measured]]) -> list[Figure]:
                 curves.setdefault((model, fields["kind"]), [(0.0, clean)]).append(point)
         if curves:
             caption = "Each point is the accuracy under an attack with that budget: an upper bound on robust accuracy."
-            figures.append(Figure(f"eps-{norm}", title, caption, (6.4, 3.8), _eps_drawer(curves, unit)))
+            size = (6.4, 3.5 + _legend_height(len(curves)))
+            figures.append(Figure(f"eps-{norm}", title, caption, size, _eps_drawer(curves, unit)))
     return figures
 
 
@@ -218,7 +222,9 @@ def certified_figure(
         "Lines: share of questions with a right answer certified at least to that radius, a lower bound. "
         "Triangles: accuracy under L2 attacks at the median radius of their budget, an upper bound."
     )
-    return Figure("certified", "Certified accuracy", caption, (6.4, 3.8), draw)
+    return Figure(
+        "certified", "Certified accuracy", caption, (6.4, 3.5 + _legend_height(len(certified))), draw
+    )
 
 
 def certified_curve(outcomes: Sequence[Outcome]) -> list[tuple[float, float]]:
@@ -290,9 +296,14 @@ def heat(value: float) -> tuple[str, str]:
 
 def _legend(axes: Axes, entries: int) -> None:
     if entries:
-        axes.legend(
-            frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=min(2, entries)
+        axes.get_figure().legend(  # type: ignore[union-attr]
+            loc="outside lower center", ncols=min(_LEGEND_COLUMNS, entries), frameon=False, fontsize=9
         )
+
+
+def _legend_height(entries: int) -> float:
+    """Inches that a legend takes."""
+    return 0.1 + 0.2 * ceil(entries / _LEGEND_COLUMNS)
 
 
 def _shortened(label: str) -> str:
