@@ -8,10 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from benchmarks import attack_speed, gpu
+import medrobust_bench
+from benchmarks import attack_speed, attack_strength, gpu
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.registry import load_model, resolve
+from medrobust_bench.results.finished import read_finished
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,3 +91,17 @@ def test_the_shape_is_that_of_qwen2_5_vl_3b() -> None:
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(gpu.configuration(gpu.QWEN_3B, {}))
     assert model.num_parameters() == 3_754_622_976
+
+
+def test_a_peer_may_break_what_a_weak_attack_leaves_standing(card: Card, tmp_path: Path) -> None:
+    weak = "pgd-linf:steps=1,step_size=1/25500,eps=1/25500"
+    run = medrobust_bench.evaluate(model=card.id, threats=[weak], limit=8, out=tmp_path / "run")
+    finished = read_finished(run.folder)
+    questions = attack_strength.standing(finished, card.id, finished.threats[1].name)
+    robust = finished.results[1].metrics.robust_accuracy
+    assert robust is not None
+    assert len(questions) == round(8 * robust.value) > 0
+    found = attack_strength.broken(
+        card, questions, {"stock ART": attack_speed.stock_art(8 / 255, 2 / 255, 5)}
+    )
+    assert 0 < found["stock ART"] <= len(questions)
