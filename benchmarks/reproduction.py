@@ -117,6 +117,8 @@ def main() -> None:
     pgd, threats = read_runs(arguments.pgd), read_runs(arguments.threats)
     under_pgd = [result for run in pgd for result in run.results]
     order = [result.model.id for result in under_pgd]
+    if strangers := {model for run in threats for model in run.record.plan.models} - set(order):
+        raise SystemExit(f"--pgd has no run of {', '.join(sorted(strangers))}, which --threats has")
     under_threats = sorted(
         (result for run in threats for result in run.results), key=lambda result: order.index(result.model.id)
     )
