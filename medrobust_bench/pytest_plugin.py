@@ -30,6 +30,7 @@ class MedrobustGate(Protocol):
         alpha: float = 0.05,
         strict: bool = False,
         data: str | None = None,
+        limit: int | None = None,
     ) -> Comparison:
         """Evaluate a model as the baseline was, compare, and fail the test where an accuracy fell.
 
@@ -41,6 +42,7 @@ class MedrobustGate(Protocol):
             alpha: probability of a false alarm in the whole gate.
             strict: fail also where the sample is too small to exclude such a fall.
             data: where the data set is now; by default where it was for the baseline.
+            limit: ask only a sample of this size, a part of the baseline's questions; by default all of them.
 
         Returns:
             The comparison, for assertions of your own.
@@ -63,6 +65,7 @@ def medrobust_gate(tmp_path_factory: pytest.TempPathFactory) -> MedrobustGate:
         alpha: float = 0.05,
         strict: bool = False,
         data: str | None = None,
+        limit: int | None = None,
     ) -> Comparison:
         __tracebackhide__ = True
         from rich.console import Console
@@ -84,6 +87,8 @@ def medrobust_gate(tmp_path_factory: pytest.TempPathFactory) -> MedrobustGate:
         settings["answer_mode"] = before.record.models[plan.models[0]].answer_mode
         if data is not None:
             settings["data"] = data
+        if limit is not None:
+            settings["limit"] = limit
         run = evaluate(model=model, out=tmp_path_factory.mktemp("medrobust") / "run", **settings)
         (comparison,) = compare(before, read_finished(run.folder))
         judged = judge([comparison], margin=fail_if_drop, alpha=alpha, strict=strict)

@@ -60,6 +60,13 @@ def test_the_baselines_settings_hold(medrobust_gate: MedrobustGate, baseline: Pa
     assert comparison.notes == ("both have the same weights",)
 
 
+def test_a_cheap_gate_asks_a_part_of_the_baselines_questions(
+    medrobust_gate: MedrobustGate, baseline: Path
+) -> None:
+    comparison = medrobust_gate(model=SchooledAdapter(), baseline=baseline, fail_if_drop=0.02, limit=16)
+    assert {measure.whole.n for measure in comparison.measures} == {16}
+
+
 def test_strict_fails_where_the_sample_is_too_small(medrobust_gate: MedrobustGate, baseline: Path) -> None:
     with pytest.raises(pytest.fail.Exception, match="Failed: no fall by more than"):
         medrobust_gate(model=SchooledAdapter(), baseline=baseline, fail_if_drop=0.001, strict=True)

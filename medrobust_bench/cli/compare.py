@@ -73,8 +73,9 @@ def command(
 ) -> None:
     """Compare two finished runs on the same questions under the same threats.
 
-    BASELINE and CURRENT are run folders, or one folder twice with --pair. Exit code 0: nothing regressed;
-    1: an accuracy fell by more than --fail-if-drop; 2: the runs cannot be compared.
+    BASELINE and CURRENT are run folders, or one folder twice with --pair. CURRENT may ask a sample of BASELINE's
+    questions, such as the first 100 of 1000. Exit code 0: nothing regressed; 1: an accuracy fell by more than
+    --fail-if-drop; 2: the runs cannot be compared.
     """
     if margin is None and (strict or junit_file):
         option = "--strict" if strict else "--junit"

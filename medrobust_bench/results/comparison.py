@@ -1,13 +1,18 @@
-"""Two runs on the same questions under the same threats, held against each other question by question."""
+"""Two runs on the same questions under the same threats, held against each other question by question.
+
+The current run may ask fewer: a sample of the baseline's questions is compared with the baseline on that sample.
+"""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 from statsmodels.stats.multitest import multipletests
 
+from medrobust_bench.evaluation.reopen import reopen
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.results.paired import Paired, difference_interval, exact_p_value, smallest_detectable
 from medrobust_bench.results.schema import DataRecord, ModelRecord, Record
@@ -16,6 +21,7 @@ from medrobust_bench.results.summary import is_certified
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from medrobust_bench.evaluation.plan import Plan
     from medrobust_bench.results.finished import FinishedRun
     from medrobust_bench.results.schema import Outcome, ThreatRecord
 
@@ -78,7 +84,8 @@ def compare(
 
     Args:
         baseline: the run that sets the standard.
-        current: the run that is measured against it; may be the same one.
+        current: the run that is measured against it; may be the same one, and may ask only a part of the baseline's
+            questions (the data set must then be at hand, where this run found it).
         pairs: (model of the baseline, model of the current run); by default the models of equal name, or the
             only model of each.
         threats: names of the threats to compare; by default all.
@@ -105,16 +112,29 @@ def _differences(baseline: FinishedRun, current: FinishedRun) -> list[Problem]:
     fields = [
         ("data set", old.data.name, new.data.name),
         ("split", old.data.split, new.data.split),
-        ("number of questions", old.data.n, new.data.n),
-        ("digest of the questions", old.data.digest, new.data.digest),
         ("seed", old.settings.seed, new.settings.seed),
     ]
+    if not _asks_a_part(old, new):
+        fields += [
+            ("number of questions", old.data.n, new.data.n),
+            ("digest of the questions", old.data.digest, new.data.digest),
+        ]
     remedy = "evaluate both models with the same --data, --split, --modality, --limit and --seed"
     return [
         Problem(where, f"{name} differs: {before} and {after}", remedy)
         for name, before, after in fields
         if before != after
     ]
+
+
+def _asks_a_part(old: Plan, new: Plan) -> bool:
+    """Whether a plan asks only some of another's questions; both are held against the data set as it is now."""
+    asked, before = (frozenset(chain.from_iterable(plan.chunks)) for plan in (new, old))
+    if old.data.name != new.data.name or not asked < before:
+        return False
+    for plan in (old, new):
+        reopen(plan, data=new.settings.data)
+    return True
 
 
 def _pairs(
@@ -171,15 +191,15 @@ def _compare(
 ) -> Comparison:
     measures = []
     for threat in threats:
-        before = {outcome.question: outcome for outcome in baseline.outcomes[old, threat.name]}
         after = {outcome.question: outcome for outcome in current.outcomes[new, threat.name]}
+        before = {o.question: o for o in baseline.outcomes[old, threat.name] if o.question in after}
         _same_questions(before, after, threat.name)
         rows = [(outcome, after[question]) for question, outcome in before.items()]
         measures += [_measure(threat, name, right, rows) for name, right in _verdicts(threat)]
     return Comparison(
         baseline=baseline.record.models[old],
         current=current.record.models[new],
-        data=baseline.record.plan.data,
+        data=current.record.plan.data,
         seed=baseline.record.plan.settings.seed,
         measures=tuple(measures),
         notes=tuple(_notes(baseline, current, old, new)),
@@ -199,8 +219,8 @@ def _same_questions(before: dict[str, Outcome], after: dict[str, Outcome], threa
         if question in after and getattr(before[question], field) != getattr(after[question], field)
     ]
     problems += [
-        Problem(f"threat {threat}, question {question}", "stands in one journal only", "run it again")
-        for question in sorted(before.keys() ^ after.keys())
+        Problem(f"threat {threat}, question {question}", "is not in the baseline's journal", "run it again")
+        for question in sorted(after.keys() - before.keys())
     ]
     if problems:
         raise InvalidInputError(problems[:20])
@@ -267,6 +287,9 @@ def _difference(rows: Sequence[tuple[Outcome, Outcome]], right: Callable[[Outcom
 def _notes(baseline: FinishedRun, current: FinishedRun, old: str, new: str) -> list[str]:
     before, after = baseline.record.models[old], current.record.models[new]
     notes = []
+    whole, asked = baseline.record.plan.data.n, current.record.plan.data.n
+    if asked < whole:
+        notes.append(f"on {asked} of the baseline's {whole} questions")
     if before.weights_sha256 == after.weights_sha256:
         notes.append("both have the same weights")
     for name in ("answer_mode", "dtype"):

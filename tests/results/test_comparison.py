@@ -77,6 +77,34 @@ def test_other_questions_or_seed_are_refused_by_name(schooled_run: Path, tmp_pat
     assert "was not run under threat 'pgd-linf:steps=3'" in text
 
 
+def test_a_sample_of_the_baselines_questions_is_compared_on_that_sample(
+    schooled_run: Path, tmp_path: Path
+) -> None:
+    whole = read_finished(schooled_run)
+    part = read_finished(make_run(tmp_path / "part", SchooledAdapter("weak", lean=0.5), limit=16))
+    (comparison,) = compare(whole, part)
+    asked = {outcome.question for outcome in part.outcomes["weak", "clean"]}
+    assert comparison.data == part.record.plan.data
+    assert comparison.notes[0] == "on 16 of the baseline's 48 questions"
+    for measure in comparison.measures:
+        assert measure.whole.n == 16
+        if measure.name == "robust":
+            before = [o for o in whole.outcomes["schooled", measure.threat] if o.question in asked]
+            assert measure.whole.baseline == sum(outcome.correct for outcome in before) / 16
+    with pytest.raises(InvalidInputError, match="number of questions differs: 16 and 48"):
+        compare(part, whole)
+
+
+def test_a_sample_of_questions_that_have_changed_is_refused(schooled_run: Path, tmp_path: Path) -> None:
+    part = read_finished(make_run(tmp_path / "part", threats=("noise:draws=2",), limit=8))
+    shutil.copytree(schooled_run, tmp_path / "run")
+    digest = read_finished(schooled_run).record.plan.data.digest
+    record = tmp_path / "run" / "run.json"
+    record.write_text(record.read_text().replace(digest, "0" * 64))
+    with pytest.raises(InvalidInputError, match="does not hold the questions of the run"):
+        compare(read_finished(tmp_path / "run"), part, threats=["noise:draws=2"])
+
+
 def test_another_threat_under_the_same_name_is_refused(schooled_run: Path, tmp_path: Path) -> None:
     shutil.copytree(schooled_run, tmp_path / "run")
     record = tmp_path / "run" / "run.json"
