@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+def printable(text: str) -> str:
+    """A text in one line and without control characters, for terminals, logs and CI: strangers' texts stand in it."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with an input.
@@ -27,7 +32,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = self.where if self.row is None else f"{self.where}, row {self.row}"
-        return f"{place}: {self.what} → {self.remedy}"
+        return printable(f"{place}: {self.what} → {self.remedy}")
 
 
 class InvalidInputError(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,13 +52,16 @@ def make_result() -> Callable[..., Result]:
         data: str = "phantoms",
         synthetic: bool = True,
         digest: str = "d" * 64,
-        weights: str = "a" * 64,
+        weights: str | None = None,
         dtype: str = "float32",
         answer_mode: str = "letter",
         seed: int = 0,
         audit: Sequence[Finding] = (),
     ) -> Result:
-        """By modality: (clean, robust, n) each; robust counts are ignored where `robust` is None."""
+        """By modality: (clean, robust, n) each; robust counts are ignored where `robust` is None.
+
+        Each model has weights of its own, unless told.
+        """
 
         def scores(right: int, held: int | None, total: int) -> Scores:
             return Scores(
@@ -77,7 +81,11 @@ def make_result() -> Callable[..., Result]:
         )
         return Result(
             model=ModelRecord(
-                id=model, weights_sha256=weights, dtype=dtype, answer_mode=answer_mode, parameters=10
+                id=model,
+                weights_sha256=weights or sha256(model.encode()).hexdigest(),
+                dtype=dtype,
+                answer_mode=answer_mode,
+                parameters=10,
             ),
             data=DataRecord(name=data, split="test", synthetic=synthetic, n=n, digest=digest),
             threat=ThreatRecord(name=threat, kind=kind, **(PGD if spec is None else spec)),

@@ -6,12 +6,15 @@ Nothing here needs the model, the image or torch: a stranger holds the radius ag
 from __future__ import annotations
 
 from math import sqrt
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from scipy.stats import beta, norm
 
 from medrobust_bench.results.schema import Record
+
+Count = Annotated[int, Field(ge=-(10**9), le=10**9)]
+"""Of draws: a number that can be computed with. That it is right is checked later."""
 
 
 class Look(Record):
@@ -19,9 +22,9 @@ class Look(Record):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    n: int = Field(ge=1, description="Estimation draws so far")
+    n: Count = Field(ge=1, description="Estimation draws so far")
     alpha: float = Field(ge=0, lt=1, description="Share of the failure probability spent at this look")
-    counts: tuple[int, ...] = Field(
+    counts: tuple[Count, ...] = Field(
         description="Answers in these draws, per option and, last, unparsable or not finite"
     )
 
@@ -46,14 +49,14 @@ class Certificate(Record):
         description="Whose probability is bounded: the most frequent answer of the selection draws, or, where there "
         "are none, the right answer. The number of options stands for unparsable",
     )
-    selection_counts: tuple[int, ...] = Field(
+    selection_counts: tuple[Count, ...] = Field(
         description="Answers in the n0 selection draws, per option and, last, unparsable; empty without selection"
     )
     looks: tuple[Look, ...] = Field(
         min_length=1, description="The looks taken, in order; counts include those of earlier looks"
     )
-    n0: int = Field(ge=0, description="Selection draws; 0: the candidate is the right answer")
-    n: int = Field(
+    n0: Count = Field(ge=0, description="Selection draws; 0: the candidate is the right answer")
+    n: Count = Field(
         ge=1, description="Estimation draws at which the certification would have ended at the latest"
     )
     alpha: float = Field(gt=0, lt=1, description="Probability that the certificate is wrong, over all looks")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from medrobust_bench.problems import printable
+
 SHOWN = 5
 
 
@@ -23,10 +25,13 @@ class Fault:
 
     def __str__(self) -> str:
         if not self.rows:
-            return f"{self.check}: {self.what}"
+            return printable(f"{self.check}: {self.what}")
         shown = ", ".join(map(str, self.rows[:SHOWN]))
         more = f" and {len(self.rows) - SHOWN} more" if len(self.rows) > SHOWN else ""
-        return f"{self.check}: {self.what} (line{'s' if len(self.rows) > 1 else ''} {shown}{more})"
+        return (
+            printable(f"{self.check}: {self.what}")
+            + f" (line{'s' if len(self.rows) > 1 else ''} {shown}{more})"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,7 +55,8 @@ def stored_rows(outcomes: Iterable[Outcome], *, where: str) -> list[StoredRow]:
         if outcome.certificate is None:
             continue
         try:
-            rows.append(StoredRow(line, outcome, Certificate.model_validate(outcome.certificate)))
+            certificate = Certificate.model_validate_json(json.dumps(outcome.certificate), strict=True)
+            rows.append(StoredRow(line, outcome, certificate))
         except ValidationError as error:
             fault = error.errors()[0]
             what = f"is not a certificate: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from medrobust_bench.cli.options import cards_option, data_option, places, registry
-from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.problems import InvalidInputError, Problem, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,7 +85,7 @@ def _files(submissions: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     problems = []
     for path in submissions:
-        found = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+        found = sorted(file for file in path.rglob("*.json") if file.is_file()) if path.is_dir() else [path]
         if not found or not found[0].exists():
             problems.append(Problem(str(path), "holds no submission", "give what `medrobust submit` wrote"))
         files += found
@@ -100,7 +100,7 @@ def _replay(
     import secrets
 
     from medrobust_bench.leaderboard.replay import replay
-    from medrobust_bench.leaderboard.verification import card_of
+    from medrobust_bench.models.cards import card_of
 
     assert verdict.entry is not None
     card = card_of(verdict.entry.result.model.id, cards)
@@ -112,12 +112,12 @@ def _replay(
 
 def _lines(verdict: Verdict, replayed: Replay | None) -> list[str]:
     state = "accepted" if verdict.accepted else "REJECTED"
-    lines = [f"{verdict.path}: {state}{', ranked' if verdict.ranked else ''}"]
+    lines = [printable(f"{verdict.path}: {state}{', ranked' if verdict.ranked else ''}")]
     lines += [f"  wrong: {fault}" for fault in verdict.faults]
     if verdict.accepted:
-        lines += [f"  not ranked: {reason}" for reason in verdict.unranked]
+        lines += [printable(f"  not ranked: {reason}") for reason in verdict.unranked]
     if replayed is not None and replayed.disagreements:
-        lines += [f"  replay: {one}" for one in replayed.disagreements[:20]]
+        lines += [printable(f"  replay: {one}") for one in replayed.disagreements[:20]]
     elif replayed is not None:
         lines.append(
             f"  replay: {replayed.asked} of {replayed.asked} images answered as submitted; with 95 % confidence "

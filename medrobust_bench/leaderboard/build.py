@@ -9,6 +9,7 @@ from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from medrobust_bench.evaluation.journal import replace_file
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.leaderboard.ranking import RANKS, boards, certified, headline
 from medrobust_bench.leaderboard.submissions import read_results
@@ -49,13 +50,15 @@ def build(results: Path, out: Path, *, cards: Mapping[str, Card]) -> list[Path]:
         InvalidInputError: everything that is wrong with any result file; nothing is written then.
     """
     pages = render(read_results(results, cards=cards), links=_card_links(out, cards))
+    if behind := sorted(
+        {folder for folder in {(out / name).parent for name in pages} if folder.is_symlink()}
+    ):
+        raise InvalidInputError([Problem(str(folder), "is a link", "remove it") for folder in behind])
     for stale in sorted(path for path in out.glob("*/*.md") if path.relative_to(out).as_posix() not in pages):
         if stale.read_text(encoding="utf-8").startswith(MARK):
             stale.unlink()
     for name, text in pages.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
+        replace_file(out / name, text.encode())
     return [out / name for name in pages]
 
 
@@ -183,7 +186,12 @@ def _index_row(link: str, board: Board) -> tuple[str, ...]:
 
 def _card_links(out: Path, cards: Mapping[str, Card]) -> dict[str, str]:
     folder = out.resolve().parent / "model_cards"
-    names = {card.id: card.path.name for card in cards.values() if card.path is not None}
+    names = {
+        name: card.path.name
+        for card in cards.values()
+        if card.path is not None
+        for name in (card.id, card.source)
+    }
     return {model: f"../../model_cards/{name}" for model, name in names.items() if (folder / name).is_file()}
 
 

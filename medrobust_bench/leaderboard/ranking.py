@@ -119,9 +119,9 @@ def read_answers(submissions: Sequence[Submission]) -> dict[Hashable, Answers]:
 def ranks(results: Sequence[Result], answers: Mapping[Hashable, Answers]) -> list[int]:
     """One more than the number of results that are better, for each.
 
-    A result is better than another if its accuracy is higher by more than the share of answers that change when
-    the same image is judged twice, and a test tells them apart: the exact paired one where the answers of both are
-    at hand, else Fisher's, which sees only how many are right.
+    A result is better than another if its accuracy is higher by more than the share of its own answers that change when
+    the same image is judged twice (an unsteady model cannot lift itself by that), and a test tells them apart: the
+    exact paired one where the answers of both are at hand, else Fisher's, which sees only how many are right.
 
     Args:
         results: on the same questions under the same threat.
@@ -131,8 +131,10 @@ def ranks(results: Sequence[Result], answers: Mapping[Hashable, Answers]) -> lis
 
 
 def _better(one: Result, other: Result, answers: Mapping[Hashable, Answers]) -> bool:
-    ahead = headline(one.metrics).value - headline(other.metrics).value
-    if ahead <= max(one.metrics.nondeterminism, other.metrics.nondeterminism):
+    right, others = (
+        round(estimate.value * estimate.n) for estimate in map(headline, (one.metrics, other.metrics))
+    )
+    if right - others <= round(one.metrics.nondeterminism * one.data.n):
         return False
     first, second = answers.get(measurement(one)), answers.get(measurement(other))
     if first is None or second is None or first.keys() != second.keys():

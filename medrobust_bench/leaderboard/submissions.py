@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from medrobust_bench.leaderboard.entry import Entry
+from medrobust_bench.models.cards import card_of
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.results.schema import SCHEMA_VERSION, Result
 
@@ -41,11 +42,15 @@ class Submission:
 
 
 def measurement(result: Result) -> Hashable:
-    """Equal for results that measure the same thing: model, threat, questions and seed."""
+    """Equal for results that measure the same thing: weights and how they answer, threat, questions and seed."""
     model = result.model
+    same_model = model.weights_sha256, model.answer_mode, model.dtype, model.smoothing
+    return (*same_model, *_asked(result))
+
+
+def _asked(result: Result) -> tuple[str, str, int]:
     threat = json.dumps(result.threat.model_dump(mode="json"), sort_keys=True)
-    same_model = model.id, model.answer_mode, model.dtype, model.weights_sha256
-    return (*same_model, threat, result.data.digest, result.seed)
+    return threat, result.data.digest, result.seed
 
 
 def read_results(folder: Path, *, cards: Mapping[str, Card]) -> list[Submission]:
@@ -55,7 +60,7 @@ def read_results(folder: Path, *, cards: Mapping[str, Card]) -> list[Submission]
         InvalidInputError: unreadable or invalid files, results reported twice, weights other than the card's,
             or no result at all.
     """
-    paths = sorted(folder.rglob("*.json"))
+    paths = sorted(path for path in folder.rglob("*.json") if path.is_file())
     if not paths:
         what = "holds no result file (*.json)" if folder.is_dir() else "is no folder"
         remedy = "give the results/ folder of a run with --results"
@@ -67,7 +72,7 @@ def read_results(folder: Path, *, cards: Mapping[str, Card]) -> list[Submission]
         problems += found
         if submission is not None:
             submissions.append(submission)
-    problems += _repeated(submissions)
+    problems += _repeated(submissions, cards)
     problems += [problem for entry in submissions for problem in _other_weights(entry, cards)]
     if problems:
         raise InvalidInputError(problems)
@@ -108,23 +113,27 @@ def _read(path: Path) -> tuple[Submission | None, list[Problem]]:
         ]
 
 
-def _repeated(submissions: Sequence[Submission]) -> list[Problem]:
-    """The same model, threat, questions and seed in two files: which of them counts?"""
+def _repeated(submissions: Sequence[Submission], cards: Mapping[str, Card]) -> list[Problem]:
+    """The same model, threat, questions and seed in two files, under whatever names: which of them counts?"""
     seen: dict[Hashable, Path] = {}
     problems = []
     for path, result in ((entry.path, entry.result) for entry in submissions):
-        key = measurement(result)
-        other = seen.setdefault(key, path)
-        if other != path:
-            problems.append(
-                Problem(str(path), f"reports the same measurement as {other}", "keep one of the two")
-            )
+        card = card_of(result.model.id, cards)
+        of_card = (
+            None if card is None else (card.id, result.model.dtype, result.model.answer_mode, _asked(result))
+        )
+        for key in (measurement(result), of_card):
+            other = seen.setdefault(key, path)
+            if key is not None and other != path:
+                what = f"reports the same measurement as {other}"
+                problems.append(Problem(str(path), what, "keep one of the two"))
+                break
     return problems
 
 
 def _other_weights(submission: Submission, cards: Mapping[str, Card]) -> list[Problem]:
     model = submission.result.model
-    card = cards.get(model.id)
+    card = card_of(model.id, cards)
     if card is None or card.weights_sha256 in (None, model.weights_sha256) or card.dtype != model.dtype:
         return []
     what = (

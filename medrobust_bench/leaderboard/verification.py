@@ -6,7 +6,7 @@ set of questions under an official threat and its audit leaves no doubt; otherwi
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,15 +19,20 @@ from medrobust_bench.certify.fault import Fault
 from medrobust_bench.data.source import PHANTOMS, open_data, sample
 from medrobust_bench.evaluation.audit.blindness import DEPENDENCE
 from medrobust_bench.evaluation.audit.carried import carried_audit
+from medrobust_bench.evaluation.audit.rivalry import COMPARED
 from medrobust_bench.evaluation.plan import CLEAN
-from medrobust_bench.leaderboard.draft import unfilled
-from medrobust_bench.leaderboard.entry import ENTRY_VERSION, WITNESSES, Entry, entry_path
-from medrobust_bench.leaderboard.evidence import (
+from medrobust_bench.leaderboard.claims import (
     check_certificates,
     check_journal,
+    check_numbers,
     check_witnesses,
-    read_proof,
 )
+from medrobust_bench.leaderboard.draft import unfilled
+from medrobust_bench.leaderboard.entry import ENTRY_VERSION, WITNESSES, Entry, entry_path
+from medrobust_bench.leaderboard.evidence import read_proof
+from medrobust_bench.leaderboard.names import slug
+from medrobust_bench.leaderboard.strict_json import read_strictly
+from medrobust_bench.models.cards import card_of
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.results.schema import SCHEMA_VERSION
 from medrobust_bench.threats.registry import instantiate, load_specification, official_threats
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.leaderboard.evidence import Proof
     from medrobust_bench.models.cards import Card
+    from medrobust_bench.results.schema import Finding
     from medrobust_bench.threats.specification import Specification
 
 OFFICIAL_SIZES = (100, 300, 1000)
@@ -48,8 +54,16 @@ OFFICIAL_SIZES = (100, 300, 1000)
 LARGEST_FILE = 5_000_000
 """Bytes of a submission file; an honest one has a few thousand."""
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.+/ -]{0,119}")
-_THREAT = re.compile(r"[A-Za-z0-9][\w.+:=,/-]{0,199}")
+LONGEST_MEANING = 300
+"""Characters of what a finding means, where it cannot be made again."""
+
+_NAME = re.compile(r"[A-Za-z0-9]([\w.+/ -]{0,118}\w)?", re.ASCII)
+_THREAT = re.compile(r"[A-Za-z0-9]([\w.+:=,/-]{0,198}\w)?", re.ASCII)
+_FILES = (".json", ".jsonl", ".yaml", ".yml", ".parquet", ".md")
+"""Endings of names that would be taken for files."""
+
+RESERVED = ("clean", "worst-case")
+"""What is no threat of its own."""
 
 
 @dataclass(frozen=True)
@@ -112,39 +126,31 @@ def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, str] | N
     proof, unreadable = read_proof(path, entry)
     faults += unreadable
     if proof is not None and not any(fault.check == "data" for fault in faults):
-        faults += check_journal(entry, proof, dataset)
-        if specification is not None:
-            faults += _check_claims(entry, proof, dataset, specification)
-        if not faults:
-            faults += _check_audit(entry, proof, dataset)
+        faults += _check_evidence(entry, proof, dataset, specification)
     return Verdict(path, tuple(faults), tuple(unranked(entry)), entry, proof, dataset)
-
-
-def card_of(model: str, cards: Mapping[str, Card]) -> Card | None:
-    """The card of a model as results name it: the card's id, or the hub id that it was run from."""
-    return cards.get(model) or next((card for card in cards.values() if card.source == model), None)
 
 
 def read_entry(path: Path) -> tuple[Entry | None, list[Fault]]:
     """Read a submission file without trusting it."""
     try:
-        if path.is_symlink():
-            return None, [Fault("file", "is a link")]
+        if any(part.is_symlink() for part in (path, *path.absolute().parents[:2])):
+            return None, [Fault("file", "is a link, or stands behind one")]
         if path.stat().st_size > LARGEST_FILE:
             return None, [
                 Fault("file", f"has {path.stat().st_size} bytes, at most {LARGEST_FILE} are allowed")
             ]
         content = path.read_bytes()
-        document = json.loads(content, object_pairs_hook=_without_repeats, parse_constant=_no_constant)
+        document = read_strictly(content)
     except OSError as error:
         raise InvalidInputError(
             [Problem(str(path), f"cannot be read: {error.strerror}", "give a submission file (*.json)")]
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return None, [Fault("file", f"is not valid JSON: {str(error).splitlines()[0]}")]
     if not isinstance(document, dict) or "entry_version" not in document:
         return None, [Fault("file", "is no submission: write it with `medrobust submit`")]
-    versions = document["entry_version"], (document.get("result") or {}).get("schema_version")
+    result = document.get("result")
+    versions = document["entry_version"], result.get("schema_version") if isinstance(result, dict) else None
     if versions != (ENTRY_VERSION, SCHEMA_VERSION):
         what = f"has versions {versions}, this program reads ({ENTRY_VERSION!r}, {SCHEMA_VERSION!r}): run again with it"
         return None, [Fault("schema", what)]
@@ -186,7 +192,7 @@ def _check_names(entry: Entry) -> list[Fault]:
     return [
         Fault("names", f"{what} {name[:60]!r} holds characters that names may not hold")
         for what, name, form in named
-        if not form.fullmatch(name) or ".." in name
+        if not form.fullmatch(name) or ".." in name or name.endswith(_FILES)
     ]
 
 
@@ -198,8 +204,12 @@ def _check_threat(entry: Entry) -> tuple[Specification | None, list[Fault]]:
     except ValidationError as error:
         return None, [Fault("threat", f"is no specification: {error.errors()[0]['msg']}")]
     official = {one.name for one in official_threats()}
+    if specification.name in RESERVED:
+        return None, [Fault("threat", f"{specification.name} is not the name of an attack")]
     if specification.name.partition(":")[0] not in official:
-        return specification, []
+        alike = {slug(name).lower(): name for name in official}.get(slug(specification.name).lower())
+        what = f"{specification.name} would be taken for {alike}"
+        return specification, [] if alike is None else [Fault("threat", what)]
     try:
         meant = load_specification(specification.name)
     except InvalidInputError as error:
@@ -220,11 +230,17 @@ def _check_model(entry: Entry, cards: Mapping[str, Card]) -> list[Fault]:
     faults = []
     if missing := unfilled(card):
         faults.append(Fault("model", f"its card is a draft, to be completed: {', '.join(missing)}"))
-    if (
-        card.weights_sha256 is not None
-        and card.dtype == model.dtype
-        and card.weights_sha256 != model.weights_sha256
-    ):
+    expected: list[tuple[str, str, str | None]] = [("answer mode", card.answer_mode.value, model.answer_mode)]
+    if card.weights_sha256 is not None:
+        expected.append(("dtype", card.dtype, model.dtype))
+    if card.revision is not None:
+        expected.append(("revision", card.revision, model.revision))
+    faults += [
+        Fault("model", f"{what} is {given}, its card says {meant}")
+        for what, meant, given in expected
+        if meant != given
+    ]
+    if card.weights_sha256 not in (None, model.weights_sha256):
         faults.append(Fault("model", f"weights {model.weights_sha256[:12]}… are not those of its card"))
     if card.smoothing != model.smoothing:
         faults.append(Fault("model", "is not smoothed as its card says"))
@@ -257,6 +273,20 @@ def _check_data(entry: Entry, dataset: Dataset) -> list[Fault]:
     ]
 
 
+def _check_evidence(
+    entry: Entry, proof: Proof, dataset: Dataset, specification: Specification | None
+) -> list[Fault]:
+    """What the evidence does not bear out, each part once the parts that it rests on are in order."""
+    faults = check_journal(entry, proof, dataset)
+    if specification is None or any(fault.check == "questions" for fault in faults):
+        return faults
+    faults += _check_claims(entry, proof, dataset, specification)
+    if any(fault.check.startswith("certificates") for fault in faults):
+        return faults
+    faults += check_numbers(entry.result, proof, dataset)
+    return faults or _check_audit(entry, proof, dataset)
+
+
 def _check_claims(entry: Entry, proof: Proof, dataset: Dataset, specification: Specification) -> list[Fault]:
     if isinstance(specification, CertificationSpec):
         return check_certificates(entry, proof, dataset)
@@ -272,7 +302,7 @@ def _check_claims(entry: Entry, proof: Proof, dataset: Dataset, specification: S
 
 
 def _check_audit(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:
-    """Every finding that the journal gives must be reported, as it is.
+    """Every finding that the journal gives must be reported, as it is, and nothing else.
 
     Findings that compare several threats of a run cannot be made again from one, and may stand beside.
     """
@@ -289,12 +319,29 @@ def _check_audit(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:
             told = reported.get(finding.check)
             if told is None:
                 faults.append(Fault("audit", f"{where}{finding.check} is left out: {finding.meaning}"))
-            elif (told.verdict, told.meaning) != (finding.verdict, finding.meaning):
+            elif not _alike(told, finding):
                 what = (
                     f"{told.verdict}, {told.meaning}; its journal gives {finding.verdict}, {finding.meaning}"
                 )
                 faults.append(Fault("audit", f"{where}{finding.check} is {what}"))
+        sources = {} if where else {check.name: check.source for check in COMPARED}
+        for finding in given:
+            if finding.check in {one.check for one in made}:
+                continue
+            if sources.get(finding.check) != finding.source or len(finding.meaning) > LONGEST_MEANING:
+                faults.append(
+                    Fault("audit", f"{where}{finding.check[:80]} is nothing that its journal gives")
+                )
     return faults
+
+
+def _alike(told: Finding, made: Finding) -> bool:
+    """Whether two findings say the same, up to the last digit of another platform's arithmetic."""
+    values = told.value, made.value
+    same = told.model_copy(update={"value": None}) == made.model_copy(update={"value": None})
+    if not all(isinstance(value, float) for value in values):
+        return same and values[0] == values[1]
+    return same and math.isclose(*values, rel_tol=1e-9, abs_tol=1e-12)  # type: ignore[arg-type]
 
 
 def unranked(entry: Entry) -> list[str]:
@@ -316,15 +363,3 @@ def unranked(entry: Entry) -> list[str]:
     if failed:
         reasons.append(f"its audit failed: {', '.join(failed)}")
     return reasons
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object, unless a key is given twice: readers would not agree on what it says."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise ValueError("a key is given twice")
-    return made
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no number")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -58,11 +58,15 @@ class ModelRecord(Record):
     id: str = Field(description="Card id, hub id or folder name")
     revision: str | None = Field(default=None, description="Hub commit or tag; null for a local folder")
     weights_sha256: str = Field(
-        description="SHA-256 over name, dtype, shape and bytes of every loaded parameter and buffer, by name"
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 over name, dtype, shape and bytes of every loaded parameter and buffer, by name",
     )
-    dtype: str = Field(description="Floating-point type of the parameters during evaluation, e.g. float32")
-    answer_mode: str = Field(description="letter, option-text or reasoning")
-    parameters: int = Field(description="Number of parameters")
+    dtype: str = Field(
+        pattern=r"^[a-z0-9_]{1,40}$",
+        description="Floating-point type of the parameters during evaluation, e.g. float32",
+    )
+    answer_mode: Literal["letter", "option-text", "reasoning"]
+    parameters: int = Field(ge=0, description="Number of parameters")
     trust_remote_code: bool = Field(
         default=False, description="Whether code from the checkpoint's repository was run"
     )
@@ -166,9 +170,11 @@ class Finding(Record):
 class Cost(Record):
     """What the answers and the attack cost; image passes, so a batch of 8 counts 8."""
 
-    forward_passes: int
-    backward_passes: int
-    seconds: float = Field(description="Wall time; the one field that differs between repeated runs")
+    forward_passes: int = Field(ge=0)
+    backward_passes: int = Field(ge=0)
+    seconds: float = Field(
+        ge=0, allow_inf_nan=False, description="Wall time; the one field that differs between repeated runs"
+    )
 
 
 class Environment(Record):
@@ -201,7 +207,7 @@ class AttemptRecord(Record):
     """One run of an attack on one question: one start, one objective."""
 
     objective: str = Field(description="What was ascended")
-    losses: tuple[float | None, ...] = Field(
+    losses: tuple[Annotated[float, Field(allow_inf_nan=False)] | None, ...] = Field(
         description="Its value at every image tried, to 6 digits; null where it was not finite"
     )
     broken: bool = Field(description="Verified on the deployed path when the run ended")
@@ -216,7 +222,7 @@ class Outcome(Record):
     image_sha256: str = Field(default="", description="SHA-256 of the clean canonical image's raw RGB bytes")
     modality: str
     question_type: str
-    answer: int = Field(description="Index of the right option")
+    answer: int = Field(ge=0, description="Index of the right option")
     clean_choice: int | None = Field(description="Option chosen on the clean image; null if unparsable")
     choice: int | None = Field(
         description="Option chosen under the threat (clean image where there was no attack)"
@@ -238,9 +244,9 @@ class Outcome(Record):
         default=False, description="Wrong on the float path only: no 8-bit image of it was answered wrongly"
     )
     attempts: tuple[AttemptRecord, ...] = Field(default=(), description="The attack's runs, in order")
-    forward_passes: int = 0
-    backward_passes: int = 0
-    seconds: float = 0.0
+    forward_passes: int = Field(default=0, ge=0)
+    backward_passes: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
 def json_schema() -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Annotated
 
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 _MOST_DECIMALS = 9
+_NUMBER = re.compile(
+    r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})(e[+-]?[0-9]{1,2})?(/[0-9]{1,40})?", re.IGNORECASE
+)
 
 
 def parse_exact(value: object) -> Fraction:
@@ -20,10 +24,13 @@ def parse_exact(value: object) -> Fraction:
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{value!r} is not a number")
+    text = value.replace(" ", "") if isinstance(value, str) else repr(value)
     try:
-        return Fraction(value.replace(" ", "") if isinstance(value, str) else repr(value))
+        if not _NUMBER.fullmatch(text):  # of the forms that Fraction reads, some are endless
+            raise ValueError
+        return Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{value!r} is not a number such as 8/255 or 0.03") from None
+        raise ValueError(f"{str(value)[:40]!r} is not a number such as 8/255 or 0.03") from None
 
 
 def exact_text(number: Fraction) -> str:

@@ -37,7 +37,7 @@ class PatchSpec(ThreatSpec):
 
     kind: Literal["patch"]
     area: Exact
-    places: int = Field(default=1, ge=1)
+    places: int = Field(default=1, ge=1, le=10_000)
     steps: int = Field(ge=1)
     step_size: Exact
     restarts: int = Field(default=1, ge=1)
@@ -134,11 +134,11 @@ class CertificationSpec(ThreatSpec):
 
     kind: Literal["certification"]
     sigma: Exact
-    n0: int = Field(ge=0)
-    n: int = Field(ge=1)
+    n0: int = Field(ge=0, le=10**9)
+    n: int = Field(ge=1, le=10**9)
     looks: int = Field(default=1, ge=1, le=100)
     alpha: Exact
-    radii: tuple[Exact, ...] = Field(min_length=1)
+    radii: tuple[Exact, ...] = Field(min_length=1, max_length=100)
     base: Literal["likelihood", "generate"] = "likelihood"
 
     @field_validator("sigma")

@@ -60,7 +60,7 @@ class Forgery:
                     for line in lines
                 ]
             )
-        pq.write_table(pa.Table.from_pylist([new, *rows[1:]], schema=SCHEMA), file)
+        pq.write_table(pa.Table.from_pylist([new, *rows[1:]], schema=SCHEMA), file, compression="none")
 
 
 def reasons(path: Path, cards: dict[str, Card]) -> str:

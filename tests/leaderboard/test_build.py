@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from medrobust_bench.leaderboard.build import MARK, build
 from medrobust_bench.leaderboard.build import render as render_submissions
 from medrobust_bench.leaderboard.names import slug
-from medrobust_bench.leaderboard.ranking import headline
+from medrobust_bench.leaderboard.ranking import headline, ranks
 from medrobust_bench.leaderboard.site.pages import write_site
 from medrobust_bench.leaderboard.submissions import Submission, read_results
 from medrobust_bench.models.cards import read_cards
@@ -279,6 +279,40 @@ def test_a_model_links_to_its_card_where_the_card_stands_beside(
     assert page.startswith(MARK)
 
 
+def test_one_model_under_two_names_is_refused(make_result: Callable[..., Result], tmp_path: Path) -> None:
+    same = save(
+        tmp_path / "weights", [make_result(weights="c" * 64), make_result(model="b", weights="c" * 64)]
+    )
+    with pytest.raises(InvalidInputError, match="reports the same measurement"):
+        build(same, tmp_path / "out", cards={})
+    card = read_cards()["med-r1"]
+    names = save(tmp_path / "names", [make_result(model=card.id), make_result(model=card.source)])
+    with pytest.raises(InvalidInputError, match="reports the same measurement"):
+        build(names, tmp_path / "out", cards={card.id: card})
+
+
+def test_nothing_is_written_behind_a_link(make_result: Callable[..., Result], tmp_path: Path) -> None:
+    results = save(tmp_path / "results", [make_result()])
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/phantoms").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidInputError, match="phantoms: is a link"):
+        build(results, tmp_path / "out", cards={})
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_an_unsteady_model_does_not_lift_itself(make_result: Callable[..., Result]) -> None:
+    def unsteady(result: Result, share: float) -> Result:
+        return result.model_copy(
+            update={"metrics": result.metrics.model_copy(update={"nondeterminism": share})}
+        )
+
+    strong, weak = (make_result(model=name, robust=robust, n=100) for name, robust in (("a", 80), ("b", 20)))
+    assert ranks([strong, unsteady(weak, 1.0)], {}) == [1, 2]
+    assert ranks([unsteady(strong, 0.6), weak], {}) == [1, 1]
+    assert ranks([unsteady(strong, 0.59), weak], {}) == [1, 2]
+
+
 def with_digest(card: Card) -> Card:
     return card.model_copy(update={"weights_sha256": "c" * 64, "dtype": "float32"})
 
@@ -286,7 +320,8 @@ def with_digest(card: Card) -> Card:
 def test_everything_wrong_is_reported_together_and_nothing_written(
     make_result: Callable[..., Result], tmp_path: Path
 ) -> None:
-    results = save(tmp_path / "results", [make_result(), make_result(), make_result(model="med-r1")])
+    measured = [make_result(), make_result(), make_result(model="med-r1", weights="a" * 64)]
+    results = save(tmp_path / "results", measured)
     (results / "broken.json").write_text('{"schema_version":\n ?}')
     (results / "other.json").write_text('{"plan": 1}')
     (results / "newer.json").write_text('{"schema_version": "2.0"}')

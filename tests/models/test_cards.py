@@ -142,7 +142,7 @@ def test_a_folder_reports_all_its_cards_together(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_a_problem(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="is missing"):
+    with pytest.raises(InvalidInputError, match="is no folder of model cards"):
         read_cards(tmp_path / "nowhere")
 
 

@@ -31,6 +31,9 @@ ENSEMBLE = Check(
     HERE,
 )
 
+COMPARED = (NOT_BEATEN, MONOTONE, ENSEMBLE)
+"""Checks that need several attacks of a run."""
+
 Run = tuple["ThreatRecord", "Sequence[Outcome]"]
 
 

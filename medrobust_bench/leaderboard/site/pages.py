@@ -15,7 +15,8 @@ from medrobust_bench.leaderboard.build import told_audit, told_date
 from medrobust_bench.leaderboard.evidence import read_beside
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.leaderboard.ranking import RANKS, boards, certified, headline
-from medrobust_bench.leaderboard.verification import card_of, open_selection
+from medrobust_bench.leaderboard.verification import open_selection
+from medrobust_bench.models.cards import card_of
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.results.grid import MISSING, percent
 from medrobust_bench.results.pages import environment
