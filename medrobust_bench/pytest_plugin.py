@@ -49,6 +49,7 @@ class MedrobustGate(Protocol):
 
         Raises:
             InvalidInputError: the baseline cannot be read, or nothing can be compared with it.
+            ValueError: `fail_if_drop` or `alpha` is no share.
         """
         ...
 
@@ -75,8 +76,9 @@ def medrobust_gate(tmp_path_factory: pytest.TempPathFactory) -> MedrobustGate:
         from medrobust_bench.results.comparison import compare
         from medrobust_bench.results.comparison_tables import print_comparisons
         from medrobust_bench.results.finished import read_finished
-        from medrobust_bench.results.gate import judge
+        from medrobust_bench.results.gate import Gate, judge
 
+        Gate(margin=fail_if_drop, alpha=alpha, strict=strict, judgements=())  # refuses before any work
         before = read_finished(Path(baseline))
         plan = before.record.plan
         if len(plan.models) != 1:

@@ -47,6 +47,7 @@ def run_step(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             **os.environ,
             "PATH": f"{programs}:{os.environ['PATH']}",
             "RUNNER_TEMP": str(tmp_path),
+            "OUT": str(tmp_path / "medrobust"),
             "GITHUB_OUTPUT": str(tmp_path / "output"),
             "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
             "GITHUB_REPOSITORY": "owner/project",
@@ -123,3 +124,15 @@ def test_without_a_table_nothing_is_written(
 ) -> None:
     assert run_step("Comment", BASELINE="b", PULL_REQUEST="7").returncode == 0
     assert not (tmp_path / "calls").exists()
+
+
+def test_a_job_may_hold_several_gates(
+    run_step: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "bin" / "medrobust").write_text('#!/bin/sh\nfor last; do :; done\nmkdir "$last"\n')
+    for _gate in range(2):
+        done = run_step("Evaluate", MODEL="m", DATA="phantoms", LIMIT="8", THREATS="noise", ANSWER_MODE="")
+        assert done.returncode == 0, done.stderr
+    folders = [Path(line.removeprefix("out=")) for line in (tmp_path / "output").read_text().split()]
+    assert len(set(folders)) == 2
+    assert all((folder / "run").is_dir() for folder in folders)

@@ -79,7 +79,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(
         with pytest.raises(InvalidInputError, match=said):
             medrobust_gate(model="no-such-model", baseline=folder, fail_if_drop=0.02)
 
-    refused(tmp_path, "is not a run record")
+    refused(tmp_path, "holds no run")
     (tmp_path / "journal.jsonl").write_bytes((baseline / "journal.jsonl").read_bytes())
     record = (baseline / "run.json").read_text()
     (tmp_path / "run.json").write_text(record.replace('"digest": "', '"digest": "0'))

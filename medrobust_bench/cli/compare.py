@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ import click
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medrobust_bench.results.comparison import Comparison
     from medrobust_bench.results.gate import Gate
 
@@ -80,14 +83,18 @@ def command(
     if margin is None and (strict or junit_file):
         option = "--strict" if strict else "--junit"
         raise InvalidInputError([Problem(option, "needs a margin to judge by", "add --fail-if-drop 0.02")])
-    chosen = [_pair(text) for text in pairs]
+    for option, share in (("--fail-if-drop", margin), ("--alpha", alpha)):
+        if share is not None and math.isnan(share):
+            raise InvalidInputError([Problem(option, "is not a number", "give a share such as 0.02")])
 
     from medrobust_bench.results import comparison_tables
     from medrobust_bench.results.comparison import compare
     from medrobust_bench.results.finished import read_finished
     from medrobust_bench.results.gate import judge
 
-    comparisons = compare(read_finished(baseline), read_finished(current), pairs=chosen, threats=threats)
+    before, after = read_finished(baseline), read_finished(current)
+    chosen = [_pair(text, before.record.plan.models, after.record.plan.models) for text in pairs]
+    comparisons = compare(before, after, pairs=chosen, threats=threats)
     gate = None if margin is None else judge(comparisons, margin=margin, alpha=alpha, strict=strict)
     comparison_tables.print_comparisons(comparisons, gate)
     if json_file is not None:
@@ -105,13 +112,16 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    old, equals, new = text.partition("=")
-    if not (old and equals and new):
+def _pair(text: str, before: Sequence[str], after: Sequence[str]) -> tuple[str, str]:
+    """BASELINE=CURRENT; a name may hold "=" itself, so that the models decide where to cut."""
+    cuts = [(text[:place], text[place + 1 :]) for place, letter in enumerate(text) if letter == "="]
+    known = [(old, new) for old, new in cuts if old in before and new in after]
+    found = known or [(old, new) for old, new in cuts if old and new]
+    if not found:
         raise InvalidInputError(
             [Problem("--pair", f"{text!r} is no pair of models", "write BASELINE=CURRENT")]
         )
-    return old, new
+    return found[0]
 
 
 def _json(comparisons: list[Comparison], gate: Gate | None) -> bytes:

@@ -62,6 +62,9 @@ class RunFolder:
         """
         try:
             return RunRecord.model_validate_json(self._record.read_bytes())
+        except FileNotFoundError as error:
+            what = "holds no run" if self.path.is_dir() else "is no folder"
+            raise InvalidInputError([Problem(str(self.path), what, "give the folder of a run")]) from error
         except (OSError, ValidationError) as error:
             what = f"is not a run record: {str(error).splitlines()[0]}"
             problem = Problem(

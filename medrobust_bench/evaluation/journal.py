@@ -30,11 +30,15 @@ class Journal:
         """Every whole line.
 
         Raises:
-            InvalidInputError: a line other than a torn last one is not an outcome.
+            InvalidInputError: it cannot be read, or a line other than a torn last one is not an outcome.
         """
         if not self.path.exists():
             return []
-        *lines, _torn = self.path.read_bytes().split(b"\n")
+        try:
+            *lines, _torn = self.path.read_bytes().split(b"\n")
+        except OSError as error:
+            what = f"cannot be read: {error.strerror}"
+            raise InvalidInputError([Problem(str(self.path), what, "restore the file")]) from error
         outcomes = []
         for row, line in enumerate(lines, start=1):
             try:

@@ -101,7 +101,7 @@ def compare(
     names, missing = _threats(baseline, current, threats)
     problems += [*unpaired, *missing]
     if problems:
-        raise InvalidInputError(problems)
+        raise InvalidInputError(list(dict.fromkeys(problems)))
     return [_compare(baseline, current, old, new, names) for old, new in chosen]
 
 
@@ -150,15 +150,15 @@ def _pairs(
             for run, name in zip((baseline, current), pair, strict=True)
             if name not in run.record.plan.models
         ]
-        return list(wanted), problems
+        return list(dict.fromkeys(wanted)), problems
     if len(old) == len(new) == 1:
         return [(old[0], new[0])], []
-    common = [(name, name) for name in old if name in new]
-    if common:
-        return common, []
-    what = f"have no model in common: {', '.join(old)} and {', '.join(new)}"
+    alone = [name for name in old if name not in new]
+    if not alone:
+        return [(name, name) for name in old], []
+    what = f"has no {' and no '.join(alone)}, as the baseline has; it has {', '.join(new)}"
     remedy = "say which to compare with --pair BASELINE=CURRENT"
-    return [], [Problem(f"{baseline.folder} and {current.folder}", what, remedy)]
+    return [], [Problem(str(current.folder), what, remedy)]
 
 
 def _threats(
@@ -292,11 +292,19 @@ def _notes(baseline: FinishedRun, current: FinishedRun, old: str, new: str) -> l
         notes.append(f"on {asked} of the baseline's {whole} questions")
     if before.weights_sha256 == after.weights_sha256:
         notes.append("both have the same weights")
-    for name in ("answer_mode", "dtype"):
-        if getattr(before, name) != getattr(after, name):
-            notes.append(f"{name.replace('_', ' ')}: {getattr(before, name)} and {getattr(after, name)}")
+    for name in ("revision", "dtype", "answer_mode", "trust_remote_code", "draws", "smoothing"):
+        told = [_told(getattr(model, name)) for model in (before, after)]
+        if told[0] != told[1]:
+            notes.append(f"{name.replace('_', ' ')}: {' and '.join(told)}")
     old_environment = baseline.record.environment.model_dump()
     for name, value in current.record.environment.model_dump().items():
         if old_environment[name] != value:
             notes.append(f"{name}: {old_environment[name]} and {value}")
     return notes
+
+
+def _told(value: object) -> str:
+    """A field of a model's record, for a note."""
+    if isinstance(value, Record):
+        return ", ".join(f"{name} {one}" for name, one in value)
+    return "none" if value is None else str(value)

@@ -47,8 +47,7 @@ def whole_grid(comparison: Comparison, gate: Gate | None = None) -> Grid:
             p_value(whole.p_value),
             percent(whole.detectable),
         )
-        key = (comparison.current.id, measure.threat, measure.name)
-        rows.append((*cells, verdicts[key]) if verdicts else cells)
+        rows.append((*cells, verdicts[_key_of(comparison, measure)]) if verdicts else cells)
     header = ("Accuracy", "Before", "Now", "Difference", "Lost", "Gained", "p", "Shows ≥")
     title = f"{comparison.baseline.id} → {comparison.current.id}"
     return Grid(title, (*header, "Gate") if verdicts else header, tuple(rows), names=1)
@@ -195,14 +194,15 @@ def p_value(value: float) -> str:
 
 def _judged(comparison: Comparison, gate: Gate) -> list[tuple[Measure, Judgement]]:
     by_key = {_key(judgement): judgement for judgement in gate.judgements}
-    return [
-        (measure, by_key[comparison.current.id, measure.threat, measure.name])
-        for measure in comparison.measures
-    ]
+    return [(measure, by_key[_key_of(comparison, measure)]) for measure in comparison.measures]
 
 
-def _key(judgement: Judgement) -> tuple[str, str, str]:
-    return judgement.model, judgement.threat, judgement.name
+def _key(judgement: Judgement) -> tuple[str, str, str, str]:
+    return judgement.baseline, judgement.model, judgement.threat, judgement.name
+
+
+def _key_of(comparison: Comparison, measure: Measure) -> tuple[str, str, str, str]:
+    return comparison.baseline.id, comparison.current.id, measure.threat, measure.name
 
 
 def _fails(judgement: Judgement, gate: Gate) -> bool:

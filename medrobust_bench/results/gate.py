@@ -25,6 +25,7 @@ Verdict = Literal["regressed", "holds", "undecided"]
 class Judgement(Record):
     """The gate's verdict on one accuracy of one pair of models."""
 
+    baseline: str
     model: str
     threat: str
     name: str
@@ -39,7 +40,7 @@ class Gate(Record):
     """The verdict on a comparison.
 
     The probability that any accuracy is called regressed although none fell by more than the margin is at most
-    `alpha`.
+    `alpha`; approximately so where several questions share an image and large images fare otherwise than small ones.
     """
 
     margin: float = Field(ge=0, lt=1)
@@ -65,11 +66,11 @@ def judge(
         alpha: probability of a false alarm in the whole gate.
         strict: fail also where the sample is too small to exclude such a fall.
     """
-    measured = [(one.current.id, measure) for one in comparisons for measure in one.measures]
-    raw = [_p_regressed(measure.whole, margin) for _model, measure in measured]
+    measured = [(one, measure) for one in comparisons for measure in one.measures]
+    raw = [_p_regressed(measure.whole, margin) for _comparison, measure in measured]
     corrected = multipletests(raw, method="holm")[1]
     judgements = []
-    for (model, measure), p_value in zip(measured, corrected, strict=True):
+    for (comparison, measure), p_value in zip(measured, corrected, strict=True):
         p_holds = _p_holds(measure.whole, margin)
         verdict: Verdict = "undecided"
         if p_value <= alpha:
@@ -78,7 +79,8 @@ def judge(
             verdict = "holds"
         judgements.append(
             Judgement(
-                model=model,
+                baseline=comparison.baseline.id,
+                model=comparison.current.id,
                 threat=measure.threat,
                 name=measure.name,
                 verdict=verdict,

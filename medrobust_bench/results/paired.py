@@ -84,18 +84,21 @@ class Paired:
     def design_effect(self) -> float:
         """Variance of the difference with questions grouped by image over that with independent questions.
 
-        At least 1, so that grouping never makes a claim stronger; 1 with one question per image.
+        At least 1, so that grouping never makes a claim stronger; 1 with one question per image. As the interval
+        adds one lost and one gained question (Bonett and Price 2012), the estimate adds one wholly lost and one wholly
+        gained image of typical size: where few images differ or none, it would else take questions for independent.
         """
-        deviations = self._steps() - self.difference
-        independent = float(np.square(deviations).sum())
-        if independent == 0 or self.n_images == self.n:
+        sizes = np.bincount(self.images)
+        if len(sizes) == self.n:
             return 1.0
-        sums = np.bincount(self.images, weights=deviations)
-        images = len(sums)
-        if images == 1:
+        if len(sizes) == 1:
             return float(self.n)
-        grouped = float(np.square(sums).sum()) * images / (images - 1)
-        return max(1.0, grouped / (independent * self.n / (self.n - 1)))
+        typical = float(np.square(sizes).sum()) / self.n
+        deviations = self._steps() - self.difference
+        sums = np.bincount(self.images, weights=deviations)
+        grouped = float(np.square(sums).sum()) * len(sizes) / (len(sizes) - 1) + 2 * typical**2
+        independent = float(np.square(deviations).sum()) * self.n / (self.n - 1) + 2 * typical
+        return max(1.0, grouped / independent)
 
     def image_differences(self) -> NDArray[np.int64]:
         """[images] questions gained less questions lost, per image."""
@@ -195,8 +198,10 @@ def smallest_detectable(pairs: Paired, *, alpha: float = 0.05, power: float = 0.
 
     Normal approximation for McNemar's two-sided test (Connor 1987, Biometrics 43) at the observed share of
     discordant questions (one added to each side), over the effective number of questions; 1 where even the
-    largest difference would not show.
+    largest difference would not show. Below 16 images it promises a little too much.
     """
+    if 2.0 ** (1 - pairs.n_images) > alpha:  # the smallest p-value that the exact test can give
+        return 1.0
     n = pairs.n / pairs.design_effect
     discordant = (pairs.lost + pairs.gained + 2) / (pairs.n + 2)
     z_alpha, z_power = float(norm.ppf(1 - alpha / 2)), float(norm.ppf(power))

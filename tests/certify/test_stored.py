@@ -286,7 +286,7 @@ def test_what_holds_no_certificates_is_refused(certified_run: Path, tmp_path: Pa
     rewrite(certified_run, lambda lines: [line for line in lines if not line["certificate"]])
     with pytest.raises(InvalidInputError, match="holds no certificates"):
         check_path(certified_run / "journal.jsonl", NOTHING)
-    with pytest.raises(InvalidInputError, match="is not a run record"):
+    with pytest.raises(InvalidInputError, match="holds no run"):
         check_path(tmp_path, NOTHING)
     (clean,) = (certified_run / "results").glob("*--clean.json")
     with pytest.raises(InvalidInputError, match="no certified accuracy"):

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from medrobust_bench.cli import main
+from tests.runs import SchooledAdapter, make_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,8 @@ def test_a_workflow_gets_annotations_unasked(
         (["--strict"], "needs a margin to judge by"),
         (["--junit", "x.xml"], "needs a margin to judge by"),
         (["--pair", "schooled"], "is no pair of models"),
+        (["--fail-if-drop", "nan"], "is not a number"),
+        (["--fail-if-drop", "0.1", "--alpha", "nan"], "is not a number"),
         (["--threat", "pgd-l2"], "was not run under threat 'pgd-l2'"),
     ],
 )
@@ -64,4 +67,11 @@ def test_bad_input_exits_with_two(schooled_run: Path, arguments: list[str], said
 def test_no_run_exits_with_two(schooled_run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["compare", str(tmp_path), str(schooled_run)])
     assert done.exit_code == 2
-    assert "is not a run record" in done.stderr
+    assert "holds no run → give the folder of a run" in done.stderr
+
+
+def test_a_name_may_hold_an_equals_sign(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", SchooledAdapter("lr=3e-4"), threats=("noise:draws=2",), limit=8)
+    done = CliRunner().invoke(main, ["compare", str(run), str(run), "--pair", "lr=3e-4=lr=3e-4"])
+    assert done.exit_code == 0, done.stderr
+    assert "lr=3e-4 → lr=3e-4" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -11,8 +12,9 @@ import pytest
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.results.comparison import compare
 from medrobust_bench.results.comparison_tables import github_annotations, junit, markdown
-from medrobust_bench.results.finished import read_finished
+from medrobust_bench.results.finished import FinishedRun, read_finished
 from medrobust_bench.results.gate import judge
+from medrobust_bench.results.schema import Smoothing
 from tests.runs import SchooledAdapter, make_run
 
 if TYPE_CHECKING:
@@ -139,6 +141,48 @@ def test_models_are_paired_by_name_or_as_told(schooled_run: Path, weakened_run: 
     assert [measure.name for measure in told.measures] == ["clean"]
     with pytest.raises(InvalidInputError, match="has no model 'nobody' → use one of weakened"):
         compare(*runs, pairs=[("schooled", "nobody")])
+
+
+def test_two_pairs_with_one_current_model_are_told_apart(schooled_run: Path, weakened_run: Path) -> None:
+    before, after = read_finished(schooled_run), read_finished(weakened_run)
+    comparisons = [*compare(before, after), *compare(after, after)]
+    gate = judge(comparisons, margin=0.02)
+    suites = list(ElementTree.fromstring(junit(comparisons, gate)))
+    assert [int(suite.attrib["failures"]) > 0 for suite in suites] == [True, False]
+    assert {one.baseline for one in gate.judgements} == {"schooled", "weakened"}
+    assert "FAIL" not in markdown(comparisons, gate).partition("weakened → weakened")[2]
+
+
+def test_a_model_without_a_partner_is_not_passed_over(
+    schooled_run: Path, weakened_run: Path, tmp_path: Path
+) -> None:
+    both = of_several(tmp_path / "both", schooled_run, weakened_run)
+    with pytest.raises(InvalidInputError, match="has no weakened, as the baseline has; it has schooled"):
+        compare(both, read_finished(schooled_run))
+    (told,) = compare(both, read_finished(schooled_run), pairs=[("weakened", "schooled")] * 2)
+    assert told.baseline.id == "weakened"
+
+
+def of_several(out: Path, *runs: Path) -> FinishedRun:
+    """The runs of single models as one run of several."""
+    parts = [read_finished(run) for run in runs]
+    plan = parts[0].record.plan.model_copy(
+        update={"models": tuple(model for part in parts for model in part.record.plan.models)}
+    )
+    models = {name: model for part in parts for name, model in part.record.models.items()}
+    record = parts[0].record.model_copy(update={"plan": plan, "models": models})
+    outcomes = {key: found for part in parts for key, found in part.outcomes.items()}
+    return FinishedRun(out, record, parts[0].threats, outcomes)
+
+
+def test_smoothing_is_told(schooled_run: Path) -> None:
+    plain = read_finished(schooled_run)
+    model = plain.record.models["schooled"].model_copy(
+        update={"smoothing": Smoothing(sigma=0.25, n=100, alpha=0.001)}
+    )
+    smoothed = replace(plain, record=plain.record.model_copy(update={"models": {"schooled": model}}))
+    (comparison,) = compare(plain, smoothed)
+    assert "smoothing: none and sigma 0.25, n 100, alpha 0.001, base likelihood" in comparison.notes
 
 
 def test_junit_counts_what_it_lists(schooled_run: Path, weakened_run: Path) -> None:

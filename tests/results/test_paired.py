@@ -80,6 +80,52 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(cluster: int) -> None
     assert covered / trials >= 0.93
 
 
+def effective(pairs: Paired) -> tuple[float, float, float]:
+    effect = pairs.design_effect
+    return pairs.lost / effect, pairs.gained / effect, pairs.n / effect
+
+
+@pytest.mark.parametrize(
+    ("images", "cluster", "drop", "together"),
+    [(50, 6, 0.02, 1.0), (50, 6, 0.02, 0.8), (100, 3, 0.02, 0.8), (20, 6, 0.05, 1.0), (20, 6, 0.1, 0.8)],
+)
+def test_few_images_that_differ_prove_little(images: int, cluster: int, drop: float, together: float) -> None:
+    """The fall is exactly the margin: "pass" and an interval that misses it are both wrong."""
+    draw = np.random.default_rng(0)
+    passed, covered, trials = 0, 0, 400
+    for _trial in range(trials):
+        own = draw.random((images, cluster))
+        shared = draw.random((images, cluster)) < together
+        lost = (np.where(shared, draw.random((images, 1)), own) < drop).ravel()
+        pairs = Paired(np.ones_like(lost), ~lost, np.repeat(np.arange(images), cluster))
+        interval = difference_interval(pairs)
+        covered += interval.low <= -drop <= interval.high
+        passed += float(no_drop_p_value(*effective(pairs), margin=drop)) <= 0.05
+    assert passed / trials <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / trials)
+    assert covered / trials >= 0.93
+
+
+def test_false_alarms_where_large_images_fare_otherwise_than_small_ones() -> None:
+    draw = np.random.default_rng(0)
+    large, cluster, small, rate, trials, alarms = 20, 6, 100, 0.05, 1000, 0
+    numbers = np.concatenate([np.repeat(np.arange(large), cluster), large + np.arange(small)])
+    for _trial in range(trials):
+        gained = np.concatenate([np.repeat(draw.random(large) < rate, cluster), np.zeros(small, bool)])
+        lost = np.concatenate(
+            [np.zeros(large * cluster, bool), draw.random(small) < rate * large * cluster / small]
+        )
+        pairs = Paired(~gained, ~lost, numbers)
+        score = float(drop_p_value(*effective(pairs), margin=0.0))
+        alarms += max(score, exact_p_value(pairs) / 2 if pairs.lost > pairs.gained else 1) <= 0.05
+    assert alarms / trials <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / trials)
+
+
+def test_five_images_can_show_nothing() -> None:
+    five = Paired(np.ones(100, bool), np.ones(100, bool), np.repeat(np.arange(5), 20))
+    assert smallest_detectable(five) == 1.0
+    assert smallest_detectable(paired(0, 0, 5)) == 1.0
+
+
 @pytest.mark.parametrize("n", [16, 50, 100, 300])
 @pytest.mark.parametrize("margin", [0.0, 0.01, 0.02, 0.05, 0.1])
 @pytest.mark.parametrize(("alpha", "highest"), [(0.05, 0.05), (0.01, 0.0105)])
