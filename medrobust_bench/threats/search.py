@@ -29,7 +29,7 @@ image of the last few, and at the end. An answer chosen by likelihood costs one 
 """
 
 CPU_PASS = 16
-"""Questions per pass on a CPU, at most: more no longer fit its caches, and their graph may not fit the memory.
+"""Questions per pass on a CPU, at most: more gain nothing there, and a CPU out of memory cannot be asked again.
 
 On a GPU all questions of a search share a pass.
 """
