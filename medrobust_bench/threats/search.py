@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from medrobust_bench.threats.finding import Attempt, Finding
-from medrobust_bench.threats.objective import CrossEntropy, Height
+from medrobust_bench.threats.objective import CrossEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.models.adapter import Answer, BoundQuestions
     from medrobust_bench.threats.budget import Budget
-    from medrobust_bench.threats.objective import Objective
+    from medrobust_bench.threats.objective import Height, Objective
 
 GENERATION_INTERVAL = 5
 """Forward passes between two checks of a question whose deployed answer is generated.
@@ -28,17 +27,8 @@ A generated answer costs many forward passes, so that the deployed path is asked
 image of the last few, and at the end. An answer chosen by likelihood costs one pass: every doubt is checked.
 """
 
-CPU_PASS = 16
-"""Questions per pass on a CPU, at most: more gain nothing there, and a CPU out of memory cannot be asked again.
-
-On a GPU all questions of a search share a pass.
-"""
-
 GRACE = 10
 """Forward passes in which a question whose answer has become unparsable may still be brought to a wrong one."""
-
-_Part = tuple[list[int], "BoundQuestions"]
-"""Questions that share a pass: their positions, and they themselves."""
 
 
 @dataclass(slots=True)
@@ -93,7 +83,7 @@ class Search:
             )
         self._objective: Objective = CrossEntropy()
         self._entries = [_Entry() for _ in self._answers]
-        self._parted: tuple[list[int], list[_Part]] = ([], [])
+        self._selected: tuple[list[int], BoundQuestions] = (list(range(len(self._answers))), bound)
 
     @property
     def open_rows(self) -> list[int]:
@@ -124,21 +114,17 @@ class Search:
         """
         values, gradients = pixels.new_zeros(len(pixels)), torch.zeros_like(pixels)
         rows = [row for row in self.open_rows if among is None or row in among]
-        heights = []
-        for part, bound in self._parts(rows):
-            tried = _in_range(pixels[part]).requires_grad_(gradient)
+        if rows:
+            tried = _in_range(pixels[rows]).requires_grad_(gradient)
             with torch.set_grad_enabled(gradient):
-                height = self._height(part, bound, tried)
+                height = self._height(rows, tried)
             if gradient:
-                (slope,) = torch.autograd.grad(height.value.sum(), tried)
-                gradients[part] = slope.to(gradients.dtype)
-                for row in part:
+                (open_gradient,) = torch.autograd.grad(height.value.sum(), tried)
+                gradients[rows] = open_gradient.to(gradients.dtype)
+                for row in rows:
                     self._entries[row].backward_passes += 1
-            heights.append(Height(height.value.detach(), height.doubt, height.left))
-        if heights:
-            height = Height(*map(torch.cat, zip(*heights, strict=True)))
-            values[rows] = height.value.to(values)
-            self._record(rows, _in_range(pixels[rows]), height)
+            values[rows] = height.value.detach().to(values)
+            self._record(rows, tried.detach(), height)
         return values, gradients
 
     def gradient(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -165,18 +151,15 @@ class Search:
         """What was found out about each of the B questions."""
         return [self._finding(row, entry) for row, entry in enumerate(self._entries)]
 
-    def _height(self, rows: list[int], bound: BoundQuestions, tried: torch.Tensor) -> Height:
+    def _height(self, rows: list[int], tried: torch.Tensor) -> Height:
         answers = [self._answers[row] for row in rows]
         said = [self._entries[row].said for row in rows]
-        return self._objective.height(bound, tried, answers, said)
+        return self._objective.height(self._select(rows), tried, answers, said)
 
-    def _parts(self, rows: list[int]) -> list[_Part]:
-        """The questions of these rows, cut into passes of nearly equal size; remembered for the next step."""
-        if self._parted[0] != rows:
-            number = ceil(len(rows) / CPU_PASS) if self._bound.device.type == "cpu" else 1
-            parts = [part.tolist() for part in np.array_split(rows, number)] if rows else []
-            self._parted = (rows, [(part, self._bound.select(part)) for part in parts])
-        return self._parted[1]
+    def _select(self, rows: list[int]) -> BoundQuestions:
+        if self._selected[0] != rows:
+            self._selected = (rows, self._bound.select(rows))
+        return self._selected[1]
 
     def _record(self, rows: list[int], tried: torch.Tensor, height: Height) -> None:
         due = []

@@ -12,8 +12,7 @@ import torch
 
 from medrobust_bench.models.adapter import Answer, ReferenceLoss
 from medrobust_bench.threats.budget import LinfBudget
-from medrobust_bench.threats.search import GENERATION_INTERVAL, Finding, Search, to_pixels
-from tests.linear import LinearAdapter, LinearQuestions, make_questions
+from medrobust_bench.threats.search import GENERATION_INTERVAL, Finding, Search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -186,28 +185,3 @@ def test_lengths_must_agree() -> None:
     question = ScriptedQuestion(loss=lambda level: 0.0)
     with pytest.raises(ValueError, match="1 questions, 2 answers, 1 budgets"):
         Search(question, [RIGHT, RIGHT], [LinfBudget(Fraction(1))])
-
-
-def test_many_questions_share_several_passes_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = LinearAdapter()
-    bound = adapter.bind(make_questions(adapter, 40))
-    answers = [question.answer for question in bound.questions]
-    pixels = to_pixels(bound.images)
-    whole = pixels.clone().requires_grad_()
-    loss, *_ = bound.reference_loss(whole, answers)
-    (gradient,) = torch.autograd.grad(loss.sum(), whole)
-
-    sizes = []
-    measured = type(bound).reference_loss
-
-    def noted(part: LinearQuestions, images: torch.Tensor, right: Sequence[int]) -> ReferenceLoss:
-        sizes.append(len(images))
-        return measured(part, images, right)
-
-    monkeypatch.setattr(type(bound), "reference_loss", noted)
-    search = Search(bound, answers, [LinfBudget(Fraction(8, 255))] * 40)
-    values, slopes = search.measure(pixels)
-    assert sorted(sizes) == [13, 13, 14]
-    torch.testing.assert_close(values, loss.detach().float())
-    torch.testing.assert_close(slopes, gradient)
-    assert [finding.forward_passes for finding in search.findings()] == [1] * 40
