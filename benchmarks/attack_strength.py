@@ -22,7 +22,6 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.attack_speed import (
-    SEED,
     contest_of,
     foolbox_pgd,
     still_right,
@@ -63,7 +62,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(SEED)
 
     run = read_finished(arguments.run)
     eps, step, steps = 8 / 255, 2 / 255, arguments.steps

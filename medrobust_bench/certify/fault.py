@@ -24,14 +24,12 @@ class Fault:
     rows: tuple[int, ...] = ()
 
     def __str__(self) -> str:
+        said = printable(f"{self.check}: {self.what}")
         if not self.rows:
-            return printable(f"{self.check}: {self.what}")
+            return said
         shown = ", ".join(map(str, self.rows[:SHOWN]))
         more = f" and {len(self.rows) - SHOWN} more" if len(self.rows) > SHOWN else ""
-        return (
-            printable(f"{self.check}: {self.what}")
-            + f" (line{'s' if len(self.rows) > 1 else ''} {shown}{more})"
-        )
+        return f"{said} (line{'s' if len(self.rows) > 1 else ''} {shown}{more})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,10 +135,9 @@ def _download(hub: str, size: int) -> tuple[bytes, Fault | None]:
         if getattr(info, "size", None) != size:
             return b"", Fault("evidence", f"{hub} has another size than its manifest says")
         local = hf_hub_download(repository, file, repo_type="dataset", revision=revision)
-    except (
-        Exception
-    ) as error:  # the hub's client lets through what its HTTP library raises, which differs by version
-        return b"", Fault("evidence", f"{hub} cannot be had: {str(error).splitlines()[0]}")
+    except Exception as error:
+        # The hub's client lets through what its HTTP library raises, and that library differs by version.
+        return b"", Fault("evidence", f"{hub} cannot be had: {type(error).__name__}: {error}"[:300])
     return Path(local).read_bytes(), None
 
 
@@ -183,11 +182,7 @@ def _witnesses(content: bytes | None, *, most: int) -> tuple[tuple[Witness, ...]
                 return (), [Fault("witnesses", "unpacks to far more than it holds: PNG does not compress")]
             witnesses += [Witness.model_validate(row, strict=True) for row in batch.to_pylist()]
         return tuple(witnesses), []
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-    ) as error:  # ValueError: also of fields and of their encoding
+    except (pa.ArrowException, OSError, ValueError) as error:  # fields and their encoding are ValueErrors
         return (), [Fault("witnesses", f"cannot be read: {str(error).splitlines()[0]}")]
 
 

@@ -119,15 +119,13 @@ def _repeated(submissions: Sequence[Submission], cards: Mapping[str, Card]) -> l
     problems = []
     for path, result in ((entry.path, entry.result) for entry in submissions):
         card = card_of(result.model.id, cards)
-        of_card = (
-            None if card is None else (card.id, result.model.dtype, result.model.answer_mode, _asked(result))
-        )
-        for key in (measurement(result), of_card):
-            other = seen.setdefault(key, path)
-            if key is not None and other != path:
-                what = f"reports the same measurement as {other}"
-                problems.append(Problem(str(path), what, "keep one of the two"))
-                break
+        keys = [measurement(result)]
+        if card is not None:
+            keys.append((card.id, result.model.dtype, result.model.answer_mode, _asked(result)))
+        others = [other for key in keys if (other := seen.setdefault(key, path)) != path]
+        if others:
+            what = f"reports the same measurement as {others[0]}"
+            problems.append(Problem(str(path), what, "keep one of the two"))
     return problems
 
 
