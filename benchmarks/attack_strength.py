@@ -28,15 +28,15 @@ from benchmarks.attack_speed import (
     stock_art,
     torchattacks_pgd,
 )
-from medrobust_bench.evaluation.reopen import reopen
 from medrobust_bench.models.registry import resolve
-from medrobust_bench.results.finished import read_finished
+from medrobust_bench.runs.finished import read_finished
+from medrobust_bench.runs.reopen import reopen
 
 if TYPE_CHECKING:
     from benchmarks.attack_speed import Attack
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.results.finished import FinishedRun
+    from medrobust_bench.runs.finished import FinishedRun
 
 
 def standing(run: FinishedRun, model: str, threat: str) -> list[Question]:

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.results.comparison import compare
-from medrobust_bench.results.comparison_tables import NOTE, whole_grid
-from medrobust_bench.results.finished import FinishedRun, read_finished
-from medrobust_bench.results.grid import with_interval
-from medrobust_bench.results.report.figures import LIGHT, eps_figures
-from medrobust_bench.results.tables import accuracy_grid, measured, modality_grid
+from medrobust_bench.reports.comparison import compare
+from medrobust_bench.reports.comparison_tables import NOTE, whole_grid
+from medrobust_bench.reports.grid import with_interval
+from medrobust_bench.reports.run_page.figures import LIGHT, eps_figures
+from medrobust_bench.reports.tables import accuracy_grid, measured, modality_grid
+from medrobust_bench.runs.finished import FinishedRun, read_finished
 
 if TYPE_CHECKING:
-    from medrobust_bench.results.schema import Result
+    from medrobust_bench.records import Result
 
 PAGE, FIGURE, CARDS = Path("docs/reproduction.md"), Path("docs/robust_accuracy.png"), Path("model_cards")
 

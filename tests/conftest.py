@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
-from medrobust_bench.results.intervals import wilson
-from medrobust_bench.results.schema import (
+from medrobust_bench.records import (
     CertifiedEstimate,
     Cost,
     DataRecord,
@@ -22,6 +21,7 @@ from medrobust_bench.results.schema import (
     ThreatRecord,
     UnparsedRate,
 )
+from medrobust_bench.reports.intervals import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,7 +116,7 @@ def make_result() -> Callable[..., Result]:
 @pytest.fixture(scope="session")
 def schooled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a toy model on phantoms. Read only."""
-    from tests.runs import make_run
+    from tests.toy_runs import make_run
 
     return make_run(tmp_path_factory.mktemp("schooled") / "run")
 
@@ -124,6 +124,6 @@ def schooled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def weakened_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same questions and threats, a model that gives in more easily. Read only."""
-    from tests.runs import SchooledAdapter, make_run
+    from tests.toy_runs import SchooledAdapter, make_run
 
     return make_run(tmp_path_factory.mktemp("weakened") / "run", SchooledAdapter("weakened", lean=0.4))

@@ -11,7 +11,7 @@ import torch
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
 from medrobust_bench.data.question import Modality, Question, QuestionType
 from medrobust_bench.models.adapter import Answer, Focus, ReferenceLoss, RivalLeads
-from medrobust_bench.results.schema import ModelRecord
+from medrobust_bench.records import ModelRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from benchmarks import attack_speed, attack_strength, gpu
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.registry import load_model, resolve
-from medrobust_bench.results.finished import read_finished
+from medrobust_bench.runs.finished import read_finished
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,22 +12,23 @@ from medrobust_bench.certify.fault import Declared, Fault, count_fault
 from medrobust_bench.certify.published_log import check_log, read_log
 from medrobust_bench.certify.stored import StoredRow, check_result, check_stored, stored_rows
 from medrobust_bench.data.source import open_data
-from medrobust_bench.evaluation.folder import RunFolder
-from medrobust_bench.evaluation.journal import Journal
-from medrobust_bench.evaluation.plan import CLEAN, file_stem, question_seed
-from medrobust_bench.evaluation.witness import read_witnesses
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.results.schema import Result
-from medrobust_bench.results.summary import scores
-from medrobust_bench.threats.registry import load_specification, official_threats
-from medrobust_bench.threats.specification import SPECIFICATION, CertificationSpec
+from medrobust_bench.records import Result
+from medrobust_bench.reports.summary import scores
+from medrobust_bench.runs.folder import RunFolder
+from medrobust_bench.runs.journal import Journal
+from medrobust_bench.runs.plan import CLEAN, file_stem
+from medrobust_bench.runs.witness import read_witnesses
+from medrobust_bench.specs.registry import load_specification, official_threats
+from medrobust_bench.specs.seeds import question_seed
+from medrobust_bench.specs.specification import SPECIFICATION, CertificationSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from medrobust_bench.evaluation.plan import RunRecord
-    from medrobust_bench.results.schema import Outcome, Scores, ThreatRecord
+    from medrobust_bench.records import Outcome, Scores, ThreatRecord
+    from medrobust_bench.runs.plan import RunRecord
 
 
 def check_path(path: Path, declared: Declared, *, against: Path | None = None) -> list[Fault]:

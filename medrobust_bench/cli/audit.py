@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.evaluation.audit.thorough import AuditRecord
-    from medrobust_bench.evaluation.witness import Witness
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.results.finished import FinishedRun
-    from medrobust_bench.results.schema import Finding
+    from medrobust_bench.records import Finding
+    from medrobust_bench.runs.audit.thorough import AuditRecord
+    from medrobust_bench.runs.finished import FinishedRun
+    from medrobust_bench.runs.witness import Witness
 
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -58,11 +58,11 @@ def command(
     """
     from transformers.utils.logging import disable_progress_bar
 
-    from medrobust_bench.evaluation.journal import replace_file
-    from medrobust_bench.evaluation.reopen import reopen
     from medrobust_bench.models.prompt import AnswerMode
     from medrobust_bench.models.registry import resolve
-    from medrobust_bench.results.finished import read_finished
+    from medrobust_bench.runs.finished import read_finished
+    from medrobust_bench.runs.journal import replace_file
+    from medrobust_bench.runs.reopen import reopen
 
     disable_progress_bar()
     finished = read_finished(run)
@@ -104,10 +104,10 @@ def _examine(
 ) -> list[AuditRecord]:
     """Load a model and audit it under each attack."""
     from medrobust_bench.certify.cohen import Certification
-    from medrobust_bench.evaluation.audit.subject import Subject
-    from medrobust_bench.evaluation.audit.thorough import examine, sample
     from medrobust_bench.models.registry import load_model
-    from medrobust_bench.threats.registry import load_threat
+    from medrobust_bench.runs.audit.subject import Subject
+    from medrobust_bench.runs.audit.thorough import examine, sample
+    from medrobust_bench.specs.registry import load_threat
 
     settings = finished.record.plan.settings
     place = device or settings.device
@@ -149,7 +149,7 @@ def _examine(
 
 def _attacks(finished: FinishedRun, asked: tuple[str, ...]) -> list[str]:
     """Names of the white-box attacks in a norm ball to examine."""
-    from medrobust_bench.evaluation.audit.rivalry import WHITE_BOX
+    from medrobust_bench.runs.audit.rivalry import WHITE_BOX
 
     possible = [threat.name for threat in finished.record.plan.threats if threat.kind in WHITE_BOX]
     if not possible:
@@ -172,7 +172,7 @@ def _chosen(asked: Sequence[str], known: Sequence[str], where: str) -> list[str]
 
 def _as_asked_for(name: str, texts: Sequence[str]) -> str:
     """What the run was told for the threat of this name: a file's threat cannot be found by its name."""
-    from medrobust_bench.threats.registry import load_specification
+    from medrobust_bench.specs.registry import load_specification
 
     return next((text for text in texts if load_specification(text).name == name), name)
 

@@ -14,8 +14,8 @@ from medrobust_bench.problems import InvalidInputError, Problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.results.comparison import Comparison
-    from medrobust_bench.results.gate import Gate
+    from medrobust_bench.reports.comparison import Comparison
+    from medrobust_bench.reports.gate import Gate
 
 
 @click.command("compare")
@@ -87,10 +87,10 @@ def command(
         if share is not None and math.isnan(share):
             raise InvalidInputError([Problem(option, "is not a number", "give a share such as 0.02")])
 
-    from medrobust_bench.results import comparison_tables
-    from medrobust_bench.results.comparison import compare
-    from medrobust_bench.results.finished import read_finished
-    from medrobust_bench.results.gate import judge
+    from medrobust_bench.reports import comparison_tables
+    from medrobust_bench.reports.comparison import compare
+    from medrobust_bench.reports.gate import judge
+    from medrobust_bench.runs.finished import read_finished
 
     before, after = read_finished(baseline), read_finished(current)
     chosen = [_pair(text, before.record.plan.models, after.record.plan.models) for text in pairs]

@@ -61,8 +61,8 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     With no arguments: the shipped models on a balanced sample of synthetic phantoms, clean, attacked and
     certified. CONFIG is a YAML file with the same settings; flags override it.
     """
-    from medrobust_bench.evaluation.folder import RunFolder, new_folder
-    from medrobust_bench.evaluation.settings import read_settings, settings_from
+    from medrobust_bench.runs.folder import RunFolder, new_folder
+    from medrobust_bench.specs.settings import read_settings, settings_from
 
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     base = read_settings(config) if config else {}
@@ -77,9 +77,9 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
 
     from transformers.utils.logging import disable_progress_bar
 
-    from medrobust_bench.benchmark import run
     from medrobust_bench.cli.progress import progress
-    from medrobust_bench.results.tables import print_run
+    from medrobust_bench.reports.tables import print_run
+    from medrobust_bench.runs.evaluate import run
 
     disable_progress_bar()  # its bar would run through ours
     out = out or new_folder(settings.data)

@@ -36,7 +36,7 @@ def command(run: Path, models: tuple[str, ...], out: Path, cards: Path | None, h
     from medrobust_bench.leaderboard.draft import write_draft
     from medrobust_bench.leaderboard.entry import submit
     from medrobust_bench.models.cards import card_of
-    from medrobust_bench.results.finished import read_finished
+    from medrobust_bench.runs.finished import read_finished
 
     finished = read_finished(run)
     written = submit(finished, out, models=models, hub=hub)

@@ -70,7 +70,7 @@ def command(
         for line in lines:
             click.echo(line)
     if markdown_file is not None:
-        from medrobust_bench.results.grid import escape_markdown
+        from medrobust_bench.reports.grid import escape_markdown
 
         pages = ("\n".join(f"- {escape_markdown(line.strip())}" for line in lines) for lines in blocks)
         markdown_file.write_text("\n\n".join(pages) + "\n", encoding="utf-8")

@@ -9,13 +9,13 @@ from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from medrobust_bench.evaluation.journal import replace_file
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.leaderboard.ranking import RANKS, boards, certified, headline
 from medrobust_bench.leaderboard.submissions import read_results
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.results.grid import MISSING, Grid, escape_markdown, percent, with_interval
-from medrobust_bench.results.tables import NOTE, describe_data, describe_threat
+from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, with_interval
+from medrobust_bench.reports.tables import NOTE, describe_data, describe_threat
+from medrobust_bench.runs.journal import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.ranking import Board
     from medrobust_bench.leaderboard.submissions import Submission
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.results.schema import Estimate, Result, Scores
+    from medrobust_bench.records import Estimate, Result, Scores
 
 MARK = "<!-- Written by `medrobust leaderboard build`; edits are lost. -->"
 INDEX = "README.md"

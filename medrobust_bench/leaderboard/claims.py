@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from medrobust_bench.certify.fault import SHOWN, Declared, Fault
 from medrobust_bench.certify.stored import check_stored, stored_rows
 from medrobust_bench.data.image import canonical
-from medrobust_bench.evaluation.audit.blindness import REPLACEMENTS, sampled_questions
-from medrobust_bench.evaluation.plan import CLEAN, Plan, question_seed
-from medrobust_bench.evaluation.settings import RunSettings
 from medrobust_bench.leaderboard.entry import JOURNAL
 from medrobust_bench.leaderboard.png import NotPlainError, read_plain
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.results.summary import summarise
-from medrobust_bench.threats.ball import ApgdSpec, PgdSpec
-from medrobust_bench.threats.specification import SPECIFICATION, CertificationSpec
+from medrobust_bench.reports.summary import summarise
+from medrobust_bench.runs.audit.blindness import REPLACEMENTS, sampled_questions
+from medrobust_bench.runs.plan import CLEAN, Plan
+from medrobust_bench.specs.norm_ball import ApgdSpec, PgdSpec
+from medrobust_bench.specs.seeds import question_seed
+from medrobust_bench.specs.settings import RunSettings
+from medrobust_bench.specs.specification import SPECIFICATION, CertificationSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.certify.stored import StoredRow
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
-    from medrobust_bench.evaluation.witness import Witness
     from medrobust_bench.leaderboard.entry import Entry
     from medrobust_bench.leaderboard.evidence import Proof
-    from medrobust_bench.results.schema import Outcome, Result
-    from medrobust_bench.threats.threat import Threat
+    from medrobust_bench.records import Outcome, Result
+    from medrobust_bench.runs.witness import Witness
 
 
 def check_journal(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:

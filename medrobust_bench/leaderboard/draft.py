@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, get_args
 
 import yaml
 
-from medrobust_bench.evaluation.journal import replace_file
 from medrobust_bench.models.cards import Dtype
+from medrobust_bench.runs.journal import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.results.schema import ModelRecord
+    from medrobust_bench.records import ModelRecord
 
 UNFILLED = "TO BE FILLED IN"
 NO_SOURCE = "OWNER/NAME"

@@ -18,21 +18,21 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from medrobust_bench.data.question import Modality
-from medrobust_bench.evaluation.journal import replace_file
-from medrobust_bench.evaluation.plan import CLEAN
-from medrobust_bench.evaluation.witness import SCHEMA as WITNESS_SCHEMA
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.results.schema import Finding, Record, Result
+from medrobust_bench.records import Finding, Record, Result
+from medrobust_bench.runs.journal import replace_file
+from medrobust_bench.runs.plan import CLEAN
+from medrobust_bench.runs.witness import SCHEMA as WITNESS_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from medrobust_bench.evaluation.settings import RunSettings
-    from medrobust_bench.evaluation.witness import Witness
-    from medrobust_bench.results.finished import FinishedRun
-    from medrobust_bench.results.schema import Outcome
+    from medrobust_bench.records import Outcome
+    from medrobust_bench.runs.finished import FinishedRun
+    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.specs.settings import RunSettings
 
 ENTRY_VERSION: Final = "1.0"
 

@@ -12,9 +12,6 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from medrobust_bench.certify.fault import Fault
-from medrobust_bench.evaluation.plan import CLEAN
-from medrobust_bench.evaluation.witness import SCHEMA as WITNESS_SCHEMA
-from medrobust_bench.evaluation.witness import Witness
 from medrobust_bench.leaderboard.entry import (
     JOURNAL,
     LARGEST_IN_REPOSITORY,
@@ -22,7 +19,10 @@ from medrobust_bench.leaderboard.entry import (
     evidence_folder,
 )
 from medrobust_bench.leaderboard.strict_json import read_strictly
-from medrobust_bench.results.schema import Outcome
+from medrobust_bench.records import Outcome
+from medrobust_bench.runs.plan import CLEAN
+from medrobust_bench.runs.witness import SCHEMA as WITNESS_SCHEMA
+from medrobust_bench.runs.witness import Witness
 
 if TYPE_CHECKING:
     from pathlib import Path

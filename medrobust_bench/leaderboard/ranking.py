@@ -12,14 +12,14 @@ from scipy.stats import fisher_exact
 from medrobust_bench.leaderboard.evidence import read_beside
 from medrobust_bench.leaderboard.submissions import measurement
 from medrobust_bench.leaderboard.verification import unranked
-from medrobust_bench.results.paired import Paired, exact_p_value
-from medrobust_bench.results.summary import is_certified
+from medrobust_bench.reports.paired import Paired, exact_p_value
+from medrobust_bench.reports.summary import is_certified
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from medrobust_bench.leaderboard.submissions import Submission
-    from medrobust_bench.results.schema import CertifiedEstimate, Estimate, Result, Scores
+    from medrobust_bench.records import CertifiedEstimate, Estimate, Result, Scores
 
 Answers = dict[str, tuple[bool, str]]
 """By question: whether the answer that ranks is right, and the digest of the image that it is about."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import canonical, from_png
-from medrobust_bench.evaluation.audit.blindness import replacement
-from medrobust_bench.evaluation.plan import question_seed
 from medrobust_bench.models.registry import load_model
+from medrobust_bench.runs.audit.blindness import replacement
+from medrobust_bench.specs.seeds import question_seed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

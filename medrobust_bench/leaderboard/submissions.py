@@ -11,14 +11,14 @@ from pydantic import ValidationError
 from medrobust_bench.leaderboard.entry import Entry
 from medrobust_bench.models.cards import card_of
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.results.schema import SCHEMA_VERSION, Result
+from medrobust_bench.records import SCHEMA_VERSION, Result
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
     from pathlib import Path
 
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.results.schema import Finding
+    from medrobust_bench.records import Finding
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,6 @@ from pydantic import ValidationError
 from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.data.source import PHANTOMS, open_data, sample
-from medrobust_bench.evaluation.audit.blindness import DEPENDENCE
-from medrobust_bench.evaluation.audit.carried import carried_audit
-from medrobust_bench.evaluation.audit.rivalry import COMPARED
-from medrobust_bench.evaluation.plan import CLEAN
 from medrobust_bench.leaderboard.claims import (
     check_certificates,
     check_journal,
@@ -34,9 +30,13 @@ from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.leaderboard.strict_json import read_strictly
 from medrobust_bench.models.cards import card_of
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.results.schema import SCHEMA_VERSION
-from medrobust_bench.threats.registry import instantiate, load_specification, official_threats
-from medrobust_bench.threats.specification import SPECIFICATION, CertificationSpec
+from medrobust_bench.records import SCHEMA_VERSION
+from medrobust_bench.runs.audit.blindness import DEPENDENCE
+from medrobust_bench.runs.audit.carried import carried_audit
+from medrobust_bench.runs.audit.rivalry import COMPARED
+from medrobust_bench.runs.plan import CLEAN
+from medrobust_bench.specs.registry import instantiate, load_specification, official_threats
+from medrobust_bench.specs.specification import SPECIFICATION, CertificationSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.leaderboard.evidence import Proof
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.results.schema import Finding
-    from medrobust_bench.threats.specification import Specification
+    from medrobust_bench.records import Finding
+    from medrobust_bench.specs.specification import Specification
 
 OFFICIAL_SIZES = (100, 300, 1000)
 """Nested samples that are ranked, beside the whole split; see `medrobust leaderboard subset`."""

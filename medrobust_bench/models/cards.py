@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 import medrobust_bench
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.results.schema import Smoothing
+from medrobust_bench.records import Smoothing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

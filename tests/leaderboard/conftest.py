@@ -9,9 +9,9 @@ import pytest
 from medrobust_bench.leaderboard.entry import submit
 from medrobust_bench.models.cards import Card, TrainingData
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.results.finished import read_finished
+from medrobust_bench.runs.finished import read_finished
 from tests.leaderboard.forgery import Forgery
-from tests.runs import SchooledAdapter, make_run
+from tests.toy_runs import SchooledAdapter, make_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

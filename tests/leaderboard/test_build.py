@@ -18,13 +18,13 @@ from medrobust_bench.leaderboard.site.pages import write_site
 from medrobust_bench.leaderboard.submissions import Submission, read_results
 from medrobust_bench.models.cards import read_cards
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.results.schema import Finding
+from medrobust_bench.records import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.results.schema import Result
+    from medrobust_bench.records import Result
 
 
 def save(folder: Path, results: Iterable[Result]) -> Path:

@@ -14,7 +14,7 @@ from medrobust_bench.leaderboard import entry as entries
 from medrobust_bench.leaderboard.entry import Entry, submit
 from medrobust_bench.leaderboard.evidence import read_beside, read_proof
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.results.finished import read_finished
+from medrobust_bench.runs.finished import read_finished
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 from medrobust_bench.leaderboard.replay import Replay, replay_with
 from medrobust_bench.leaderboard.verification import verify
 from medrobust_bench.problems import InvalidInputError
-from tests.runs import SchooledAdapter
+from tests.toy_runs import SchooledAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

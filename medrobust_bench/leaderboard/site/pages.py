@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from medrobust_bench.evaluation.journal import replace_file
 from medrobust_bench.leaderboard.build import told_audit, told_date
 from medrobust_bench.leaderboard.evidence import read_beside
 from medrobust_bench.leaderboard.names import slug
@@ -18,12 +17,18 @@ from medrobust_bench.leaderboard.ranking import RANKS, boards, certified, headli
 from medrobust_bench.leaderboard.verification import open_selection
 from medrobust_bench.models.cards import card_of
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.results.grid import MISSING, percent
-from medrobust_bench.results.pages import environment
-from medrobust_bench.results.report.figures import DARK, LIGHT, accuracy_figure, certified_figure, eps_figures
-from medrobust_bench.results.report.gallery import examples
-from medrobust_bench.results.report.page import by_severity, heat_cell, heat_tables
-from medrobust_bench.results.tables import (
+from medrobust_bench.reports.grid import MISSING, percent
+from medrobust_bench.reports.pages import environment
+from medrobust_bench.reports.run_page.figures import (
+    DARK,
+    LIGHT,
+    accuracy_figure,
+    certified_figure,
+    eps_figures,
+)
+from medrobust_bench.reports.run_page.gallery import examples
+from medrobust_bench.reports.run_page.page import by_severity, heat_cell, heat_tables
+from medrobust_bench.reports.tables import (
     NOTE,
     accuracy_grid,
     describe_data,
@@ -31,6 +36,7 @@ from medrobust_bench.results.tables import (
     modality_counts,
     short_modality,
 )
+from medrobust_bench.runs.journal import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,8 +47,8 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.ranking import Board, Standing
     from medrobust_bench.leaderboard.submissions import Submission
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.results.report.gallery import Example
-    from medrobust_bench.results.schema import Estimate, Finding, Result, Scores
+    from medrobust_bench.records import Estimate, Finding, Result, Scores
+    from medrobust_bench.reports.run_page.gallery import Example
 
 COLUMNS = (
     ("Rank", "rank"),

@@ -1,0 +1,128 @@
+"""From outcomes to a result: a pure function of the plan and the journal."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from medrobust_bench.records import (
+    CertifiedEstimate,
+    Cost,
+    Metrics,
+    Result,
+    Scores,
+    UnparsedRate,
+)
+from medrobust_bench.reports.intervals import wilson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from medrobust_bench.records import (
+        DataRecord,
+        Environment,
+        Finding,
+        ModelRecord,
+        Outcome,
+        ThreatRecord,
+    )
+
+
+def summarise(
+    outcomes: Sequence[Outcome],
+    *,
+    model: ModelRecord,
+    data: DataRecord,
+    threat: ThreatRecord,
+    seed: int,
+    environment: Environment,
+    audit: Sequence[Finding] = (),
+) -> Result:
+    """The result of one model under one threat.
+
+    Args:
+        outcomes: one per question of the data set, in the plan's order.
+        audit: what the checks of these outcomes found.
+
+    Raises:
+        ValueError: an outcome is missing or repeated.
+    """
+    if len({outcome.question for outcome in outcomes}) != len(outcomes) or len(outcomes) != data.n:
+        raise ValueError(f"{model.id} under {threat.name}: {len(outcomes)} outcomes for {data.n} questions")
+    by_modality = _grouped(outcomes, threat, lambda outcome: outcome.modality)
+    attacked = [outcome for outcome in outcomes if outcome.attacked]
+    whole = scores(outcomes, threat)
+    metrics = Metrics(
+        **dict(whole),
+        unparsed_rate=UnparsedRate(
+            clean=_share(outcome.clean_choice is None for outcome in outcomes),
+            adversarial=_share(outcome.choice is None for outcome in attacked) if attacked else None,
+        ),
+        nondeterminism=_share(not outcome.steady for outcome in outcomes),
+        rounding_loss=_share(outcome.rounded_away for outcome in outcomes)
+        if attacked and model.answer_mode != "reasoning"
+        else None,
+        by_modality=by_modality,
+        by_question_type=_grouped(outcomes, threat, lambda outcome: outcome.question_type),
+        worst_modality=min(by_modality, key=lambda name: _headline(by_modality[name]))
+        if len(by_modality) > 1
+        else None,
+    )
+    return Result(
+        model=model,
+        data=data,
+        threat=threat,
+        seed=seed,
+        metrics=metrics,
+        audit=tuple(audit),
+        cost=Cost(
+            forward_passes=sum(outcome.forward_passes for outcome in outcomes),
+            backward_passes=sum(outcome.backward_passes for outcome in outcomes),
+            seconds=round(sum(outcome.seconds for outcome in outcomes), 3),
+        ),
+        environment=environment,
+    )
+
+
+def scores(outcomes: Sequence[Outcome], threat: ThreatRecord) -> Scores:
+    """Clean accuracy and, by the kind of threat, robust or certified accuracy of these outcomes."""
+    n = len(outcomes)
+    clean = wilson(sum(outcome.clean_choice == outcome.answer for outcome in outcomes), n)
+    if threat.kind == "clean":
+        return Scores(clean_accuracy=clean)
+    if threat.kind == "certification":
+        certified = tuple(
+            CertifiedEstimate(
+                radius=radius, **dict(wilson(sum(is_certified(o, radius) for o in outcomes), n))
+            )
+            for radius in (float(Fraction(text)) for text in threat.model_dump()["radii"])
+        )
+        return Scores(clean_accuracy=clean, certified_accuracy=certified)
+    return Scores(clean_accuracy=clean, robust_accuracy=wilson(sum(o.correct for o in outcomes), n))
+
+
+def is_certified(outcome: Outcome, radius: float) -> bool:
+    """Whether the smoothed answer is right and its certificate reaches the radius."""
+    return outcome.correct and outcome.certificate is not None and outcome.certificate["radius"] >= radius
+
+
+def _grouped(
+    outcomes: Sequence[Outcome], threat: ThreatRecord, name: Callable[[Outcome], str]
+) -> dict[str, Scores]:
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(name(outcome), []).append(outcome)
+    return {group: scores(groups[group], threat) for group in sorted(groups)}
+
+
+def _headline(group: Scores) -> float:
+    if group.robust_accuracy is not None:
+        return group.robust_accuracy.value
+    if group.certified_accuracy:
+        return group.certified_accuracy[0].value
+    return group.clean_accuracy.value
+
+
+def _share(flags: Iterable[bool]) -> float:
+    values = list(flags)
+    return sum(values) / len(values)

@@ -1,0 +1,57 @@
+"""The questions of a run that was made earlier, and the command that makes it again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from medrobust_bench.data.source import open_data, sample
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.specs.settings import RunSettings
+
+if TYPE_CHECKING:
+    from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.runs.plan import Plan
+
+_FLAGS = {"models": "--model", "threats": "--threat", "modalities": "--modality"}
+
+
+def reopen(plan: Plan, *, data: str | None = None) -> Dataset:
+    """The questions that a plan asks, opened again and held against the digest in it.
+
+    Args:
+        plan: of the run.
+        data: where the data set is now; by default where it was.
+
+    Raises:
+        InvalidInputError: the data set is not there any more, or its questions have changed.
+    """
+    settings = plan.settings
+    source = settings.data if data is None else data
+    dataset = open_data(
+        source, split=settings.split, skip_invalid=settings.skip_invalid, modalities=settings.modalities
+    )
+    if settings.sample_size is not None:
+        dataset = sample(dataset, settings.sample_size, seed=settings.seed)
+    if dataset.digest() != plan.data.digest:
+        what = f"does not hold the questions of the run: digest {dataset.digest()[:12]}, not {plan.data.digest[:12]}"
+        raise InvalidInputError([Problem(source, what, "name the data set that the run was made on")])
+    return dataset
+
+
+def command_line(settings: RunSettings) -> str:
+    """The command that makes a run with these settings, ready for a shell; defaults are left out."""
+    words = ["medrobust", "run"]
+    for name, field in RunSettings.model_fields.items():
+        value = getattr(settings, name)
+        if value == field.default and name not in ("models", "threats"):
+            continue
+        flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+        if isinstance(value, tuple):
+            for item in value:
+                words += [flag, str(item)]
+        elif value is True:
+            words.append(flag)
+        elif value not in (None, False):
+            words += [flag, str(value)]
+    return shlex.join(words)
