@@ -83,7 +83,7 @@ def read_curves(path: Path, *, by_modality: bool = False) -> list[Curve]:
     for model, threat, stored in certified_groups(RunFolder(path)):
         if not stored:
             continue
-        grid = tuple(float(text) for text in threat.model_dump()["radii"]) if _sequential(stored) else ()
+        grid = tuple(map(float, threat.radii)) if _sequential(stored) else ()
         groups = {ALL: stored}
         if by_modality:
             for row in stored:

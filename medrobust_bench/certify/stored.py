@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.certify.sequential import PlannedLook
     from medrobust_bench.records import CertifiedEstimate, Outcome, Result
-    from medrobust_bench.specs.specification import CertificationSpec
+    from medrobust_bench.specs.certification import CertificationSpec
 
 SAME = 1e-9
 """Difference, in units of σ or α, below which two values are one: the same formula in another library's arithmetic."""

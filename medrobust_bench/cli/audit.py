@@ -107,7 +107,7 @@ def _examine(
     from medrobust_bench.models.registry import load_model
     from medrobust_bench.runs.audit.subject import Subject
     from medrobust_bench.runs.audit.thorough import examine, sample
-    from medrobust_bench.specs.registry import load_threat
+    from medrobust_bench.runs.threats import load_threat
 
     settings = finished.record.plan.settings
     place = device or settings.device
@@ -149,12 +149,16 @@ def _examine(
 
 def _attacks(finished: FinishedRun, asked: tuple[str, ...]) -> list[str]:
     """Names of the white-box attacks in a norm ball to examine."""
-    from medrobust_bench.runs.audit.rivalry import WHITE_BOX
+    from medrobust_bench.runs.audit.rivalry import searches_by_gradient
 
-    possible = [threat.name for threat in finished.record.plan.threats if threat.kind in WHITE_BOX]
+    possible = [
+        threat.name
+        for threat in finished.record.plan.threats
+        if searches_by_gradient(threat) and threat.norm_ball
+    ]
     if not possible:
         what = "holds no white-box attack in a norm ball, which is what an audit examines"
-        remedy = "run it with --threat pgd-linf, or another of kind " + ", ".join(WHITE_BOX)
+        remedy = "run it with --threat pgd-linf, or another attack that follows the gradient"
         raise InvalidInputError([Problem(str(finished.folder), what, remedy)])
     return _chosen(asked, possible, "--threat") if asked else possible[:1]
 

@@ -22,8 +22,8 @@ from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Finding, Record, Result
 from medrobust_bench.runs.journal import replace_file
-from medrobust_bench.runs.plan import CLEAN
 from medrobust_bench.runs.witness import SCHEMA as WITNESS_SCHEMA
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

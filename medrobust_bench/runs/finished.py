@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from medrobust_bench.records import Outcome, ThreatRecord
+    from medrobust_bench.records import Outcome
     from medrobust_bench.runs.plan import RunRecord
     from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class FinishedRun:
 
     folder: Path
     record: RunRecord
-    threats: tuple[ThreatRecord, ...]
+    threats: tuple[ThreatSpec, ...]
     outcomes: Mapping[tuple[str, str], tuple[Outcome, ...]]
 
     @cached_property

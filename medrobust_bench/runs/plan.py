@@ -20,17 +20,17 @@ from medrobust_bench.records import (
     ModelRecord,
     Record,
     SkippedRow,
-    ThreatRecord,
 )
+from medrobust_bench.specs.kinds import AnySpec
 from medrobust_bench.specs.settings import RunSettings
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
-
-CLEAN = ThreatRecord(name="clean", kind="clean")
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 class Plan(Record):
@@ -44,12 +44,12 @@ class Plan(Record):
     settings: RunSettings
     data: DataRecord
     models: tuple[str, ...]
-    threats: tuple[ThreatRecord, ...]
+    threats: tuple[AnySpec, ...]
     chunks: tuple[tuple[str, ...], ...]
 
-    def recorded_together(self, threat: ThreatRecord) -> tuple[tuple[str, ...], ...]:
+    def recorded_together(self, threat: ThreatSpec) -> tuple[tuple[str, ...], ...]:
         """The question ids whose outcomes reach the journal at once: a certificate can take minutes and comes alone."""
-        if threat.kind != "certification":
+        if threat.yields != "certified":
             return self.chunks
         return tuple((question,) for chunk in self.chunks for question in chunk)
 
@@ -63,7 +63,7 @@ class RunRecord(Record):
 
 
 def make_plan(
-    settings: RunSettings, dataset: Dataset, *, models: Sequence[str], threats: Sequence[ThreatRecord]
+    settings: RunSettings, dataset: Dataset, *, models: Sequence[str], threats: Sequence[ThreatSpec]
 ) -> Plan:
     """Cut the work into chunks of equal image shape; clean answers come first among the threats."""
     return Plan(

@@ -104,7 +104,7 @@ def render(
         "synthetic": plan.data.synthetic,
         "note": NOTE,
         "accuracy": accuracy_grid(results).transposed(),
-        "threats": [describe_threat(threat) for threat in plan.threats if threat.kind != "clean"],
+        "threats": [describe_threat(threat) for threat in plan.threats if threat.yields != "clean"],
         "skipped": [f"{row.where}: {row.reason}" for row in plan.data.skipped],
         "figures": [
             {
