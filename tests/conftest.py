@@ -20,7 +20,7 @@ from medrobust_bench.records import (
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.reports.intervals import wilson
+from medrobust_bench.records.intervals import wilson
 from medrobust_bench.specs.kinds import read_spec
 from medrobust_bench.specs.registry import official_threats
 from medrobust_bench.specs.threat import CLEAN

@@ -14,11 +14,11 @@ from medrobust_bench.certify.stored import StoredRow, check_result, check_stored
 from medrobust_bench.data.source import open_data
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Result
+from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.journal import Journal
+from medrobust_bench.records.run import file_stem
+from medrobust_bench.records.witness import read_witnesses
 from medrobust_bench.reports.summary import scores
-from medrobust_bench.runs.folder import RunFolder
-from medrobust_bench.runs.journal import Journal
-from medrobust_bench.runs.plan import file_stem
-from medrobust_bench.runs.witness import read_witnesses
 from medrobust_bench.specs.certification import CertificationSpec
 from medrobust_bench.specs.registry import load_specification, official_threats
 from medrobust_bench.specs.seeds import question_seed
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medrobust_bench.records import Outcome, Scores
-    from medrobust_bench.runs.plan import RunRecord
+    from medrobust_bench.records.run import RunRecord
     from medrobust_bench.specs.threat import ThreatSpec
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from medrobust_bench.certify.check import certified_groups
 from medrobust_bench.certify.published_log import read_log
+from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.intervals import wilson
 from medrobust_bench.reports.grid import Grid, percent
-from medrobust_bench.reports.intervals import wilson
-from medrobust_bench.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

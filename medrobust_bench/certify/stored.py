@@ -13,7 +13,7 @@ from medrobust_bench.certify.certificate import Certificate, certified_radius
 from medrobust_bench.certify.fault import Declared, Fault, count_fault
 from medrobust_bench.certify.sequential import decided, plan_looks
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.reports.intervals import wilson
+from medrobust_bench.records.intervals import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.cards import Card
     from medrobust_bench.records import Finding
+    from medrobust_bench.records.witness import Witness
     from medrobust_bench.runs.audit.thorough import AuditRecord
     from medrobust_bench.runs.finished import FinishedRun
-    from medrobust_bench.runs.witness import Witness
 
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -58,11 +58,11 @@ def command(
     """
     from transformers.utils.logging import disable_progress_bar
 
+    from medrobust_bench.data.reopen import reopen
     from medrobust_bench.models.prompt import AnswerMode
     from medrobust_bench.models.registry import resolve
+    from medrobust_bench.records.files import replace_file
     from medrobust_bench.runs.finished import read_finished
-    from medrobust_bench.runs.journal import replace_file
-    from medrobust_bench.runs.reopen import reopen
 
     disable_progress_bar()
     finished = read_finished(run)

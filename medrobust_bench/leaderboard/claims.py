@@ -13,9 +13,9 @@ from medrobust_bench.data.image import canonical
 from medrobust_bench.leaderboard.entry import JOURNAL
 from medrobust_bench.leaderboard.png import NotPlainError, read_plain
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.records.run import Plan
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.runs.audit.blindness import REPLACEMENTS, sampled_questions
-from medrobust_bench.runs.plan import Plan
 from medrobust_bench.specs.apgd import ApgdSpec
 from medrobust_bench.specs.certification import CertificationSpec
 from medrobust_bench.specs.kinds import read_spec
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.entry import Entry
     from medrobust_bench.leaderboard.evidence import Proof
     from medrobust_bench.records import Outcome, Result
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.witness import Witness
 
 
 def check_journal(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:

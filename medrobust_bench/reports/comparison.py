@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from statsmodels.stats.multitest import multipletests
 
+from medrobust_bench.data.reopen import reopen
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import DataRecord, ModelRecord, Record
 from medrobust_bench.reports.paired import Paired, difference_interval, exact_p_value, smallest_detectable
 from medrobust_bench.reports.summary import is_certified
-from medrobust_bench.runs.reopen import reopen
 from medrobust_bench.specs.certification import CertificationSpec
 from medrobust_bench.specs.exact import exact_text
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from medrobust_bench.records import Outcome
+    from medrobust_bench.records.run import Plan
     from medrobust_bench.runs.finished import FinishedRun
-    from medrobust_bench.runs.plan import Plan
     from medrobust_bench.specs.threat import ThreatSpec
 
 SCHEMA_VERSION = "1.0"

@@ -12,7 +12,7 @@ from medrobust_bench.records import (
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.reports.intervals import wilson
+from medrobust_bench.records.intervals import wilson
 from medrobust_bench.specs.certification import CertificationSpec
 
 if TYPE_CHECKING:

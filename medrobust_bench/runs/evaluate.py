@@ -14,15 +14,16 @@ from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.models.expectation import settled
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.run import RunRecord
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.worst_case import worst_case
 from medrobust_bench.runs.audit.blindness import sampled_questions
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.chunk import Chunk
-from medrobust_bench.runs.folder import RunFolder
 from medrobust_bench.runs.inputs import Inputs, read_inputs
-from medrobust_bench.runs.plan import RunRecord, environment, make_plan
+from medrobust_bench.runs.plan import environment, make_plan
 from medrobust_bench.specs.settings import RunSettings, settings_from
 from medrobust_bench.specs.threat import CLEAN
 
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import Finding, Outcome, Result
-    from medrobust_bench.runs.plan import Plan
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.run import Plan
+    from medrobust_bench.records.witness import Witness
     from medrobust_bench.specs.threat import ThreatSpec
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.image import canonical
-from medrobust_bench.runs.plan import file_stem, make_plan
+from medrobust_bench.records.run import file_stem
+from medrobust_bench.runs.plan import make_plan
 from medrobust_bench.specs.registry import load_specification
 from medrobust_bench.specs.seeds import question_seed
 from medrobust_bench.specs.settings import RunSettings
