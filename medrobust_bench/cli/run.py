@@ -79,13 +79,13 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
 
     from medrobust_bench.cli.progress import progress
     from medrobust_bench.reports.tables import print_run
-    from medrobust_bench.runs.evaluate import run
+    from medrobust_bench.runs.evaluate import carry_out
 
     disable_progress_bar()  # its bar would run through ours
     out = out or new_folder(settings.data)
     try:
         with progress() as observer:
-            finished = run(settings, out, resume=resume, observer=observer)
+            finished = carry_out(settings, out, resume=resume, observer=observer)
     except KeyboardInterrupt:
         click.echo(
             f"\nStopped. Everything finished so far is kept; go on with:\n  medrobust run --resume --out {out}",

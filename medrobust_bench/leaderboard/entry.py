@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.records import Outcome
     from medrobust_bench.records.witness import Witness
-    from medrobust_bench.runs.finished import FinishedRun
+    from medrobust_bench.runs.run import Run
     from medrobust_bench.specs.settings import RunSettings
 
 ENTRY_VERSION: Final = "1.0"
@@ -88,7 +88,7 @@ def evidence_folder(path: Path) -> Path:
     return path.with_suffix("")
 
 
-def submit(run: FinishedRun, out: Path, *, models: Sequence[str] = (), hub: str | None = None) -> list[Path]:
+def submit(run: Run, out: Path, *, models: Sequence[str] = (), hub: str | None = None) -> list[Path]:
     """Write a submission for every model and threat of a run; none for the worst case over several.
 
     Args:
@@ -180,7 +180,7 @@ def _selection(settings: RunSettings) -> Selection:
     )
 
 
-def _contents(run: FinishedRun, result: Result) -> dict[str, bytes]:
+def _contents(run: Run, result: Result) -> dict[str, bytes]:
     """The evidence of one result, by file name."""
     model, threat = result.model.id, result.threat.name
     journal = [*run.outcomes[model, CLEAN.name], *run.outcomes[model, threat]]
