@@ -28,9 +28,9 @@ from benchmarks.attack_speed import (
     stock_art,
     torchattacks_pgd,
 )
+from medrobust_bench.data.reopen import reopen
 from medrobust_bench.models.registry import resolve
 from medrobust_bench.runs.finished import read_finished
-from medrobust_bench.runs.reopen import reopen
 
 if TYPE_CHECKING:
     from benchmarks.attack_speed import Attack

@@ -71,12 +71,12 @@ def medrobust_gate(tmp_path_factory: pytest.TempPathFactory) -> MedrobustGate:
         __tracebackhide__ = True
         from rich.console import Console
 
+        from medrobust_bench.data.reopen import reopen
         from medrobust_bench.reports.comparison import compare
         from medrobust_bench.reports.comparison_tables import print_comparisons
         from medrobust_bench.reports.gate import Gate, judge
         from medrobust_bench.runs.evaluate import evaluate
         from medrobust_bench.runs.finished import read_finished
-        from medrobust_bench.runs.reopen import reopen
 
         Gate(margin=fail_if_drop, alpha=alpha, strict=strict, judgements=())  # refuses before any work
         before = read_finished(Path(baseline))

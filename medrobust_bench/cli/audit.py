@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.cards import Card
     from medrobust_bench.records import Finding
+    from medrobust_bench.records.witness import Witness
     from medrobust_bench.runs.audit.thorough import AuditRecord
     from medrobust_bench.runs.finished import FinishedRun
-    from medrobust_bench.runs.witness import Witness
 
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -58,11 +58,11 @@ def command(
     """
     from transformers.utils.logging import disable_progress_bar
 
+    from medrobust_bench.data.reopen import reopen
     from medrobust_bench.models.prompt import AnswerMode
     from medrobust_bench.models.registry import resolve
+    from medrobust_bench.records.files import replace_file
     from medrobust_bench.runs.finished import read_finished
-    from medrobust_bench.runs.journal import replace_file
-    from medrobust_bench.runs.reopen import reopen
 
     disable_progress_bar()
     finished = read_finished(run)
@@ -107,7 +107,7 @@ def _examine(
     from medrobust_bench.models.registry import load_model
     from medrobust_bench.runs.audit.subject import Subject
     from medrobust_bench.runs.audit.thorough import examine, sample
-    from medrobust_bench.specs.registry import load_threat
+    from medrobust_bench.runs.threats import load_threat
 
     settings = finished.record.plan.settings
     place = device or settings.device
@@ -149,12 +149,16 @@ def _examine(
 
 def _attacks(finished: FinishedRun, asked: tuple[str, ...]) -> list[str]:
     """Names of the white-box attacks in a norm ball to examine."""
-    from medrobust_bench.runs.audit.rivalry import WHITE_BOX
+    from medrobust_bench.runs.audit.rivalry import searches_by_gradient
 
-    possible = [threat.name for threat in finished.record.plan.threats if threat.kind in WHITE_BOX]
+    possible = [
+        threat.name
+        for threat in finished.record.plan.threats
+        if searches_by_gradient(threat) and threat.norm_ball
+    ]
     if not possible:
         what = "holds no white-box attack in a norm ball, which is what an audit examines"
-        remedy = "run it with --threat pgd-linf, or another of kind " + ", ".join(WHITE_BOX)
+        remedy = "run it with --threat pgd-linf, or another attack that follows the gradient"
         raise InvalidInputError([Problem(str(finished.folder), what, remedy)])
     return _chosen(asked, possible, "--threat") if asked else possible[:1]
 

@@ -28,10 +28,10 @@ def command(run: Path, out: Path | None, data: str | None, examples: int) -> Non
 
     The gallery shows images of the data set: the data set's licence holds for the file as well.
     """
+    from medrobust_bench.data.reopen import reopen
     from medrobust_bench.problems import InvalidInputError
     from medrobust_bench.reports.run_page.page import write_report
     from medrobust_bench.runs.finished import read_finished
-    from medrobust_bench.runs.reopen import reopen
 
     finished = read_finished(run)
     reason = "The gallery was left out." if examples == 0 else ""

@@ -61,7 +61,7 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     With no arguments: the shipped models on a balanced sample of synthetic phantoms, clean, attacked and
     certified. CONFIG is a YAML file with the same settings; flags override it.
     """
-    from medrobust_bench.runs.folder import RunFolder, new_folder
+    from medrobust_bench.records.folder import RunFolder, new_folder
     from medrobust_bench.specs.settings import read_settings, settings_from
 
     given = {name: value for name, value in flags.items() if value not in (None, ())}

@@ -20,17 +20,17 @@ from pydantic import Field
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Finding, Record, Result
-from medrobust_bench.runs.journal import replace_file
-from medrobust_bench.runs.plan import CLEAN
-from medrobust_bench.runs.witness import SCHEMA as WITNESS_SCHEMA
+from medrobust_bench.records.files import replace_file
+from medrobust_bench.records.witness import SCHEMA as WITNESS_SCHEMA
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from medrobust_bench.records import Outcome
+    from medrobust_bench.records.witness import Witness
     from medrobust_bench.runs.finished import FinishedRun
-    from medrobust_bench.runs.witness import Witness
     from medrobust_bench.specs.settings import RunSettings
 
 ENTRY_VERSION: Final = "1.0"

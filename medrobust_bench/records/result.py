@@ -16,7 +16,7 @@ from medrobust_bench.records.finding import Finding
 from medrobust_bench.records.metrics import Metrics
 from medrobust_bench.records.model import ModelRecord
 from medrobust_bench.records.record import Record
-from medrobust_bench.records.threat import ThreatRecord
+from medrobust_bench.specs.kinds import AnySpec
 
 SCHEMA_VERSION: Final = "1.0"
 
@@ -49,7 +49,7 @@ class Result(Record):
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     model: ModelRecord
     data: DataRecord
-    threat: ThreatRecord
+    threat: AnySpec
     seed: int
     metrics: Metrics
     audit: tuple[Finding, ...] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from medrobust_bench.records import (
@@ -13,7 +12,8 @@ from medrobust_bench.records import (
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.reports.intervals import wilson
+from medrobust_bench.records.intervals import wilson
+from medrobust_bench.specs.certification import CertificationSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         Finding,
         ModelRecord,
         Outcome,
-        ThreatRecord,
     )
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 def summarise(
@@ -33,7 +33,7 @@ def summarise(
     *,
     model: ModelRecord,
     data: DataRecord,
-    threat: ThreatRecord,
+    threat: ThreatSpec,
     seed: int,
     environment: Environment,
     audit: Sequence[Finding] = (),
@@ -84,18 +84,18 @@ def summarise(
     )
 
 
-def scores(outcomes: Sequence[Outcome], threat: ThreatRecord) -> Scores:
+def scores(outcomes: Sequence[Outcome], threat: ThreatSpec) -> Scores:
     """Clean accuracy and, by the kind of threat, robust or certified accuracy of these outcomes."""
     n = len(outcomes)
     clean = wilson(sum(outcome.clean_choice == outcome.answer for outcome in outcomes), n)
-    if threat.kind == "clean":
+    if threat.yields == "clean":
         return Scores(clean_accuracy=clean)
-    if threat.kind == "certification":
+    if isinstance(threat, CertificationSpec):
         certified = tuple(
             CertifiedEstimate(
                 radius=radius, **dict(wilson(sum(is_certified(o, radius) for o in outcomes), n))
             )
-            for radius in (float(Fraction(text)) for text in threat.model_dump()["radii"])
+            for radius in map(float, threat.radii)
         )
         return Scores(clean_accuracy=clean, certified_accuracy=certified)
     return Scores(clean_accuracy=clean, robust_accuracy=wilson(sum(o.correct for o in outcomes), n))
@@ -107,7 +107,7 @@ def is_certified(outcome: Outcome, radius: float) -> bool:
 
 
 def _grouped(
-    outcomes: Sequence[Outcome], threat: ThreatRecord, name: Callable[[Outcome], str]
+    outcomes: Sequence[Outcome], threat: ThreatSpec, name: Callable[[Outcome], str]
 ) -> dict[str, Scores]:
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +14,8 @@ from medrobust_bench.specs.vocabulary import Modality, in_usual_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from medrobust_bench.records import DataRecord, Estimate, Result, Scores, ThreatRecord
+    from medrobust_bench.records import DataRecord, Estimate, Result, Scores
+    from medrobust_bench.specs.threat import ThreatSpec
 
 _SHORT: dict[str, str] = {
     Modality.ULTRASOUND: "US",
@@ -41,7 +41,7 @@ class Measured:
     """
 
     label: str
-    threat: ThreatRecord | None
+    threat: ThreatSpec | None
     whole: Estimate
     by_modality: dict[str, Estimate]
 
@@ -57,7 +57,7 @@ class _Measure:
     """One accuracy column: what it is called and how it is read from a group's scores."""
 
     label: str
-    threat: str | None
+    threat: ThreatSpec | None
     read: Callable[[Scores], Estimate | None]
 
 
@@ -71,7 +71,7 @@ def run_table(results: Sequence[Result]) -> str:
     for data, group in _by_data(results):
         blocks.append(f"## {escape_markdown(data.name)}\n\n{escape_markdown(describe_data(data))}\n\n{NOTE}")
         blocks += [f"### {grid.title}\n\n{grid.markdown()}" for grid in _grids(group)]
-        threats = {result.threat.name: result.threat for result in group if result.threat.kind != "clean"}
+        threats = {result.threat.name: result.threat for result in group if result.threat.yields != "clean"}
         if threats:
             lines = [f"- {escape_markdown(describe_threat(threat))}" for threat in threats.values()]
             blocks.append("### Threats\n\n" + "\n".join(lines))
@@ -106,10 +106,11 @@ def describe_data(data: DataRecord) -> str:
     )
 
 
-def describe_threat(threat: ThreatRecord) -> str:
+def describe_threat(threat: ThreatSpec) -> str:
     """A threat's specification in one line: `pgd-linf: pgd, norm linf, eps 8/255, steps 20`."""
     fields = [
-        f"{name.replace('_', ' ')} {_plain(value)}" for name, value in (threat.model_extra or {}).items()
+        f"{name.replace('_', ' ')} {_plain(value)}"
+        for name, value in threat.model_dump(mode="json", exclude={"name", "kind"}).items()
     ]
     return f"{threat.name}: " + ", ".join([threat.kind, *fields])
 
@@ -123,15 +124,13 @@ def measured(results: Sequence[Result]) -> dict[str, list[Measured]]:
     modalities = modality_counts(results)
     found: dict[str, list[Measured]] = {}
     for name, group in _by_model(results):
-        specifications = {_key(result.threat): result.threat for result in group}
         found[name] = []
         for measure in _measures(group):
             whole = _read(group, measure)
             by_modality = {modality: _read(group, measure, modality) for modality in modalities}
             if whole is not None:
                 known = {modality: cell for modality, cell in by_modality.items() if cell is not None}
-                threat = None if measure.threat is None else specifications[measure.threat]
-                found[name].append(Measured(measure.label, threat, whole, known))
+                found[name].append(Measured(measure.label, measure.threat, whole, known))
     return found
 
 
@@ -211,10 +210,10 @@ def _grids(results: Sequence[Result]) -> list[Grid]:
 def _measures(results: Sequence[Result]) -> list[_Measure]:
     """Clean accuracy, then robust accuracies, then certified accuracies, in order of appearance."""
     clean = [_Measure("clean", None, lambda scores: scores.clean_accuracy)]
-    robust: dict[str, _Measure] = {}
-    certified: dict[tuple[str, float], _Measure] = {}
+    robust: dict[ThreatSpec, _Measure] = {}
+    certified: dict[tuple[ThreatSpec, float], _Measure] = {}
     for result in results:
-        key, name = _key(result.threat), result.threat.name
+        key, name = result.threat, result.threat.name
         if result.metrics.robust_accuracy is not None:
             robust[key] = _Measure(name, key, lambda scores: scores.robust_accuracy)
         for estimate in result.metrics.certified_accuracy:
@@ -222,7 +221,7 @@ def _measures(results: Sequence[Result]) -> list[_Measure]:
             certified[key, estimate.radius] = _Measure(label, key, _certified_at(estimate.radius))
     measures = [*clean, *robust.values(), *certified.values()]
     repeated = {label for label, count in Counter(measure.label for measure in measures).items() if count > 1}
-    specified = {_key(result.threat): describe_threat(result.threat) for result in results}
+    specified = {result.threat: describe_threat(result.threat) for result in results}
     return [
         _Measure(f"{measure.label} [{specified[measure.threat]}]", measure.threat, measure.read)
         if measure.label in repeated and measure.threat is not None
@@ -238,7 +237,7 @@ def _certified_at(radius: float) -> Callable[[Scores], Estimate | None]:
 def _read(results: Sequence[Result], measure: _Measure, modality: str | None = None) -> Estimate | None:
     """The measure's estimate among the results of one model, or None where it was not measured."""
     for result in results:
-        if measure.threat in (None, _key(result.threat)):
+        if measure.threat in (None, result.threat):
             scores = result.metrics if modality is None else result.metrics.by_modality.get(modality)
             return None if scores is None else measure.read(scores)
     return None
@@ -278,11 +277,6 @@ def _findings(results: Iterable[Result]) -> list[str]:
         for finding in result.audit
         if finding.verdict != "pass"
     ]
-
-
-def _key(threat: ThreatRecord) -> str:
-    """Equal for equal specifications."""
-    return json.dumps(threat.model_dump(mode="json"), sort_keys=True)
 
 
 def _plain(value: object) -> str:

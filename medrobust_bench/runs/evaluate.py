@@ -14,17 +14,18 @@ from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.models.expectation import settled
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.records import ThreatRecord
+from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.run import RunRecord
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.worst_case import worst_case
 from medrobust_bench.runs.audit.blindness import sampled_questions
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.chunk import Chunk
-from medrobust_bench.runs.folder import RunFolder
 from medrobust_bench.runs.inputs import Inputs, read_inputs
-from medrobust_bench.runs.plan import CLEAN, RunRecord, environment, make_plan
+from medrobust_bench.runs.plan import environment, make_plan
 from medrobust_bench.specs.settings import RunSettings, settings_from
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from medrobust_bench.attacks.threat import Threat
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import Finding, Outcome, Result
-    from medrobust_bench.runs.plan import Plan
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.run import Plan
+    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 class Observer(Protocol):
@@ -153,7 +155,7 @@ def run(
         settings,
         inputs.dataset,
         models=tuple(inputs.models),
-        threats=[ThreatRecord(**threat.spec.model_dump(mode="json")) for threat in inputs.threats],
+        threats=[threat.spec for threat in inputs.threats],
     )
     record = folder.begin(RunRecord(plan=plan, environment=environment(settings.device)), resume=resume)
     finished = folder.finished(plan)
@@ -210,7 +212,7 @@ class _Work:
             for question in self._questions
         )
 
-    def by_threat(self, model: str) -> list[tuple[ThreatRecord, list[Outcome], tuple[Finding, ...]]]:
+    def by_threat(self, model: str) -> list[tuple[ThreatSpec, list[Outcome], tuple[Finding, ...]]]:
         """Per threat one outcome per question, in the order of the data set, and what their audit found.
 
         The worst case over attacks comes last.

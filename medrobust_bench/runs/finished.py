@@ -10,18 +10,19 @@ from pydantic import ValidationError
 
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Result
+from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.run import file_stem
+from medrobust_bench.records.witness import read_witnesses
 from medrobust_bench.reports.worst_case import worst_case
-from medrobust_bench.runs.folder import RunFolder
-from medrobust_bench.runs.plan import file_stem
-from medrobust_bench.runs.witness import read_witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from medrobust_bench.records import Outcome, ThreatRecord
-    from medrobust_bench.runs.plan import RunRecord
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records import Outcome
+    from medrobust_bench.records.run import RunRecord
+    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class FinishedRun:
 
     folder: Path
     record: RunRecord
-    threats: tuple[ThreatRecord, ...]
+    threats: tuple[ThreatSpec, ...]
     outcomes: Mapping[tuple[str, str], tuple[Outcome, ...]]
 
     @cached_property

@@ -12,8 +12,8 @@ from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import load_model, resolve
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.runs.plan import CLEAN
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.threats import load_threat
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import from_png
-from medrobust_bench.runs.plan import CLEAN
-from medrobust_bench.runs.witness import sha256
+from medrobust_bench.records.witness import sha256
 from medrobust_bench.specs.seeds import question_seed
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
     from medrobust_bench.records import Outcome
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.witness import Witness
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.cohen import Certification
+from medrobust_bench.data.reopen import reopen
 from medrobust_bench.models.expectation import settled
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import load_model, resolve
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.runs.finished import read_finished
-from medrobust_bench.runs.plan import CLEAN
 from medrobust_bench.runs.recount import Replay
-from medrobust_bench.runs.reopen import reopen
-from medrobust_bench.specs.registry import load_specification, load_threat
+from medrobust_bench.runs.threats import load_threat
+from medrobust_bench.specs.registry import load_specification
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -40,7 +40,7 @@ def test_every_accuracy_is_compared_question_by_question(schooled_run: Path, wea
         assert group.p_holm is not None
         assert group.p_value <= group.p_holm <= 1
     assert {name for threat, name in measures if threat.startswith("certified")} == {
-        f"certified ≥ {radius}" for radius in before.record.plan.threats[-1].model_dump()["radii"]
+        f"certified ≥ {radius}" for radius in before.record.plan.threats[-1].model_dump(mode="json")["radii"]
     }
 
 

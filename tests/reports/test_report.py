@@ -12,13 +12,13 @@ from matplotlib.figure import Figure as Canvas
 
 from medrobust_bench.cli import main
 from medrobust_bench.data.clinical import Direction
+from medrobust_bench.data.reopen import command_line, reopen
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.reports.run_page.figures import LIGHT, certified_curve
 from medrobust_bench.reports.run_page.flips import flips
 from medrobust_bench.reports.run_page.gallery import examples
 from medrobust_bench.reports.run_page.page import _figures, write_report
 from medrobust_bench.runs.finished import read_finished
-from medrobust_bench.runs.reopen import command_line, reopen
 from medrobust_bench.specs.settings import RunSettings
 from tests.toy_runs import SchooledAdapter, make_run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medrobust_bench.data.reopen import command_line
 from medrobust_bench.reports.grid import Grid, percent
 from medrobust_bench.reports.pages import environment
 from medrobust_bench.reports.run_page.figures import (
@@ -26,7 +27,6 @@ from medrobust_bench.reports.tables import (
     measured,
     short_modality,
 )
-from medrobust_bench.runs.reopen import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +104,7 @@ def render(
         "synthetic": plan.data.synthetic,
         "note": NOTE,
         "accuracy": accuracy_grid(results).transposed(),
-        "threats": [describe_threat(threat) for threat in plan.threats if threat.kind != "clean"],
+        "threats": [describe_threat(threat) for threat in plan.threats if threat.yields != "clean"],
         "skipped": [f"{row.where}: {row.reason}" for row in plan.data.skipped],
         "figures": [
             {

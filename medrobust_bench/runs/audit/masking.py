@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.records import Finding
+    from medrobust_bench.records.witness import Witness
     from medrobust_bench.runs.audit.subject import Subject, Trial
-    from medrobust_bench.runs.witness import Witness
 
 REPETITIONS = 5
 

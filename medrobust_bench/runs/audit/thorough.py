@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import Outcome
+    from medrobust_bench.records.witness import Witness
     from medrobust_bench.runs.audit.subject import Subject
-    from medrobust_bench.runs.witness import Witness
 
 NEED_THE_ATTACK = (
     search.SILENT,

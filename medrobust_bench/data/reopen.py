@@ -11,7 +11,7 @@ from medrobust_bench.specs.settings import RunSettings
 
 if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
-    from medrobust_bench.runs.plan import Plan
+    from medrobust_bench.records.run import Plan
 
 _FLAGS = {"models": "--model", "threats": "--threat", "modalities": "--modality"}
 
