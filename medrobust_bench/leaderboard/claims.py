@@ -55,8 +55,8 @@ def check_journal(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:
     checks: list[tuple[str, str, Callable[[Outcome, Question], bool]]] = [
         ("image", "is not the published one", lambda o, q: o.image_sha256 != images[o.question]),
         ("answer", "is not the published one", lambda o, q: o.answer != q.answer),
-        ("modality", "is not the published one", lambda o, q: o.modality != q.modality.value),
-        ("question type", "is not the published one", lambda o, q: o.question_type != q.question_type.value),
+        ("modality", "is not the published one", lambda o, q: o.modality != q.modality),
+        ("question type", "is not the published one", lambda o, q: o.question_type != q.question_type),
         ("choice", "is none of the options", lambda o, q: not _possible(o, q)),
         (
             "clean choice",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from medrobust_bench.data.question import Modality
 from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, with_interval
+from medrobust_bench.specs.vocabulary import Modality, in_usual_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -22,6 +22,10 @@ _SHORT: dict[str, str] = {
     Modality.FUNDUS: "Fundus",
     Modality.DERMOSCOPY: "Derm.",
     Modality.MICROSCOPY: "Micro.",
+    Modality.COLPOSCOPY: "Colpo.",
+    Modality.DIGITAL_PHOTOGRAPHY: "Photo",
+    Modality.ENDOSCOPY: "Endo.",
+    Modality.INFRARED: "Infrared",
 }
 
 
@@ -173,8 +177,7 @@ def modality_grid(results: Sequence[Result]) -> Grid:
 def modality_counts(results: Sequence[Result]) -> dict[str, int]:
     """Number of questions per modality, in the modalities' usual order."""
     counts = {name: group.clean_accuracy.n for name, group in results[0].metrics.by_modality.items()}
-    usual: list[str] = [modality.value for modality in Modality if modality.value in counts]
-    return {name: counts[name] for name in (*usual, *sorted(counts.keys() - set(usual)))}
+    return {name: counts[name] for name in in_usual_order(counts)}
 
 
 def _narrow_grids(name: str, results: Sequence[Result]) -> list[Grid]:

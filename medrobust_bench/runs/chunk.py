@@ -232,8 +232,8 @@ class Chunk:
             threat=threat,
             question=question.id,
             image_sha256=self._images_sha256[row],
-            modality=question.modality.value,
-            question_type=question.question_type.value,
+            modality=question.modality,
+            question_type=question.question_type,
             answer=question.answer,
             **fields,
         )

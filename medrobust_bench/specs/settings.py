@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
 
-from medrobust_bench.data.question import Modality
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.specs.vocabulary import modality_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,12 +20,8 @@ _FLAGS = {"models": "--model", "threats": "--threat", "modalities": "--modality"
 
 
 def _modality(value: Any) -> Any:
-    """Accept a modality whatever its case."""
-    if isinstance(value, str):
-        return next(
-            (modality for modality in Modality if modality.value.lower() == value.strip().lower()), value
-        )
-    return value
+    """A known modality whatever its case or spelling; any other as it is, to be looked for in the data set."""
+    return modality_name(value) if isinstance(value, str) else value
 
 
 class RunSettings(BaseModel):
@@ -46,7 +42,7 @@ class RunSettings(BaseModel):
         default="phantoms", description="'phantoms', an OmniMedVQA folder or a published split file"
     )
     split: Literal["train", "validation", "test", "all"] = "test"
-    modalities: tuple[Annotated[Modality, BeforeValidator(_modality)], ...] = Field(
+    modalities: tuple[Annotated[str, BeforeValidator(_modality)], ...] = Field(
         default=(), description="Only these modalities; empty for all"
     )
     limit: PositiveInt | None = Field(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from medrobust_bench.data.question import Modality
+from medrobust_bench.data.phantoms.phantom import BANKS
 from medrobust_bench.records import Finding
 from medrobust_bench.reports.grid import Grid, escape_markdown
 from medrobust_bench.reports.tables import accuracy_grid, modality_grid, print_run, run_table
@@ -146,7 +146,7 @@ def test_escaped_text_holds_no_markup(name: str) -> None:
 
 
 def test_terminal_tables_fit_80_columns(make_result: Callable[..., Result]) -> None:
-    modalities = {modality.value: (9, 2, 10) for modality in Modality}
+    modalities = dict.fromkeys([*BANKS, "PET"], (9, 2, 10))
     results = [
         make_result(model="tiny-sft-reasoning", by_modality=modalities, unparsed=0.1),
         make_result(

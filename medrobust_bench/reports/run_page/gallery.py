@@ -122,7 +122,7 @@ def _example(outcome: Outcome, witness: Witness, question: Question, clean_text:
         model=outcome.model,
         threat=outcome.threat,
         question=question.id,
-        modality=question.modality.value,
+        modality=question.modality,
         asked=question.text,
         options=question.options,
         right=_option(question, question.answer),
