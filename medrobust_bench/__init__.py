@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medrobust_bench.api import list_models, list_threats, load_data, load_model, load_threat
     from medrobust_bench.problems import InvalidInputError, Problem
+    from medrobust_bench.reports.metrics import register_metric
     from medrobust_bench.runs.evaluate import evaluate
     from medrobust_bench.runs.run import Run, load_run
     from medrobust_bench.specs.kinds import register_threat
@@ -25,6 +26,7 @@ _WHERE = {
     "load_model": "api",
     "load_run": "runs.run",
     "load_threat": "api",
+    "register_metric": "reports.metrics",
     "register_threat": "specs.kinds",
 }
 
@@ -40,6 +42,7 @@ __all__ = [
     "load_model",
     "load_run",
     "load_threat",
+    "register_metric",
     "register_threat",
 ]
 

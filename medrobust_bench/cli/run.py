@@ -26,6 +26,9 @@ from medrobust_bench.problems import InvalidInputError, Problem
     metavar="NAME",
     help="Official name, name:key=value,… or YAML file; repeatable.",
 )
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME", help="A further metric over outcomes; repeatable."
+)
 @click.option("--data", metavar="SOURCE", help="'phantoms', an OmniMedVQA folder, or a published split file.")
 @click.option(
     "--split",

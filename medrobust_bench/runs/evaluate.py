@@ -79,6 +79,7 @@ def evaluate(
     data: str | Dataset | None = None,
     out: str | Path,
     resume: bool = False,
+    metrics: Sequence[str] = (),
     split: Literal["train", "validation", "test", "all"] = "test",
     modalities: Sequence[str] = (),
     limit: int | None = None,
@@ -101,6 +102,7 @@ def evaluate(
         data: as on the command line, or a `Dataset`; unset, phantoms.
         out: folder for everything that is written.
         resume: continue the run that `out` holds.
+        metrics: names of further metrics over outcomes; see `register_metric`.
         split: image-disjoint part of the data.
         modalities: only these; empty for all.
         limit: size of a balanced, seeded sample; unset: 24 phantoms, or all of any other data.
@@ -125,6 +127,7 @@ def evaluate(
             "models": tuple(item if isinstance(item, str) else item.record.id for item in models),
             "threats": tuple(item if isinstance(item, str) else item.spec.name for item in opened),
             "data": demo.data if data is None else data if isinstance(data, str) else data.name,
+            "metrics": tuple(metrics),
             "split": split,
             "modalities": tuple(modalities),
             "limit": limit,
@@ -211,6 +214,7 @@ def carry_out(
             seed=settings.seed,
             environment=record.environment,
             audit=findings,
+            metrics=inputs.metrics,
         )
         for model in plan.models
         for threat, outcomes, findings in work.by_threat(model)

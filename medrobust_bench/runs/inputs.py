@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +12,7 @@ from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.reports.metrics import find_metric
 from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.specs.threat import CLEAN
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.models.cards import Card
+    from medrobust_bench.reports.metrics import Metric
     from medrobust_bench.specs.settings import RunSettings
 
 T = TypeVar("T")
@@ -38,12 +40,14 @@ class Inputs:
         threats: adversaries and certifications, in the order asked for.
         dataset: the sample of questions.
         training: questions of the training split, for threats that learn from them; empty without such threats.
+        metrics: further ones, by name.
     """
 
     models: Mapping[str, Card | Adapter]
     threats: tuple[Threat | Certification, ...]
     dataset: Dataset
     training: tuple[Question, ...] = ()
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
 def read_inputs(
@@ -92,6 +96,7 @@ def read_inputs(
             )
             for name in smoothed
         )
+    metrics = {name: found.attempt(partial(find_metric, name)) for name in settings.metrics}
     found.twice([name for name, _model in models], "--model")
     found.twice([threat.spec.name for threat in asked], "--threat")
     training = _read_training(settings, asked, found, dataset)
@@ -113,6 +118,7 @@ def read_inputs(
         threats=tuple(asked),
         dataset=dataset,
         training=training,
+        metrics={name: metric for name, metric in metrics.items() if metric},
     )
 
 

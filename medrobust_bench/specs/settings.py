@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PHANTOM_LIMIT = 24
 
-_FLAGS = {"models": "--model", "threats": "--threat", "modalities": "--modality"}
+_FLAGS = {"models": "--model", "threats": "--threat", "metrics": "--metric", "modalities": "--modality"}
 
 
 def _modality(value: Any) -> Any:
@@ -40,6 +40,9 @@ class RunSettings(BaseModel):
     )
     data: str = Field(
         default="phantoms", description="'phantoms', an OmniMedVQA folder or a published split file"
+    )
+    metrics: tuple[str, ...] = Field(
+        default=(), description="Further metrics over outcomes, by name (attack-success)"
     )
     split: Literal["train", "validation", "test", "all"] = "test"
     modalities: tuple[Annotated[str, BeforeValidator(_modality)], ...] = Field(
