@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from medrobust_bench.leaderboard.replay.agreement import Agreement, Replay
 from medrobust_bench.leaderboard.replay.kinds import KINDS, Repeater
 from medrobust_bench.leaderboard.replay.share import by_count, by_minutes, pace
-from medrobust_bench.models.expectation import settled
 from medrobust_bench.runs.models import open_model
 
 if TYPE_CHECKING:
