@@ -11,7 +11,9 @@ from medrobust_bench.attacks.pgd import Pgd
 from medrobust_bench.attacks.plan import Planned
 from medrobust_bench.attacks.square import Square
 from medrobust_bench.attacks.threat import BallThreat
-from medrobust_bench.specs.norm_ball import ApgdSpec, PgdSpec, SquareSpec
+from medrobust_bench.specs.apgd import ApgdSpec
+from medrobust_bench.specs.pgd import PgdSpec
+from medrobust_bench.specs.square import SquareSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
-    from medrobust_bench.specs.norm_ball import AutoSpec, Focus, Loss
+    from medrobust_bench.specs.auto import AutoSpec
+    from medrobust_bench.specs.gradient import Focus, Loss
 
 _LETTER_LOSSES: tuple[tuple[Loss, Focus], ...] = (
     ("cross-entropy", "words"),

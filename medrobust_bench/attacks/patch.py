@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from medrobust_bench.attacks.plan import PlannedRun
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
-    from medrobust_bench.specs.specification import PatchSpec
+    from medrobust_bench.specs.patch import PatchSpec
 
 
 @dataclass(frozen=True, slots=True)

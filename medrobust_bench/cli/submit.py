@@ -35,9 +35,9 @@ def command(run: Path, models: tuple[str, ...], out: Path, cards: Path | None, h
     """
     from medrobust_bench.leaderboard.draft import name_on_board, write_draft
     from medrobust_bench.leaderboard.submit import submit
-    from medrobust_bench.runs.finished import read_finished
+    from medrobust_bench.runs.run import load_run
 
-    finished = read_finished(run)
+    finished = load_run(run)
     folder = cards or OWN_CARDS
     known = registry(folder if folder.is_dir() else None)
     names = {model: name_on_board(model, known) for model in finished.record.models}

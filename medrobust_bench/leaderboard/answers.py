@@ -13,7 +13,8 @@ from medrobust_bench.certify.certificate import Certificate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.records import Outcome, ThreatRecord
+    from medrobust_bench.records import Outcome
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ Answers = dict[str, Counted]
 """By question."""
 
 
-def counted(outcomes: Sequence[Outcome], threat: ThreatRecord) -> Answers:
+def counted(outcomes: Sequence[Outcome], threat: ThreatSpec) -> Answers:
     """The answers of a journal.
 
     Args:

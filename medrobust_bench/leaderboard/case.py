@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.evidence import Proof
     from medrobust_bench.models.cards import Card
     from medrobust_bench.records import Outcome
-    from medrobust_bench.specs.specification import Specification
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,15 @@ class Case(Claim):
     """A submission with evidence that could be read.
 
     Attributes:
-        specification: of the threat.
         proof: the evidence.
     """
 
-    specification: Specification
     proof: Proof
+
+    @property
+    def specification(self) -> ThreatSpec:
+        """Of the threat."""
+        return self.entry.result.threat
 
     @cached_property
     def clean(self) -> dict[str, Outcome]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field
 
-from medrobust_bench.data.question import Modality
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.records import Finding, Record, Result
 
@@ -32,7 +31,7 @@ class Selection(Record):
     """How the questions were chosen from the data set."""
 
     split: str
-    modalities: tuple[Modality, ...] = ()
+    modalities: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=1, description="Size of the balanced sample; null for all")
     skip_invalid: bool = False
     seed: int = Field(ge=0, description="Of the sample, and of every attack")

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from medrobust_bench.leaderboard.checks.identity import COMMIT
 from medrobust_bench.leaderboard.checks.losses import falling
 from medrobust_bench.leaderboard.checks.neighbours import rivalry
-from medrobust_bench.leaderboard.checks.threat import specification_of
 from medrobust_bench.runs.audit.blindness import DEPENDENCE
 from medrobust_bench.specs.registry import is_official
 
@@ -37,11 +34,7 @@ def unranked(entry: Entry, card: Card | None) -> list[str]:
     """
     chosen, audit = entry.selection, (*entry.clean_audit, *entry.result.audit)
     reasons = []
-    try:
-        official = is_official(specification_of(entry.result.threat))
-    except ValidationError:
-        official = False
-    if not official:
+    if not is_official(entry.result.threat):
         reasons.append("not an official threat")
     if chosen.split != "test" or chosen.modalities or chosen.seed != 0:
         reasons.append("not the official questions: whole test split, seed 0")

@@ -25,18 +25,18 @@ from medrobust_bench.leaderboard.entry import (
 )
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Outcome
+from medrobust_bench.records.files import replace_file
+from medrobust_bench.records.witness import SCHEMA as WITNESS_SCHEMA
 from medrobust_bench.runs.audit.rivalry import COMPARED
-from medrobust_bench.runs.journal import replace_file
-from medrobust_bench.runs.plan import CLEAN
-from medrobust_bench.runs.witness import SCHEMA as WITNESS_SCHEMA
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from medrobust_bench.records import Finding, Result
-    from medrobust_bench.runs.finished import FinishedRun
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.runs.run import Run
     from medrobust_bench.specs.settings import RunSettings
 
 Files = dict[str, bytes]
@@ -44,7 +44,7 @@ Files = dict[str, bytes]
 
 
 def submit(
-    run: FinishedRun,
+    run: Run,
     out: Path,
     *,
     models: Sequence[str] = (),
@@ -98,7 +98,7 @@ def submit(
     return written
 
 
-def _chosen(run: FinishedRun, models: Sequence[str]) -> list[Result]:
+def _chosen(run: Run, models: Sequence[str]) -> list[Result]:
     return [
         result
         for result in run.results
@@ -107,7 +107,7 @@ def _chosen(run: FinishedRun, models: Sequence[str]) -> list[Result]:
 
 
 def _check(
-    run: FinishedRun,
+    run: Run,
     results: Sequence[Result],
     contents: Mapping[str, tuple[Result, Files]],
     *,
@@ -156,7 +156,7 @@ def _bits(journal: bytes, result: Result) -> bytes:
     return to_csv(counted([one for one in outcomes if one.threat == result.threat.name], result.threat))
 
 
-def _evidence(run: FinishedRun, result: Result, name: str) -> Files:
+def _evidence(run: Run, result: Result, name: str) -> Files:
     model, threat = result.model.id, result.threat.name
     journal = [*run.outcomes[model, CLEAN.name], *run.outcomes[model, threat]]
     lines = (outcome.model_copy(update={"model": name}).model_dump_json() for outcome in journal)

@@ -17,7 +17,6 @@ from medrobust_bench.data.source import PHANTOMS, open_data, sample
 from medrobust_bench.leaderboard import checks
 from medrobust_bench.leaderboard.case import Case, Claim
 from medrobust_bench.leaderboard.checks.names import hostile
-from medrobust_bench.leaderboard.checks.threat import specification_of
 from medrobust_bench.leaderboard.entry import ENTRY_VERSION, Entry
 from medrobust_bench.leaderboard.evidence import read_proof
 from medrobust_bench.leaderboard.folder import strays_of
@@ -90,8 +89,7 @@ def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, str] | N
     faults += unreadable
     if proof is None or any(fault.check in ("data", "threat", "form") for fault in faults):
         return Verdict(path, tuple(faults))
-    specification = specification_of(entry.result.threat)
-    case = Case(path, entry, claim.document, cards, dataset, specification, proof)
+    case = Case(path, entry, claim.document, cards, dataset, proof)
     faults += _of_evidence(case)
     reasons = () if faults else why_unranked(path, entry, proof, cards)
     return Verdict(path, tuple(faults), tuple(reasons), case)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.runs.audit.carried import carried_audit
-from medrobust_bench.runs.plan import CLEAN
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from medrobust_bench.leaderboard.case import Case

@@ -8,7 +8,7 @@ from medrobust_bench.certify.fault import SHOWN, Declared, Fault
 from medrobust_bench.certify.stored import check_stored, stored_rows
 from medrobust_bench.leaderboard.entry import JOURNAL
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.specs.specification import CertificationSpec
+from medrobust_bench.specs.certification import CertificationSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.case import some
 from medrobust_bench.models.prompt import parse_completion
+from medrobust_bench.records.run import Plan
 from medrobust_bench.runs.audit.blindness import REPLACEMENTS, sampled_questions
-from medrobust_bench.runs.plan import CLEAN, Plan
 from medrobust_bench.specs.settings import RunSettings
-from medrobust_bench.specs.specification import CertificationSpec
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,8 +59,8 @@ def agreement(case: Case) -> list[Fault]:
     checks: list[tuple[str, str, Callable[[Outcome, Question], bool]]] = [
         ("image", "is not the published one", lambda o, q: o.image_sha256 != case.digests[o.question]),
         ("answer", "is not the published one", lambda o, q: o.answer != q.answer),
-        ("modality", "is not the published one", lambda o, q: o.modality != q.modality.value),
-        ("question type", "is not the published one", lambda o, q: o.question_type != q.question_type.value),
+        ("modality", "is not the published one", lambda o, q: o.modality != q.modality),
+        ("question type", "is not the published one", lambda o, q: o.question_type != q.question_type),
         ("choice", "is none of the options", lambda o, q: not _possible(o, q)),
         (
             "clean choice",
@@ -90,7 +90,7 @@ def agreement(case: Case) -> list[Fault]:
 
 def unused_fields(case: Case) -> list[Fault]:
     """What a line has no use for is empty: nothing stands there that nobody looks at."""
-    certified = isinstance(case.specification, CertificationSpec)
+    certified = case.specification.yields == "certified"
     checks: list[tuple[str, str, Callable[[Outcome, Question], bool]]] = [
         (
             "line under the threat",

@@ -16,6 +16,7 @@ from medrobust_bench.leaderboard.neutral import cell, html, plain
 from medrobust_bench.leaderboard.ranking import RANKS, boards, certified, headline
 from medrobust_bench.leaderboard.verification import open_selection
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records.files import replace_file
 from medrobust_bench.reports.grid import MISSING, percent
 from medrobust_bench.reports.pages import environment
 from medrobust_bench.reports.run_page.figures import (
@@ -35,7 +36,6 @@ from medrobust_bench.reports.tables import (
     modality_counts,
     short_modality,
 )
-from medrobust_bench.runs.journal import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
