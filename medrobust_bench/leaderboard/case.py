@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import SHOWN
 from medrobust_bench.data.image import canonical
@@ -60,14 +60,6 @@ class Claim:
         """SHA-256 of the canonical images' pixels by question."""
         return {name: hashlib.sha256(image.tobytes()).hexdigest() for name, image in self.images.items()}
 
-    def written(self, *keys: str) -> dict[str, Any]:
-        """A part of the submission as it was written: the fields found by following these keys."""
-        part = self.document
-        for key in keys:
-            part = part[key]  # type: ignore[index]
-        assert isinstance(part, dict)
-        return part
-
     def seed(self, question: str) -> int:
         """The seed of all randomness about a question."""
         return question_seed(self.entry.selection.seed, question)
@@ -78,12 +70,15 @@ class Case(Claim):
     """A submission with evidence that could be read.
 
     Attributes:
-        specification: of the threat.
         proof: the evidence.
     """
 
-    specification: ThreatSpec
     proof: Proof
+
+    @property
+    def specification(self) -> ThreatSpec:
+        """Of the threat."""
+        return self.entry.result.threat
 
     @cached_property
     def clean(self) -> dict[str, Outcome]:

@@ -89,8 +89,7 @@ def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, str] | N
     faults += unreadable
     if proof is None or any(fault.check in ("data", "threat", "form") for fault in faults):
         return Verdict(path, tuple(faults))
-    specification = entry.result.threat
-    case = Case(path, entry, claim.document, cards, dataset, specification, proof)
+    case = Case(path, entry, claim.document, cards, dataset, proof)
     faults += _of_evidence(case)
     reasons = () if faults else why_unranked(path, entry, proof, cards)
     return Verdict(path, tuple(faults), tuple(reasons), case)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from medrobust_bench.attacks.plan import Planned
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.case import some
-from medrobust_bench.runs.threats import open_threat
-from medrobust_bench.specs.certification import CertificationSpec
+from medrobust_bench.leaderboard.checks.threat import attack_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 def right_ones_attacked(case: Case) -> list[Fault]:
     """Every question that was answered right was attacked, and no other; what was not attacked kept its answer."""
-    if isinstance(case.specification, CertificationSpec):
+    if case.specification.yields == "certified":
         return []
     faults = []
     spared = [o.question for o in case.proof.threat if o.attacked != (o.clean_choice == o.answer)]
@@ -39,8 +38,8 @@ def as_planned(case: Case) -> list[Fault]:
     A few questions may contradict their attack where the model itself is not steady: as many as changed their clean
     answer when they were judged twice.
     """
-    threat = open_threat(case.specification)
-    if isinstance(case.specification, CertificationSpec) or not isinstance(threat, Planned):
+    threat = attack_of(case.specification)
+    if not isinstance(threat, Planned):
         return []
     smoothing = case.entry.result.model.smoothing
     generates = case.generates and (smoothing is None or smoothing.base == "generate")

@@ -10,7 +10,6 @@ from medrobust_bench.leaderboard.case import some
 from medrobust_bench.models.prompt import parse_completion
 from medrobust_bench.records.run import Plan
 from medrobust_bench.runs.audit.blindness import REPLACEMENTS, sampled_questions
-from medrobust_bench.specs.certification import CertificationSpec
 from medrobust_bench.specs.settings import RunSettings
 from medrobust_bench.specs.threat import CLEAN
 
@@ -91,7 +90,7 @@ def agreement(case: Case) -> list[Fault]:
 
 def unused_fields(case: Case) -> list[Fault]:
     """What a line has no use for is empty: nothing stands there that nobody looks at."""
-    certified = isinstance(case.specification, CertificationSpec)
+    certified = case.specification.yields == "certified"
     checks: list[tuple[str, str, Callable[[Outcome, Question], bool]]] = [
         (
             "line under the threat",

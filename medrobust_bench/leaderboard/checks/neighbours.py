@@ -10,16 +10,14 @@ from pydantic import ValidationError
 
 from medrobust_bench.attacks.plan import Planned
 from medrobust_bench.certify.certificate import Certificate
-from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.case import some
 from medrobust_bench.leaderboard.checks.losses import FEWEST_VALUES
-from medrobust_bench.leaderboard.checks.threat import normal_text
+from medrobust_bench.leaderboard.checks.threat import attack_of, normal_text
 from medrobust_bench.leaderboard.entry import Entry, entry_path
 from medrobust_bench.leaderboard.evidence import read_beside
 from medrobust_bench.leaderboard.png import NotPlainError, read_plain
 from medrobust_bench.runs.audit.rivalry import rivals
-from medrobust_bench.runs.threats import open_threat
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -88,9 +86,9 @@ def rivalry(path: Path, entry: Entry, proof: Proof) -> list[str]:
             and theirs.keys() == own.keys()
         ):
             others.append((other.entry.result.threat, [theirs[question] for question in order]))
-    if not others or entry.result.threat.yields == "certified":
+    if not others or entry.result.threat.yields != "robust":
         return []
-    attacks = [one for one in others if one[0].yields != "certified"]
+    attacks = [one for one in others if one[0].yields == "robust"]
     found = rivals((entry.result.threat, list(proof.threat)), attacks)
     return [f"{finding.check}: {finding.meaning}" for finding in found if finding.verdict == "fail"]
 
@@ -149,7 +147,7 @@ def _clean_answers(outcome: Outcome) -> Hashable:
 
 def _broken_inside(case: Case, other: Neighbour) -> list[Fault]:
     """What stands in one although the other broke it by an attack that the one's begins with, either way."""
-    own, theirs = open_threat(case.specification), open_threat(other.entry.result.threat)
+    own, theirs = attack_of(case.specification), attack_of(other.entry.result.threat)
     standing = {o.question for o in other.proof.threat if o.attacked and o.correct}
     faults = []
     for strong, weak, names, images, what in (
@@ -177,14 +175,14 @@ def _broken_inside(case: Case, other: Neighbour) -> list[Fault]:
 
 
 def _part_of(
-    weak: Threat | Certification | None,
-    strong: Threat | Certification | None,
+    weak: Threat | None,
+    strong: Threat | None,
     name: str,
     image: NDArray[np.uint8],
     case: Case,
 ) -> bool:
     """Whether an attack is what another meets first, so that the other would have found an image of it."""
-    if isinstance(strong, Certification) or not isinstance(weak, Planned) or not isinstance(strong, Planned):
+    if strong is None or not isinstance(weak, Planned) or not isinstance(strong, Planned):
         return False
     question, clean = case.questions[name], case.images[name]
     first = weak.planned(question, generates=case.generates)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from medrobust_bench.attacks.threat import Threat
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.names import skeleton
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.runs.threats import open_threat
 from medrobust_bench.specs.registry import load_specification, official_threats
 
 if TYPE_CHECKING:
@@ -15,29 +17,28 @@ if TYPE_CHECKING:
     from medrobust_bench.specs.threat import ThreatSpec
 
 RESERVED = ("clean", "worst-case")
-"""What is no threat of its own."""
+"""Names and kinds of what is no threat of its own."""
 
 
 def normal_text(threat: ThreatSpec) -> str:
-    """Equal for equal specifications."""
+    """Equal for results under the same specification, however its numbers were written."""
     return json.dumps(threat.model_dump(mode="json"), sort_keys=True)
 
 
+def attack_of(threat: ThreatSpec) -> Threat | None:
+    """The attack that carries a specification out; None where nobody searches."""
+    if threat.kind in RESERVED:
+        return None
+    opened = open_threat(threat)
+    return opened if isinstance(opened, Threat) else None
+
+
 def official_name(claim: Claim) -> list[Fault]:
-    """The threat's specification is exactly what its name stands for, and its fields are in normal form."""
+    """The threat's specification is exactly what its name stands for."""
     specification = claim.entry.result.threat
-    normal, given = specification.model_dump(mode="json"), claim.written("result", "threat")
-    if json.dumps(given, sort_keys=True) != json.dumps(normal, sort_keys=True):
-        changed = [name for name in normal if repr(given.get(name)) != repr(normal[name])]
-        return [
-            Fault(
-                "form", f"threat.{name} is written {given.get(name)!r}, its normal form is {normal[name]!r}"
-            )
-            for name in changed
-        ]
-    official = {one.name for one in official_threats()}
-    if specification.name in RESERVED:
+    if specification.name in RESERVED or specification.kind in RESERVED:
         return [Fault("threat", f"{specification.name} is not the name of an attack")]
+    official = {one.name for one in official_threats()}
     if specification.name.partition(":")[0] not in official:
         alike = {skeleton(name): name for name in official}.get(skeleton(specification.name))
         what = f"{specification.name} would be taken for {alike}"
@@ -46,9 +47,9 @@ def official_name(claim: Claim) -> list[Fault]:
         meant = load_specification(specification.name)
     except InvalidInputError as error:
         return [Fault("threat", f"its name stands for nothing: {error.problems[0].what}")]
-    before = meant.model_dump(mode="json")
+    before, after = meant.model_dump(mode="json"), specification.model_dump(mode="json")
     return [
-        Fault("threat", f"{field} is {normal.get(field)}, {specification.name} means {before.get(field)}")
-        for field in dict.fromkeys((*before, *normal))
-        if before.get(field) != normal.get(field)
+        Fault("threat", f"{field} is {after.get(field)}, {specification.name} means {before.get(field)}")
+        for field in dict.fromkeys((*before, *after))
+        if before.get(field) != after.get(field)
     ]

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.case import some
+from medrobust_bench.leaderboard.checks.threat import attack_of
 from medrobust_bench.leaderboard.entry import WITNESSES
 from medrobust_bench.leaderboard.png import NotPlainError, read_plain
-from medrobust_bench.runs.threats import open_threat
-from medrobust_bench.specs.certification import CertificationSpec
 
 if TYPE_CHECKING:
     from medrobust_bench.attacks.threat import Threat
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 def of_broken_answers(case: Case) -> list[Fault]:
     """A witness for every broken answer and no other."""
-    if isinstance(case.specification, CertificationSpec):
+    if case.specification.yields == "certified":
         return []
     broken = {o.question for o in case.proof.threat if o.attacked and not o.correct}
     if broken and WITNESSES not in {file.name for file in case.entry.evidence}:
@@ -42,10 +40,9 @@ def of_broken_answers(case: Case) -> list[Fault]:
 
 def inside_their_budget(case: Case) -> list[Fault]:
     """Each is what the journal says, made of the question's own image, changed, and inside its budget."""
-    if isinstance(case.specification, CertificationSpec):
+    threat = attack_of(case.specification)
+    if threat is None:
         return []
-    threat = open_threat(case.specification)
-    assert not isinstance(threat, Certification)
     return [
         Fault("witnesses", f"{witness.question}: {what}")
         for witness in case.proof.witnesses

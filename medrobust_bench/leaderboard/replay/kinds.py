@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.certificate import Certificate
-from medrobust_bench.certify.cohen import Certification, SmoothedQuestion
+from medrobust_bench.certify.cohen import SmoothedQuestion
 from medrobust_bench.data.image import from_png
 from medrobust_bench.data.source import PHANTOMS, open_data
 from medrobust_bench.runs.audit.blindness import replacement
 from medrobust_bench.runs.chunk import Chunk
-from medrobust_bench.runs.threats import open_threat
-from medrobust_bench.specs.certification import CertificationSpec
+from medrobust_bench.runs.threats import open_attack
 from medrobust_bench.specs.seeds import Purpose
 
 if TYPE_CHECKING:
@@ -74,8 +73,7 @@ class Repeater:
 
     @cached_property
     def _threat(self) -> Threat:
-        threat = open_threat(self.case.specification)
-        assert not isinstance(threat, Certification)
+        threat = open_attack(self.case.specification)
         if not isinstance(threat, TrainedThreat):
             return threat
         data, seed = self.case.entry.result.data, self.case.entry.selection.seed
@@ -146,7 +144,7 @@ def _broken(repeater: Repeater, question: str) -> str | None:
 
 
 def _standing_claims(case: Case) -> list[str]:
-    if isinstance(case.specification, CertificationSpec):
+    if case.specification.yields == "certified":
         return []
     return [outcome.question for outcome in case.proof.threat if outcome.attacked and outcome.correct]
 
@@ -167,7 +165,7 @@ def _first_loss(outcome: Outcome) -> float | None:
 
 
 def _certificate_claims(case: Case) -> list[str]:
-    return list(case.threat) if isinstance(case.specification, CertificationSpec) else []
+    return list(case.threat) if case.specification.yields == "certified" else []
 
 
 def _certificate(repeater: Repeater, question: str) -> str | None:
