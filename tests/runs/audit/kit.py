@@ -19,7 +19,6 @@ from medrobust_bench.models.adapter import Answer, Focus, ReferenceLoss, RivalLe
 from medrobust_bench.runs.audit.subject import Subject
 from medrobust_bench.runs.audit.thorough import examine
 from medrobust_bench.runs.threats import load_threat
-from medrobust_bench.specs.registry import load_threat
 from medrobust_bench.specs.vocabulary import Modality
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
 
