@@ -14,7 +14,6 @@ from medrobust_bench.data.image import from_png, to_png
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records.journal import Journal
 from medrobust_bench.records.witness import read_witnesses, sha256, write_witnesses
-from medrobust_bench.runs.replay import replay_run
 from tests.linear import LinearAdapter, make_questions
 
 if TYPE_CHECKING:
@@ -40,7 +39,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def replayed(folder: Path, adapter: LinearAdapter = ADAPTER) -> dict[str, Recount]:
-    (recounts,) = replay_run(folder, adapters={"linear-toy": adapter}, dataset=questions()).values()
+    run = medrobust_bench.load_run(folder, models=[adapter], data=questions())
+    (recounts,) = run.replay().values()
     return {recount.threat.split(":")[0]: recount for recount in recounts}
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medrobust_bench.specs.threat import ThreatSpec
 
 
+@runtime_checkable
 class Threat(Protocol):
     """An adversary."""
 

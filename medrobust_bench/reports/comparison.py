@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.records import Outcome
     from medrobust_bench.records.run import Plan
-    from medrobust_bench.runs.finished import FinishedRun
+    from medrobust_bench.reports.answered_run import AnsweredRun
     from medrobust_bench.specs.threat import ThreatSpec
 
 SCHEMA_VERSION = "1.0"
@@ -76,8 +76,8 @@ class Comparison(Record):
 
 
 def compare(
-    baseline: FinishedRun,
-    current: FinishedRun,
+    baseline: AnsweredRun,
+    current: AnsweredRun,
     *,
     pairs: Sequence[tuple[str, str]] = (),
     threats: Sequence[str] = (),
@@ -107,7 +107,7 @@ def compare(
     return [_compare(baseline, current, old, new, names) for old, new in chosen]
 
 
-def _differences(baseline: FinishedRun, current: FinishedRun) -> list[Problem]:
+def _differences(baseline: AnsweredRun, current: AnsweredRun) -> list[Problem]:
     """What keeps two runs from being compared at all."""
     where = f"{baseline.folder} and {current.folder}"
     old, new = baseline.record.plan, current.record.plan
@@ -140,7 +140,7 @@ def _asks_a_part(old: Plan, new: Plan) -> bool:
 
 
 def _pairs(
-    baseline: FinishedRun, current: FinishedRun, wanted: Sequence[tuple[str, str]]
+    baseline: AnsweredRun, current: AnsweredRun, wanted: Sequence[tuple[str, str]]
 ) -> tuple[list[tuple[str, str]], list[Problem]]:
     old, new = baseline.record.plan.models, current.record.plan.models
     if wanted:
@@ -164,7 +164,7 @@ def _pairs(
 
 
 def _threats(
-    baseline: FinishedRun, current: FinishedRun, wanted: Sequence[str]
+    baseline: AnsweredRun, current: AnsweredRun, wanted: Sequence[str]
 ) -> tuple[list[ThreatSpec], list[Problem]]:
     old = {threat.name: threat for threat in baseline.threats}
     new = {threat.name: threat for threat in current.threats}
@@ -189,7 +189,7 @@ def _threats(
 
 
 def _compare(
-    baseline: FinishedRun, current: FinishedRun, old: str, new: str, threats: Sequence[ThreatSpec]
+    baseline: AnsweredRun, current: AnsweredRun, old: str, new: str, threats: Sequence[ThreatSpec]
 ) -> Comparison:
     measures = []
     for threat in threats:
@@ -287,7 +287,7 @@ def _difference(rows: Sequence[tuple[Outcome, Outcome]], right: Callable[[Outcom
     )
 
 
-def _notes(baseline: FinishedRun, current: FinishedRun, old: str, new: str) -> list[str]:
+def _notes(baseline: AnsweredRun, current: AnsweredRun, old: str, new: str) -> list[str]:
     before, after = baseline.record.models[old], current.record.models[new]
     notes = []
     whole, asked = baseline.record.plan.data.n, current.record.plan.data.n

@@ -208,10 +208,11 @@ def _grids(results: Sequence[Result]) -> list[Grid]:
 
 
 def _measures(results: Sequence[Result]) -> list[_Measure]:
-    """Clean accuracy, then robust accuracies, then certified accuracies, in order of appearance."""
+    """Clean accuracy, then robust, then certified accuracies, then further metrics, in order of appearance."""
     clean = [_Measure("clean", None, lambda scores: scores.clean_accuracy)]
     robust: dict[ThreatSpec, _Measure] = {}
     certified: dict[tuple[ThreatSpec, float], _Measure] = {}
+    further: dict[tuple[ThreatSpec, str], _Measure] = {}
     for result in results:
         key, name = result.threat, result.threat.name
         if result.metrics.robust_accuracy is not None:
@@ -219,7 +220,9 @@ def _measures(results: Sequence[Result]) -> list[_Measure]:
         for estimate in result.metrics.certified_accuracy:
             label = f"{name} ≥ {estimate.radius:g}"
             certified[key, estimate.radius] = _Measure(label, key, _certified_at(estimate.radius))
-    measures = [*clean, *robust.values(), *certified.values()]
+        for metric in result.metrics.further:
+            further[key, metric] = _Measure(f"{metric}, {name}", key, _further(metric))
+    measures = [*clean, *robust.values(), *certified.values(), *further.values()]
     repeated = {label for label, count in Counter(measure.label for measure in measures).items() if count > 1}
     specified = {result.threat: describe_threat(result.threat) for result in results}
     return [
@@ -232,6 +235,10 @@ def _measures(results: Sequence[Result]) -> list[_Measure]:
 
 def _certified_at(radius: float) -> Callable[[Scores], Estimate | None]:
     return lambda scores: next((e for e in scores.certified_accuracy if e.radius == radius), None)
+
+
+def _further(metric: str) -> Callable[[Scores], Estimate | None]:
+    return lambda scores: scores.further.get(metric)
 
 
 def _read(results: Sequence[Result], measure: _Measure, modality: str | None = None) -> Estimate | None:

@@ -41,6 +41,43 @@ class Recount:
     disagreements: tuple[str, ...]
 
 
+def recount_model(
+    adapter: Adapter,
+    chunks: Sequence[Sequence[Question]],
+    attacks: Sequence[Threat],
+    *,
+    outcomes: Mapping[str, Sequence[Outcome]],
+    witnesses: Mapping[str, Sequence[Witness]],
+    seed: int,
+) -> list[Recount]:
+    """Answer a model's clean images and witnesses again.
+
+    Args:
+        adapter: the model.
+        chunks: the questions, as the run bound them.
+        attacks: the adversaries of the run, asked for budgets only.
+        outcomes: the run's, by threat name; "clean" among them.
+        witnesses: the run's, by threat name.
+        seed: of the run.
+
+    Returns:
+        One recount for the clean images and one for each attack, in order.
+    """
+    replay = Replay(adapter, chunks, seed=seed)
+    by_question = {name: {outcome.question: outcome for outcome in found} for name, found in outcomes.items()}
+    return [
+        replay.clean(by_question[CLEAN.name]),
+        *(
+            replay.threat(
+                attack,
+                by_question[attack.spec.name],
+                {witness.question: witness for witness in witnesses[attack.spec.name]},
+            )
+            for attack in attacks
+        ),
+    ]
+
+
 class Replay:
     """A model that answers a run's clean images and witnesses again.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from medrobust_bench.attacks.threat import Threat
 from medrobust_bench.specs.kinds import plugged_in
 from medrobust_bench.specs.registry import load_specification
 
 if TYPE_CHECKING:
-    from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.specs.threat import ThreatSpec
 
@@ -34,6 +34,20 @@ def open_threat(specification: ThreatSpec) -> Threat | Certification:
         return threat
     module, _, name = _CARRIED_OUT_BY[specification.kind].partition(":")
     threat = getattr(import_module(f"medrobust_bench.{module}"), name)(specification)
+    return threat
+
+
+def open_attack(specification: ThreatSpec) -> Threat:
+    """The adversary that carries a specification out; see `open_threat`.
+
+    Raises:
+        TypeError: it is that of a certification, against which nobody searches.
+    """
+    threat = open_threat(specification)
+    if not isinstance(threat, Threat):
+        raise TypeError(
+            f"{specification.name} is carried out by {type(threat).__name__}, which searches for nothing"
+        )
     return threat
 
 

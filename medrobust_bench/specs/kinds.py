@@ -88,6 +88,11 @@ def plugged_in(kind: str) -> ThreatClass | None:
     return _registered.get(kind)
 
 
+def is_known(kind: str) -> bool:
+    """Whether specifications of a kind can be read here."""
+    return kind in _BUILT_IN or plugged_in(kind) is not None
+
+
 def kinds() -> list[str]:
     """The kinds that can be specified here, built in ones first."""
     asked_for = [kind for kind, known in _BUILT_IN.items() if known not in (CleanSpec, WorstCaseSpec)]

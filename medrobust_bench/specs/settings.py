@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PHANTOM_LIMIT = 24
+
+_FLAGS = {"models": "--model", "threats": "--threat", "metrics": "--metric", "modalities": "--modality"}
 
 
 def _modality(value: Any) -> Any:
@@ -37,6 +40,9 @@ class RunSettings(BaseModel):
     )
     data: str = Field(
         default="phantoms", description="'phantoms', an OmniMedVQA folder or a published split file"
+    )
+    metrics: tuple[str, ...] = Field(
+        default=(), description="Further metrics over outcomes, by name (attack-success)"
     )
     split: Literal["train", "validation", "test", "all"] = "test"
     modalities: tuple[Annotated[str, BeforeValidator(_modality)], ...] = Field(
@@ -67,6 +73,24 @@ class RunSettings(BaseModel):
     def sample_size(self) -> int | None:
         """How many questions to draw; None for all."""
         return PHANTOM_LIMIT if self.limit is None and self.data == "phantoms" else self.limit
+
+
+def command_line(settings: RunSettings) -> str:
+    """The command that makes a run with these settings, ready for a shell; defaults are left out."""
+    words = ["medrobust", "run"]
+    for name, field in RunSettings.model_fields.items():
+        value = getattr(settings, name)
+        if value == field.default and name not in ("models", "threats"):
+            continue
+        flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+        if isinstance(value, tuple):
+            for item in value:
+                words += [flag, str(item)]
+        elif value is True:
+            words.append(flag)
+        elif value not in (None, False):
+            words += [flag, str(value)]
+    return shlex.join(words)
 
 
 def settings_from(values: dict[str, Any], *, where: str) -> RunSettings:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medrobust_bench.data.reopen import command_line
 from medrobust_bench.reports.grid import Grid, percent
 from medrobust_bench.reports.pages import environment
 from medrobust_bench.reports.run_page.figures import (
@@ -27,6 +26,7 @@ from medrobust_bench.reports.tables import (
     measured,
     short_modality,
 )
+from medrobust_bench.specs.settings import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.records import Estimate, Finding, Result
+    from medrobust_bench.reports.answered_run import AnsweredRun
     from medrobust_bench.reports.run_page.figures import Figure
     from medrobust_bench.reports.tables import Measured
-    from medrobust_bench.runs.finished import FinishedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class HeatCell:
 
 
 def write_report(
-    run: FinishedRun,
+    run: AnsweredRun,
     out: Path,
     *,
     dataset: Dataset | None,
@@ -86,7 +86,7 @@ def write_report(
 
 
 def render(
-    run: FinishedRun, figures: Sequence[Figure], *, dataset: Dataset | None, reason: str, limit: int
+    run: AnsweredRun, figures: Sequence[Figure], *, dataset: Dataset | None, reason: str, limit: int
 ) -> str:
     """The page's HTML; see `write_report`."""
     results, plan = run.results, run.record.plan
@@ -190,7 +190,7 @@ def cost_grid(results: Sequence[Result]) -> Grid:
     return Grid("Cost", header, rows, names=2)
 
 
-def _figures(run: FinishedRun) -> list[Figure]:
+def _figures(run: AnsweredRun) -> list[Figure]:
     accuracies = measured(run.results)
     certified = certified_figure(run.outcomes, accuracies)
     maps = [
@@ -206,7 +206,7 @@ def _counts(results: Sequence[Result]) -> str:
     return ", ".join(f"{name} {scores.clean_accuracy.n}" for name, scores in groups.items())
 
 
-def _environment(run: FinishedRun) -> list[tuple[str, str]]:
+def _environment(run: AnsweredRun) -> list[tuple[str, str]]:
     models = [
         (
             f"Model {name}",
