@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from peft import PeftModel
 from PIL import Image
-from transformers import TrainerCallback
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
 from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.train.callbacks import Validation
+from medrobust_bench.train.checkpoints import LoadsByName
 from medrobust_bench.train.grpo_arguments import check_groups
 from medrobust_bench.train.inner_attack import InnerAttack, Perturbed, prompt_seed, stays_clean, with_noise
 from medrobust_bench.train.prompts import check_processor, prompt_rows
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-    from transformers import TrainerControl, TrainerState
     from trl import GRPOConfig
 
     from medrobust_bench.data.question import Question
@@ -46,7 +46,7 @@ class _Prompt(NamedTuple):
     seed: int
 
 
-class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
+class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
     """TRL's GRPOTrainer on attacked images.
 
     The change of an image is computed once per prompt, so that all rollouts of a group see the same image, and is
@@ -100,7 +100,7 @@ class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
         self._attacked: list[bool] = []
         self._seconds = dict.fromkeys(("attack", "generation", "update"), 0.0)
         if validation and settings.validate_every:
-            self.add_callback(_Validation(self, settings.validate_every))
+            self.add_callback(Validation(self, settings.validate_every))
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """TRL's step, timed."""
@@ -128,19 +128,6 @@ class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
             )
         for name, value in measured.items():
             self._metrics["train"][name].append(value)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Take the weights up again by the names under which they were saved.
-
-        transformers saves models of the Qwen-VL family, among others, under older names than they have in memory.
-        Its Trainer then finds none of them in the checkpoint, and goes on from the base with no more than a warning.
-        """
-        model = self.model if model is None else model
-        if self.is_fsdp_enabled or isinstance(model, PeftModel):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            return
-        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
-        model.load_state_dict(saved.state_dict())
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self.model.training:
@@ -248,16 +235,3 @@ class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
             gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
         ) as model:
             yield model.get_base_model() if isinstance(model, PeftModel) else model
-
-
-class _Validation(TrainerCallback):  # type: ignore[misc]
-    """Measures validation accuracy every few steps, and has it logged with the step's metrics."""
-
-    def __init__(self, trainer: AtGrpoTrainer, every: int) -> None:
-        self._trainer = trainer
-        self._every = every
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        if state.global_step % self._every == 0 or state.global_step == state.max_steps:
-            self._trainer.measure_validation()
-            control.should_log = True
