@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from trl import GRPOConfig
 
     from medrobust_bench.data.question import Question
+    from medrobust_bench.train.questions import SkippedQuestions
     from medrobust_bench.specs.norm_ball import PgdSpec
     from medrobust_bench.train.rl_settings import RlSettings
     from medrobust_bench.train.settings import AttackSettings
@@ -64,6 +65,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         args: TRL's arguments, see `grpo_arguments`.
         processing_class: the model's processor, padding on the left.
         validation: questions of the validation accuracy; empty for none.
+        skipped: takes the questions that cannot be used.
         more: further arguments of GRPOTrainer (`peft_config`, `callbacks`, …).
 
     Raises:
@@ -81,16 +83,20 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         args: GRPOConfig,
         processing_class: Any,
         validation: Sequence[Question] = (),
+        skipped: SkippedQuestions | None = None,
         **more: Any,
     ) -> None:
         check_groups(args)
         check_processor(processing_class, settings.mode)
         rewards, _ = weighted_rewards(settings.rewards, settings.mode)
+        self._skipped = skipped
         super().__init__(
             model=model,
             reward_funcs=rewards,
             args=args,
-            train_dataset=prompt_rows(questions, settings.mode, processing_class),
+            train_dataset=prompt_rows(
+                questions, settings.mode, processing_class, checked=self._record_skipped
+            ),
             processing_class=processing_class,
             **more,
         )
@@ -128,6 +134,10 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
             )
         for name, value in measured.items():
             self._metrics["train"][name].append(value)
+
+    def _record_skipped(self, reasons: dict[str, str]) -> None:
+        if self._skipped is not None:
+            self._skipped.add(reasons, step=self.state.global_step + 1, asked=1)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self.model.training:

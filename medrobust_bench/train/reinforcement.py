@@ -10,11 +10,16 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.callbacks import KeptCurve, Progress, UnvaryingRewards
-from medrobust_bench.train.checkpoints import CHECKPOINTS, last_checkpoint, save_trained
+from medrobust_bench.train.checkpoints import CHECKPOINTS, last_checkpoint, save_trained, step_of
 from medrobust_bench.train.curve import StepLog
 from medrobust_bench.train.grpo_arguments import check_groups, grpo_arguments, require_trl
 from medrobust_bench.train.prompts import check_processor
-from medrobust_bench.train.questions import checkpoint_path, training_questions
+from medrobust_bench.train.questions import (
+    SkippedQuestions,
+    checkpoint_path,
+    training_questions,
+    usable_questions,
+)
 from medrobust_bench.train.recipe import write_recipe
 from medrobust_bench.train.settings import CURVE_FILE
 
@@ -76,6 +81,8 @@ def reinforce(
         raise InvalidInputError([Problem("data", what, "lower prompts or give more data")])
     processor = AutoProcessor.from_pretrained(source, padding_side="left")
     check_processor(processor, settings.mode)
+    validation, unusable = usable_questions(validation, processor, settings.mode)
+    skipped = SkippedQuestions(out, report, process=arguments.process_index)
 
     from medrobust_bench.train.at_grpo import AtGrpoTrainer
 
@@ -87,6 +94,7 @@ def reinforce(
         args=arguments,
         processing_class=processor,
         validation=validation,
+        skipped=skipped,
         peft_config=None if settings.lora is None else settings.lora.config(),
     )
     main = trainer.accelerator.is_main_process
@@ -97,6 +105,8 @@ def reinforce(
         trainer.add_callback(KeptCurve(StepLog(out / CURVE_FILE), report, SHOWN))
         trainer.add_callback(Progress(report))
         trainer.add_callback(UnvaryingRewards(settings.mode, report))
+    skipped.begin(step_of(last))
+    skipped.add(unusable if main else {}, step=0, asked=len(validation) + len(unusable))
     for printer in (ProgressCallback, PrinterCallback):  # `report` takes their place
         trainer.remove_callback(printer)
     trainer.train(resume_from_checkpoint=None if last is None else str(last))

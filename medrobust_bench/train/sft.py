@@ -249,7 +249,7 @@ def fine_tune(
     )
     trainer.remove_callback(PrinterCallback)  # `report` takes its place
     skipped.begin(step_of(last))
-    skipped.add(unusable if main else {}, step=0, asked=len(validation))
+    skipped.add(unusable if main else {}, step=0, asked=len(validation) + len(unusable))
     if main:
         out.mkdir(parents=True, exist_ok=True)
         write_recipe(settings, out)
