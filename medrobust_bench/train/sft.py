@@ -22,6 +22,7 @@ from medrobust_bench.train.examples import (
     open_images,
     rationale,
 )
+from medrobust_bench.train.passes import PassCounter
 from medrobust_bench.train.questions import checkpoint_path, training_questions
 from medrobust_bench.train.recipe import read_sft_recipe, write_recipe
 from medrobust_bench.train.settings import RECIPE_FILE
@@ -149,11 +150,15 @@ class Learner:
 
     Attributes:
         step: optimiser steps made.
+        passes: what they cost.
+        gradient_norm: of the last step, before clipping.
     """
 
     def __init__(self, model: PreTrainedModel, settings: SftSettings) -> None:
         self.model = model.to("cuda" if torch.cuda.is_available() else "cpu")
         self.step = 0
+        self.passes = PassCounter(self.model)
+        self.gradient_norm = 0.0
         self._clip_norm = settings.clip_norm
         self._begun = time.monotonic()
         matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
@@ -185,7 +190,8 @@ class Learner:
         )
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
+        self.gradient_norm = norm.item()
         self._optimiser.step()
         self._schedule.step()
         self.step += 1
@@ -196,6 +202,7 @@ class Learner:
         return {
             "step": self.step,
             "seconds": self.seconds,
+            "passes": self.passes.counts(),
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
@@ -206,6 +213,7 @@ class Learner:
         """Go on from what `state` returned."""
         self.step = state["step"]
         self._begun = time.monotonic() - state["seconds"]
+        self.passes.go_on_from(state["passes"])
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
@@ -229,10 +237,17 @@ def _optimise(
         if learner.step % REPORT_EVERY == 0 or evaluate:
             entry: dict[str, Any] = {"step": learner.step, "loss": round(sum(losses) / len(losses), 4)}
             losses.clear()
+            entry |= {"grad_norm": round(learner.gradient_norm, 4), **learner.passes.counts()}
             if evaluate:
-                entry |= validate(
-                    learner.model, processor, validation, settings.mode, settings.attack, seed=settings.seed
-                )
+                with learner.passes.paused():
+                    entry |= validate(
+                        learner.model,
+                        processor,
+                        validation,
+                        settings.mode,
+                        settings.attack,
+                        seed=settings.seed,
+                    )
             entry["seconds"] = round(learner.seconds, 1)
             yield entry
 
