@@ -196,7 +196,7 @@ def draw(arms: Sequence[Arm]) -> Figure:
     """Validation accuracy, clean and attacked, against passes: a line a seed."""
     figure = Figure(figsize=(9, 3.6), layout="constrained", facecolor=LIGHT.paper)
     panels = figure.subplots(1, 2, sharey=True)
-    shown = (("validation_attacked", "under the inner attack, 4/255"), ("validation_accuracy", "clean"))
+    shown = (("validation_attacked", "under the inner attack, 2/255"), ("validation_accuracy", "clean"))
     for panel, (measure, title) in zip(panels, shown, strict=True):
         for number, arm in enumerate(arms):
             for seed, curve in enumerate(arm.curves):
