@@ -218,7 +218,8 @@ class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
             adapter = HuggingFaceVLM.around(
                 model, self.processing_class, mode=self._settings.mode, max_new_tokens=limit
             )
-            self._inner = InnerAttack(adapter, loss=attack.loss, batch_size=attack.batch_size)
+            with self._passes.paused():  # it tries the model first
+                self._inner = InnerAttack(adapter, loss=attack.loss, batch_size=attack.batch_size)
         return self._inner
 
     def _calculate_rewards(

@@ -273,7 +273,8 @@ def _batches(
             generator=torch.Generator(),  # leaves torch's own random numbers to the model
         )
         return
-    tamper = Tampering(learner.model, processor, settings)
+    with learner.passes.paused():  # the attack tries the model first
+        tamper = Tampering(learner.model, processor, settings)
     for step in range(learner.step, settings.steps):
         start = step * settings.batch_size
         yield collate(tamper(examples[start : start + settings.batch_size], step))
