@@ -7,10 +7,9 @@
     done
     for model in tiny-sft-reasoning runs/tiny-rising-*-[0-9]; do
       medrobust run --model $model --answer-mode reasoning --data phantoms --limit 200 \\
-        --threat pgd-linf:eps=2/255 --threat pgd-linf:eps=4/255 --threat pgd-linf \\
-        --out runs/evaluation/$(basename $model)
+        --threat pgd-linf:eps=2/255 --threat pgd-linf --out runs/evaluation/$(basename $model)
     done
-    python benchmarks/defence.py runs runs/evaluation
+    python -m benchmarks.defence runs runs/evaluation
 
 Seeds that have not been trained and evaluated yet are left out, and the tables say of how many seeds each row is.
 """
@@ -237,8 +236,10 @@ def main() -> None:
     arms = [read_arm(name, arguments.training, arguments.evaluations) for name in ARMS]
     arms = [arm for arm in arms if arm.evaluations]
     same_questions([start, *(run for arm in arms for run in arm.evaluations)])
-    attacks = [threat.name for threat in start.threats if threat.name not in ("clean", "worst-case")]
-    threats = ["clean", *attacks]
+    asked = [{threat.name for threat in run.threats} for arm in arms for run in arm.evaluations]
+    threats = [
+        t.name for t in start.threats if t.name != "worst-case" and all(t.name in one for one in asked)
+    ]
     grids = {
         "defence-cost": cost_grid(arms),
         "defence-accuracy": accuracy_grid(start, arms, threats),
