@@ -42,12 +42,12 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
 from medrobust_bench.data.source import open_data, sample
-from medrobust_bench.evaluation.plan import question_seed
 from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import checkpoint, load_model, resolve
-from medrobust_bench.threats.registry import load_threat
-from medrobust_bench.threats.search import to_pixels
+from medrobust_bench.runs.threats import load_threat
+from medrobust_bench.specs.seeds import question_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

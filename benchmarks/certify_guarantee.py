@@ -16,7 +16,7 @@ from tabulate import tabulate
 
 from medrobust_bench.certify.sequential import plan_looks
 from medrobust_bench.certify.simulation import simulate
-from medrobust_bench.threats.registry import official_threats
+from medrobust_bench.specs.registry import official_threats
 
 
 def main() -> None:

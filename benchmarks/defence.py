@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from medrobust_bench.results.finished import Run, load_run
+from medrobust_bench.results.grid import MISSING, Grid
+from medrobust_bench.results.report.figures import LIGHT
 
 from benchmarks.reproduction import replaced
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.results.finished import FinishedRun, read_finished
-from medrobust_bench.results.grid import MISSING, Grid
-from medrobust_bench.results.report.figures import LIGHT
-from medrobust_bench.results.seeds import SeedEstimate, over_seeds
+from medrobust_bench.reports.seeds import SeedEstimate, over_seeds
 from medrobust_bench.train.curve import Curve
 
 if TYPE_CHECKING:
@@ -61,19 +61,19 @@ class Arm:
 
     name: str
     curves: tuple[list[dict[str, Any]], ...]
-    evaluations: tuple[FinishedRun, ...]
+    evaluations: tuple[Run, ...]
 
     def right(self, threat: str) -> NDArray[np.bool_]:
         """[S, Q] whether each seed is right on each question, in the order of the question's id."""
         return np.stack([answers(run, threat) for run in self.evaluations])
 
 
-def outcomes(run: FinishedRun, threat: str) -> list[Any]:
+def outcomes(run: Run, threat: str) -> list[Any]:
     (found,) = [rows for (_, name), rows in run.outcomes.items() if name == threat]
     return sorted(found, key=lambda outcome: outcome.question)
 
 
-def answers(run: FinishedRun, threat: str) -> NDArray[np.bool_]:
+def answers(run: Run, threat: str) -> NDArray[np.bool_]:
     return np.array([outcome.correct for outcome in outcomes(run, threat)])
 
 
@@ -82,7 +82,7 @@ def read_arm(name: str, training: Path, evaluations: Path) -> Arm:
     curves, runs = [], []
     for folder in sorted(evaluations.glob(f"{name}-[0-9]*")):
         try:
-            runs.append(read_finished(folder))
+            runs.append(load_run(folder))
         except InvalidInputError as error:
             print(f"left out: {error}")
             continue
@@ -108,7 +108,7 @@ def mean_of(curves: Sequence[Sequence[Mapping[str, Any]]], name: str, part: slic
     return f"{np.mean(means):.3g}"
 
 
-def accuracy_grid(start: FinishedRun, arms: Sequence[Arm], threats: Sequence[str]) -> Grid:
+def accuracy_grid(start: Run, arms: Sequence[Arm], threats: Sequence[str]) -> Grid:
     """Accuracy of every arm: mean over seeds and questions, its interval, and each seed."""
     images = [outcome.image_sha256 for outcome in outcomes(start, threats[0])]
     rows = []
@@ -125,7 +125,7 @@ def accuracy_grid(start: FinishedRun, arms: Sequence[Arm], threats: Sequence[str
     return Grid("Accuracy", ("Trained by", "Seeds", *threats), tuple(rows), names=1)
 
 
-def difference_grid(start: FinishedRun, arms: Sequence[Arm], threats: Sequence[str]) -> Grid:
+def difference_grid(start: Run, arms: Sequence[Arm], threats: Sequence[str]) -> Grid:
     """The pairs, question by question."""
     by_name = {arm.name: arm for arm in arms}
     images = [outcome.image_sha256 for outcome in outcomes(start, threats[0])]
@@ -215,7 +215,7 @@ def draw(arms: Sequence[Arm]) -> Figure:
     return figure
 
 
-def same_questions(runs: Sequence[FinishedRun]) -> None:
+def same_questions(runs: Sequence[Run]) -> None:
     for one, other in pairwise(runs):
         if one.record.plan.data.digest != other.record.plan.data.digest:
             raise SystemExit(f"{one.folder} and {other.folder} asked different questions")
@@ -230,7 +230,7 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
     arguments = parser.parse_args()
     try:
-        start = read_finished(arguments.evaluations / START)
+        start = load_run(arguments.evaluations / START)
     except InvalidInputError as error:
         raise SystemExit(str(error)) from error
     arms = [read_arm(name, arguments.training, arguments.evaluations) for name in ARMS]

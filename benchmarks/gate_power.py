@@ -15,7 +15,7 @@ from scipy.special import gammaln, xlogy
 from scipy.stats import binom
 from tabulate import tabulate
 
-from medrobust_bench.results.paired import drop_p_value
+from medrobust_bench.reports.paired import drop_p_value
 
 ALPHA = 0.05
 SIZES = (50, 100, 300, 1000)

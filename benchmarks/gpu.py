@@ -33,10 +33,10 @@ from transformers import (
 
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.patchify import project_patches
+from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode, prompt_text
-from medrobust_bench.threats.registry import load_threat
-from medrobust_bench.threats.search import to_pixels
+from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.train.tokenizer import (
     CHAT_TEMPLATE,
     IMAGE,

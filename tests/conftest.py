@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
-from medrobust_bench.results.intervals import wilson
-from medrobust_bench.results.schema import (
+from medrobust_bench.records import (
     CertifiedEstimate,
     Cost,
     DataRecord,
@@ -19,9 +18,12 @@ from medrobust_bench.results.schema import (
     ModelRecord,
     Result,
     Scores,
-    ThreatRecord,
     UnparsedRate,
 )
+from medrobust_bench.records.intervals import wilson
+from medrobust_bench.specs.kinds import read_spec
+from medrobust_bench.specs.registry import official_threats
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 settings.register_profile("patient", deadline=None)  # a busy machine is not a wrong program
 settings.load_profile("patient")
 
-PGD = {"norm": "linf", "eps": "8/255", "steps": 20}
+OFFICIAL = {threat.kind: threat.model_dump(mode="json") for threat in (CLEAN, *official_threats())}
+"""Of every kind, the fields of its last official specification."""
 
 
 @pytest.fixture
@@ -88,7 +91,7 @@ def make_result() -> Callable[..., Result]:
                 parameters=10,
             ),
             data=DataRecord(name=data, split="test", synthetic=synthetic, n=n, digest=digest),
-            threat=ThreatRecord(name=threat, kind=kind, **(PGD if spec is None else spec)),
+            threat=read_spec({**OFFICIAL[kind], **(spec or {}), "name": threat}),
             seed=seed,
             metrics=Metrics(
                 **dict(scores(clean, robust, n)),
@@ -116,7 +119,7 @@ def make_result() -> Callable[..., Result]:
 @pytest.fixture(scope="session")
 def schooled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a toy model on phantoms. Read only."""
-    from tests.runs import make_run
+    from tests.toy_runs import make_run
 
     return make_run(tmp_path_factory.mktemp("schooled") / "run")
 
@@ -124,6 +127,6 @@ def schooled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def weakened_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same questions and threats, a model that gives in more easily. Read only."""
-    from tests.runs import SchooledAdapter, make_run
+    from tests.toy_runs import SchooledAdapter, make_run
 
     return make_run(tmp_path_factory.mktemp("weakened") / "run", SchooledAdapter("weakened", lean=0.4))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from medrobust_bench.problems import InvalidInputError
-from tests.runs import SchooledAdapter, make_run
+from tests.toy_runs import SchooledAdapter, make_run
 
 if TYPE_CHECKING:
     from medrobust_bench.pytest_plugin import MedrobustGate
@@ -33,7 +33,7 @@ def test_in_a_project_of_somebody_else(pytester: pytest.Pytester, baseline: Path
     pytester.makepyfile(
         f"""
         import pytest
-        from tests.runs import SchooledAdapter
+        from tests.toy_runs import SchooledAdapter
 
         @pytest.mark.parametrize("lean", [1.0, 0.1])
         def test_robustness(medrobust_gate, lean):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from scipy.stats import beta, norm
 
-from medrobust_bench.results.schema import Record
+from medrobust_bench.records import Record
 
 Count = Annotated[int, Field(ge=-(10**9), le=10**9)]
 """Of draws: a number that can be computed with. That it is right is checked later."""

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from medrobust_bench.certify.certificate import Certificate, Look, certified_radius
 from medrobust_bench.certify.sequential import decided, plan_looks
-from medrobust_bench.threats.randomness import Purpose, stream
+from medrobust_bench.specs.seeds import Purpose, stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.certify.sequential import PlannedLook
     from medrobust_bench.models.adapter import BoundQuestions
-    from medrobust_bench.threats.specification import CertificationSpec
+    from medrobust_bench.specs.certification import CertificationSpec
 
 Base = Literal["likelihood", "generate"]
 

@@ -11,7 +11,7 @@ from medrobust_bench.cli.options import cards_option, registry
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
-    from medrobust_bench.results.schema import Result
+    from medrobust_bench.records import Result
 
 
 @click.command("card")

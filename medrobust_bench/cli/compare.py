@@ -14,8 +14,8 @@ from medrobust_bench.problems import InvalidInputError, Problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.results.comparison import Comparison
-    from medrobust_bench.results.gate import Gate
+    from medrobust_bench.reports.comparison import Comparison
+    from medrobust_bench.reports.gate import Gate
 
 
 @click.command("compare")
@@ -87,14 +87,13 @@ def command(
         if share is not None and math.isnan(share):
             raise InvalidInputError([Problem(option, "is not a number", "give a share such as 0.02")])
 
-    from medrobust_bench.results import comparison_tables
-    from medrobust_bench.results.comparison import compare
-    from medrobust_bench.results.finished import read_finished
-    from medrobust_bench.results.gate import judge
+    from medrobust_bench.reports import comparison_tables
+    from medrobust_bench.reports.gate import judge
+    from medrobust_bench.runs.run import load_run
 
-    before, after = read_finished(baseline), read_finished(current)
+    before, after = load_run(baseline), load_run(current)
     chosen = [_pair(text, before.record.plan.models, after.record.plan.models) for text in pairs]
-    comparisons = compare(before, after, pairs=chosen, threats=threats)
+    comparisons = before.compare(after, pairs=chosen, threats=threats)
     gate = None if margin is None else judge(comparisons, margin=margin, alpha=alpha, strict=strict)
     comparison_tables.print_comparisons(comparisons, gate)
     if json_file is not None:

@@ -21,9 +21,9 @@ from rich.progress import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from medrobust_bench.benchmark import Observer
-    from medrobust_bench.evaluation.plan import Plan
-    from medrobust_bench.results.schema import Outcome
+    from medrobust_bench.records import Outcome
+    from medrobust_bench.records.run import Plan
+    from medrobust_bench.runs.evaluate import Observer
 
 SECONDS_BETWEEN_LINES = 10.0
 

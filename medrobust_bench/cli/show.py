@@ -14,12 +14,12 @@ def command(run: Path, as_markdown: bool) -> None:
     """Show the tables of a finished run: accuracy, by modality, cost, and the command that makes it."""
     from rich.console import Console
 
-    from medrobust_bench.evaluation.reopen import command_line
-    from medrobust_bench.results.finished import read_finished
-    from medrobust_bench.results.report.page import cost_grid
-    from medrobust_bench.results.tables import print_run, run_table
+    from medrobust_bench.reports.run_page.page import cost_grid
+    from medrobust_bench.reports.tables import print_run, run_table
+    from medrobust_bench.runs.run import load_run
+    from medrobust_bench.specs.settings import command_line
 
-    finished = read_finished(run)
+    finished = load_run(run)
     if as_markdown:
         click.echo(run_table(finished.results), nl=False)
         return

@@ -16,7 +16,7 @@ def command(specification: str | None) -> None:
     import yaml
     from tabulate import tabulate
 
-    from medrobust_bench.threats.registry import load_specification, official_threats
+    from medrobust_bench.specs.registry import load_specification, official_threats
 
     if specification is not None:
         fields = load_specification(specification).model_dump(mode="json")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from huggingface_hub import EvalResult, ModelCardData
 
 from medrobust_bench.leaderboard.ranking import certified
-from medrobust_bench.results.grid import escape_markdown
-from medrobust_bench.results.tables import NOTE, accuracy_grid, describe_data, describe_threat
+from medrobust_bench.reports.grid import escape_markdown
+from medrobust_bench.reports.tables import NOTE, accuracy_grid, describe_data, describe_threat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.results.schema import Result
+    from medrobust_bench.records import Result
 
 TASK = "visual-question-answering"
 
@@ -61,7 +61,7 @@ def model_index(results: Sequence[Result]) -> str:
 
 def section(results: Sequence[Result]) -> str:
     """The section of a model card, as Markdown."""
-    threats = {result.threat.name: result.threat for result in results if result.threat.kind != "clean"}
+    threats = {result.threat.name: result.threat for result in results if result.threat.yields != "clean"}
     blocks = [
         "## Robustness",
         escape_markdown(describe_data(results[0].data)),

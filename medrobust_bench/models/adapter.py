@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.results.schema import ModelRecord
+    from medrobust_bench.records import ModelRecord
 
 
 @dataclass(frozen=True, slots=True)

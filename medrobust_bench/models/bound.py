@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.completion import Parting
     from medrobust_bench.models.huggingface import HuggingFaceVLM
-    from medrobust_bench.models.replay import ImageCall
+    from medrobust_bench.models.image_path import ImageCall
 
 
 @dataclass(eq=False)

@@ -18,12 +18,12 @@ from transformers.utils import ModelOutput
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models import probes
 from medrobust_bench.models.bound import HuggingFaceQuestions
+from medrobust_bench.models.image_path import recording
 from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.prompt import AnswerMode, prompt_text
-from medrobust_bench.models.replay import recording
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.results.schema import ModelRecord
+from medrobust_bench.records import ModelRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

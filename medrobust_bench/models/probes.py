@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
-from medrobust_bench.data.question import Modality, Question, QuestionType
-from medrobust_bench.models.replay import works_on_tensors
+from medrobust_bench.data.question import Question
+from medrobust_bench.models.image_path import works_on_tensors
+from medrobust_bench.models.pixels import to_pixels
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,17 +64,12 @@ def synthetic_questions(height: int = SIDE, width: int = SIDE) -> list[Question]
     ]
 
 
-def pixels_of(images: list[NDArray[np.uint8]], device: torch.device) -> torch.Tensor:
-    """Images of one shape as [B, 3, H, W] float32 in [0, 1]."""
-    return torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float() / 255
-
-
 def gradient_norm(adapter: HuggingFaceVLM) -> float:
     """Euclidean norm of the gradient of the next-token logits' spread in the pixels; 0 where there is none."""
     if not works_on_tensors(adapter.processor.image_processor):
         return 0.0
     bound = adapter.bind_batch(*_bindable(synthetic_questions()[:1]))
-    pixels = pixels_of(bound.images, adapter.device).requires_grad_()
+    pixels = to_pixels(bound.images, adapter.device).requires_grad_()
     spread = possible(bound.next_token_logits(bound.image_features(pixels))).std()
     if not spread.requires_grad:
         return 0.0

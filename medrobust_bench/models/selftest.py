@@ -11,10 +11,11 @@ import torch
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models import probes
 from medrobust_bench.models.bound import tie_of
+from medrobust_bench.models.image_path import GREY_LEVELS
+from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.models.replay import GREY_LEVELS
 from medrobust_bench.models.scoring import lead_of_reference
-from medrobust_bench.results.schema import Record
+from medrobust_bench.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,7 +115,7 @@ def replay_check(adapter: HuggingFaceVLM, question: Question) -> Check:
     bound = adapter.bind_batch([question], [noise])
     official = adapter.process(bound.prompts, bound.images)
     with torch.no_grad():
-        replayed = bound.image_features(probes.pixels_of(bound.images, adapter.device))
+        replayed = bound.image_features(to_pixels(bound.images, adapter.device))
     same_shapes = all(value.shape == official[name].shape for name, value in replayed.items())
     gap = float("inf")
     if same_shapes:
@@ -141,7 +142,7 @@ def _grey_level(image_processor: Any) -> float:
 def _score_gap(adapter: HuggingFaceVLM, bound: HuggingFaceQuestions) -> Check:
     """Next-token logits of the replayed float path against those of the official path."""
     with torch.no_grad():
-        pixels = probes.pixels_of(bound.images, adapter.device)
+        pixels = to_pixels(bound.images, adapter.device)
         replayed = probes.possible(bound.next_token_logits(bound.image_features(pixels)))
     official = probes.official_logits(adapter, bound)
     gap = float((replayed - official).abs().max() / official.std())
@@ -169,7 +170,7 @@ def _gradient(adapter: HuggingFaceVLM, bound: HuggingFaceQuestions) -> list[Chec
     )
     if norm == 0:
         return [arrives]
-    features = bound.image_features(probes.pixels_of(bound.images, adapter.device))
+    features = bound.image_features(to_pixels(bound.images, adapter.device))
     if any(dtype.itemsize == 2 for dtype in (adapter.dtype, *(value.dtype for value in features.values()))):
         meaning = "model or image processor computes in half precision, too coarse for finite differences"
         undecided = Check(
@@ -199,7 +200,7 @@ def slope_error(bound: HuggingFaceQuestions) -> float:
         The larger relative error of the two directions.
     """
     generator = torch.Generator().manual_seed(0)
-    pixels = probes.pixels_of(bound.images, bound.adapter.device)
+    pixels = to_pixels(bound.images, bound.adapter.device)
     with torch.no_grad():
         weights = torch.randn(
             bound.next_token_logits(bound.image_features(pixels)).shape, generator=generator

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from medrobust_bench.certify.cohen import SmoothedQuestion
 from medrobust_bench.models.adapter import Answer, Focus, ReferenceLoss, RivalLeads
 from medrobust_bench.models.delegated import DelegatedQuestions
-from medrobust_bench.threats.randomness import Purpose, stream
+from medrobust_bench.specs.seeds import Purpose, stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
-    from medrobust_bench.results.schema import ModelRecord, Smoothing
+    from medrobust_bench.records import ModelRecord, Smoothing
 
 EXPECTATION_DRAWS = 8
 """Noisy images per loss and gradient that an attack sees (expectation over transformation, Athalye et al. 2018)."""

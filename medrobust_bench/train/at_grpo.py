@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trl import GRPOConfig
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.threats.ball import PgdSpec
+    from medrobust_bench.specs.pgd import PgdSpec
     from medrobust_bench.train.rl_settings import RlSettings
     from medrobust_bench.train.settings import AttackSettings
 

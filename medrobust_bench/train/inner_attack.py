@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from medrobust_bench.attacks.art_estimator import TensorEstimator
+from medrobust_bench.attacks.budget import LEVELS, ball_budget
+from medrobust_bench.attacks.pgd import StartedPgd, random_starts
 from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.completion import completion_tokens, opens_rationale, part, say_instead
+from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.models.prompt import AnswerMode, completion_text, parse_completion
 from medrobust_bench.models.scoring import token_log_likelihood
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.threats.budget import LEVELS, ball_budget
-from medrobust_bench.threats.estimator import TensorEstimator
-from medrobust_bench.threats.pgd import StartedPgd, random_starts
-from medrobust_bench.threats.randomness import Purpose, stream
-from medrobust_bench.threats.search import to_pixels
+from medrobust_bench.specs.seeds import Purpose, stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.bound import HuggingFaceQuestions
     from medrobust_bench.models.huggingface import HuggingFaceVLM
-    from medrobust_bench.threats.ball import PgdSpec
+    from medrobust_bench.specs.pgd import PgdSpec
     from medrobust_bench.train.settings import NoiseSettings
 
 _THINK = "<think>"

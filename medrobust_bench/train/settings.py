@@ -9,8 +9,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.threats.ball import Norm, PgdSpec
-from medrobust_bench.threats.exact import Exact
+from medrobust_bench.specs.exact import Exact
+from medrobust_bench.specs.norm_ball import Norm
+from medrobust_bench.specs.pgd import PgdSpec
 from medrobust_bench.train.architecture import TinyArchitecture
 
 # What stands beside the weights of a trained checkpoint.

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import beta, norm
 
-from medrobust_bench.benchmark import evaluate
 from medrobust_bench.data.dataset import Dataset
+from medrobust_bench.runs.evaluate import evaluate
 from tests.linear import LinearAdapter, make_questions
 
 if TYPE_CHECKING:

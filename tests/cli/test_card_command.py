@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from medrobust_bench.results.schema import Result
+    from medrobust_bench.records import Result
 
 
 def test_the_hub_reads_the_results_that_were_measured(

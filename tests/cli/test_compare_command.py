@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from medrobust_bench.cli import main
-from tests.runs import SchooledAdapter, make_run
+from tests.toy_runs import SchooledAdapter, make_run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from medrobust_bench.results.schema import Result
+    from medrobust_bench.records import Result
 
 
 def test_build_writes_the_tables_and_names_them(make_result: Callable[..., Result], tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medrobust_bench.evaluation.witness import SCHEMA
 from medrobust_bench.leaderboard.verification import verify
+from medrobust_bench.records.witness import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medrobust_bench.evaluation.witness import SCHEMA
 from medrobust_bench.leaderboard.verification import verify
-from medrobust_bench.results.schema import Smoothing
+from medrobust_bench.records import Smoothing
+from medrobust_bench.records.witness import SCHEMA
 from tests.leaderboard.forgery import reasons
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import torch
 from medrobust_bench.models.adapter import Focus
 from medrobust_bench.models.completion import Parting, part, say_instead
 from medrobust_bench.models.huggingface import HuggingFaceVLM
-from medrobust_bench.models.probes import pixels_of, synthetic_questions
+from medrobust_bench.models.pixels import to_pixels
+from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
 from tests.models.families import FAMILIES
 
@@ -64,7 +65,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> HuggingFaceVLM:
 def test_rival_leads_are_the_likelihood_ratios_at_the_letter(model: HuggingFaceVLM) -> None:
     questions = synthetic_questions(64, 80)
     bound = model.bind(questions)
-    pixels = pixels_of(bound.images, torch.device("cpu")).requires_grad_(True)
+    pixels = to_pixels(bound.images, torch.device("cpu")).requires_grad_(True)
     said = [f"<think>Something.</think><answer>{'ABC'[row]}</answer>" for row in range(3)]
     rivals = bound.rival_leads(pixels, [0, 1, 2][: len(questions)], focus=Focus.RESAMPLED, said=said)
     for row, question in enumerate(questions):

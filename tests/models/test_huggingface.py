@@ -16,7 +16,8 @@ from medrobust_bench.data.image import ImageBytes, to_png
 from medrobust_bench.models import selftest
 from medrobust_bench.models.huggingface import HuggingFaceVLM, prevailing_dtype, weights_sha256
 from medrobust_bench.models.one_by_one import OneByOne
-from medrobust_bench.models.probes import pixels_of, synthetic_image, synthetic_questions
+from medrobust_bench.models.pixels import to_pixels
+from medrobust_bench.models.probes import synthetic_image, synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.selftest import Verdict
 from medrobust_bench.problems import InvalidInputError
@@ -50,7 +51,7 @@ def test_scores_do_not_depend_on_company(
     checkpoint: Path, questions: list[Question], mode: AnswerMode
 ) -> None:
     bound = load(checkpoint, mode).bind(questions)
-    pixels = pixels_of(bound.images, CPU)
+    pixels = to_pixels(bound.images, CPU)
     together = bound.option_logits(pixels)
     assert together.shape == (3, 4)
     assert together.dtype == torch.float32
@@ -72,7 +73,7 @@ def test_deployed_answer_is_the_best_option(
     bound = load(checkpoint, mode).bind(questions)
     tampered = [synthetic_image(seed + 50, 64, 80) for seed in range(3)]
     for images in (bound.images, tampered):
-        best = bound.option_logits(pixels_of(images, CPU)).argmax(-1)
+        best = bound.option_logits(to_pixels(images, CPU)).argmax(-1)
         assert [answer.choice for answer in bound.answer(images)] == best.tolist()
 
 
@@ -81,7 +82,7 @@ def test_reference_loss_is_the_cross_entropy_of_the_scores(
     checkpoint: Path, questions: list[Question], mode: AnswerMode
 ) -> None:
     bound = load(checkpoint, mode).bind(questions)
-    pixels = pixels_of(bound.images, CPU)
+    pixels = to_pixels(bound.images, CPU)
     scores = bound.option_logits(pixels)
     best = scores.argmax(-1).tolist()
     worst = scores.masked_fill(scores.isinf(), torch.inf).argmin(-1).tolist()
@@ -99,7 +100,7 @@ def test_option_text_score_is_the_mean_log_likelihood_of_its_tokens(
     model = load(checkpoint, AnswerMode.OPTION_TEXT)
     question = questions[1]
     bound = model.bind([question])
-    scores = bound.option_logits(pixels_of(bound.images, CPU))[0]
+    scores = bound.option_logits(to_pixels(bound.images, CPU))[0]
     for k, option in enumerate(question.options):
         prompt = model.render(question)
         inputs = model.process([prompt + option], bound.images)
@@ -114,7 +115,7 @@ def test_option_text_score_is_the_mean_log_likelihood_of_its_tokens(
 def test_reasoning_reference_is_the_generated_completion(checkpoint: Path, questions: list[Question]) -> None:
     model = load(checkpoint, AnswerMode.REASONING)
     bound = model.bind(questions)
-    pixels = pixels_of(bound.images, CPU).requires_grad_()
+    pixels = to_pixels(bound.images, CPU).requires_grad_()
     nll, doubt = bound.reference_loss(pixels, [0, 0, 0])[:2]
     for row, question in enumerate(questions):
         inputs = model.process([model.render(question)], [bound.images[row]])
@@ -156,7 +157,7 @@ def test_completion_on_the_clean_image_is_generated_once(
     assert sizes[0] == len(questions)
     del sizes[:]
     bound.select([1, 1, 0]).reference_loss(
-        pixels_of([bound.images[row] for row in (1, 1, 0)], CPU), [0, 0, 0]
+        to_pixels([bound.images[row] for row in (1, 1, 0)], CPU), [0, 0, 0]
     )
     assert [answer.text for answer in bound.answer(bound.images)] == [answer.text for answer in clean]
     assert sizes == []
@@ -246,7 +247,7 @@ def test_doubt_rises_when_the_completion_changes(checkpoint: Path, questions: li
         image = synthetic_image(seed, 64, 80)
         changed = bound.answer([image])[0].text != bound.answer(bound.images)[0].text
         if changed:
-            assert bound.reference_loss(pixels_of([image], CPU), [0]).doubt.item()
+            assert bound.reference_loss(to_pixels([image], CPU), [0]).doubt.item()
             return
     pytest.fail("no image changed the completion")
 
@@ -285,7 +286,7 @@ def test_template_that_opens_the_rationale(checkpoint: Path, questions: list[Que
 
 def test_gradient_predicts_a_small_step(checkpoint: Path, questions: list[Question]) -> None:
     bound = load(checkpoint, dtype="float64").bind(questions)
-    pixels = pixels_of(bound.images, CPU).requires_grad_()
+    pixels = to_pixels(bound.images, CPU).requires_grad_()
     nll = bound.reference_loss(pixels, [0, 1, 2]).nll
     (gradient,) = torch.autograd.grad(nll.sum(), pixels)
     step = gradient.sign() * 0.1 / 255
@@ -313,7 +314,7 @@ def test_upcast_computes_in_float32_and_answers_as_deployed(
     assert (model.dtype, upcast.dtype) == (torch.bfloat16, torch.float32)
     assert not any(parameter.requires_grad for parameter in upcast.model.parameters())
     in_half, in_full = model.bind(questions), upcast.bind(questions)
-    pixels, answers = pixels_of(in_half.images, CPU), [0] * len(questions)
+    pixels, answers = to_pixels(in_half.images, CPU), [0] * len(questions)
 
     rounded = load(checkpoint, mode)
     for parameter in rounded.model.parameters():  # the same weights, float32 from the first operation on
@@ -336,7 +337,7 @@ def test_doubt_of_an_upcast_is_as_wide_as_the_deployed_precision(
     upcast = model.upcast()
     assert upcast is not None
     bound = upcast.bind(questions)
-    pixels = pixels_of(bound.images, CPU)
+    pixels = to_pixels(bound.images, CPU)
     scores = bound.option_logits(pixels)
     for row, best in enumerate(scores.argmax(1).tolist()):
         lead = float(scores[row, best] - scores[row].topk(2).values[1])
@@ -404,7 +405,7 @@ def test_instructblip_gets_its_questions_one_at_a_time(tmp_path: Path) -> None:
     questions = synthetic_questions()
     bound = model.bind(questions)
     assert isinstance(bound, OneByOne)
-    pixels = pixels_of(bound.images, CPU)
+    pixels = to_pixels(bound.images, CPU)
     scores = bound.option_logits(pixels)
     for row, question in enumerate(questions):
         alone = model.bind([question]).option_logits(pixels[[row]])
@@ -418,7 +419,7 @@ def test_chameleon_is_known_to_give_no_gradient(tmp_path: Path) -> None:
     model = load(FAMILIES["Chameleon"].save(tmp_path))
     assert not model.differentiable
     bound = model.bind(synthetic_questions())
-    assert bound.option_logits(pixels_of(bound.images, CPU)).isfinite().sum() == 9
+    assert bound.option_logits(to_pixels(bound.images, CPU)).isfinite().sum() == 9
 
 
 def test_pil_only_image_processor_is_measured_without_gradient(tmp_path: Path) -> None:
@@ -435,7 +436,7 @@ def test_pil_only_image_processor_is_measured_without_gradient(tmp_path: Path) -
 
 def scores_of(model: HuggingFaceVLM) -> torch.Tensor:
     bound = model.bind(synthetic_questions()[1:2])
-    return bound.option_logits(pixels_of(bound.images, CPU))
+    return bound.option_logits(to_pixels(bound.images, CPU))
 
 
 def test_self_test_fails_a_wrong_image_path(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

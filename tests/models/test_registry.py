@@ -12,7 +12,7 @@ from medrobust_bench.models import registry
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import checkpoint, load_model, resolve
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.results.schema import ModelRecord
+from medrobust_bench.records import ModelRecord
 
 from .test_cards import CARD
 

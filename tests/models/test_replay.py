@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as images
 from torchvision.transforms.v2.functional import InterpolationMode
 
-from medrobust_bench.models.replay import EightBitResize, ImageCall, ProcessorCallError, recording
+from medrobust_bench.models.image_path import EightBitResize, ImageCall, ProcessorCallError, recording
 
 SIDES = st.integers(5, 40)
 MODES = st.sampled_from([InterpolationMode.BILINEAR, InterpolationMode.BICUBIC, InterpolationMode.LANCZOS])

@@ -10,7 +10,6 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from medrobust_bench.benchmark import evaluate
 from medrobust_bench.certify.check import check_path
 from medrobust_bench.certify.fault import Declared
 from medrobust_bench.data.dataset import Dataset
@@ -19,7 +18,8 @@ from medrobust_bench.models.adapter import Answer
 from medrobust_bench.models.cards import read_card
 from medrobust_bench.models.smoothed import SmoothedQuestions, SmoothedVLM
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.results.schema import Smoothing
+from medrobust_bench.records import Smoothing
+from medrobust_bench.runs.evaluate import evaluate
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def questions(base: LinearAdapter) -> list[Question]:
     return make_questions(base, 6)
 
 
-def pixels_of(bound: SmoothedQuestions) -> torch.Tensor:
+def to_pixels(bound: SmoothedQuestions) -> torch.Tensor:
     return torch.from_numpy(np.stack(bound.images)).permute(0, 3, 1, 2).float() / 255
 
 
@@ -61,7 +61,7 @@ def test_an_answer_is_the_most_frequent_one_or_an_abstention(base: LinearAdapter
     questions = make_questions(two, 40)
     answers = SmoothedVLM(two, SMOOTHING).bind(questions).answer([canonical(q.image) for q in questions])
     plain = two.bind(questions)
-    logits = plain.option_logits(pixels_of(SmoothedVLM(two, SMOOTHING).bind(questions)))
+    logits = plain.option_logits(to_pixels(SmoothedVLM(two, SMOOTHING).bind(questions)))
     margin = (logits[:, 0] - logits[:, 1]).abs()
     distance = margin / (plain.weights[:, 0] - plain.weights[:, 1]).norm(dim=1)
     share = norm.cdf(distance.numpy() / SMOOTHING.sigma)
@@ -85,7 +85,7 @@ def test_an_image_is_always_answered_alike_whatever_its_company(
 
 def test_scores_are_a_function_of_the_pixels_alone(base: LinearAdapter, questions: list[Question]) -> None:
     bound = SmoothedVLM(base, SMOOTHING).bind(questions)
-    pixels = pixels_of(bound)
+    pixels = to_pixels(bound)
     scores = bound.option_logits(pixels)
     assert torch.equal(scores, bound.option_logits(pixels))
     assert torch.allclose(bound.select([2]).option_logits(pixels[[2]])[0], scores[2])
@@ -94,7 +94,7 @@ def test_scores_are_a_function_of_the_pixels_alone(base: LinearAdapter, question
 
 def test_scores_are_averages_over_the_noise(base: LinearAdapter, questions: list[Question]) -> None:
     many = SmoothedVLM(base, SMOOTHING, expectation_draws=800).bind(questions)
-    pixels = pixels_of(many)
+    pixels = to_pixels(many)
     generator = torch.Generator().manual_seed(0)
     noisy = pixels + SMOOTHING.sigma * torch.randn((800, *pixels.shape), generator=generator)
     plain = base.bind(questions)
@@ -107,7 +107,7 @@ def test_losses_have_the_gradient_of_finite_differences(
 ) -> None:
     bound = SmoothedVLM(base, SMOOTHING).bind(questions)
     answers = [question.answer for question in questions]
-    pixels = pixels_of(bound).double().requires_grad_()
+    pixels = to_pixels(bound).double().requires_grad_()
     loss = bound.reference_loss(pixels, answers)
     (gradient,) = torch.autograd.grad(loss.nll.sum(), pixels)
     assert (gradient.flatten(1).norm(dim=1) > 0).all()
@@ -123,7 +123,7 @@ def test_missing_options_stay_missing_and_harm_no_gradient() -> None:
     four = make_questions(base, 1)[0]
     two = replace(four, id="two", options=four.options[:2], answer=0)
     bound = SmoothedVLM(base, SMOOTHING).bind([four, two])
-    pixels = pixels_of(bound).requires_grad_()
+    pixels = to_pixels(bound).requires_grad_()
     scores = bound.option_logits(pixels)
     assert torch.isneginf(scores[1, 2:]).all()
     (gradient,) = torch.autograd.grad(bound.reference_loss(pixels, [four.answer, 0]).nll.sum(), pixels)

@@ -12,11 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medrobust_bench.attacks.budget import ball_budget
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.models.prompt import AnswerMode, completion_text, parse_completion
-from medrobust_bench.threats.budget import ball_budget
-from medrobust_bench.threats.search import to_pixels
 from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.inner_attack import (
     InnerAttack,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from medrobust_bench.attacks.budget import LinfBudget
 from medrobust_bench.cli import main
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.threats.budget import LinfBudget
 from medrobust_bench.train.grpo_arguments import check_groups, grpo_arguments, require_trl
 from medrobust_bench.train.recipe import read_rl_recipe, shipped
 from medrobust_bench.train.rl_settings import RlSettings

@@ -1,0 +1,114 @@
+"""A square patch of arbitrary content at random places, found by ART's PGD under a mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from medrobust_bench.attacks.attack_result import worse
+from medrobust_bench.attacks.budget import AnyPlace, place_square
+from medrobust_bench.attacks.pgd import ascend, planned_ascent
+from medrobust_bench.attacks.search import Search
+from medrobust_bench.attacks.threat import SearchThreat
+from medrobust_bench.specs.seeds import Purpose, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.budget import PatchBudget
+    from medrobust_bench.attacks.plan import PlannedRun
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.specs.patch import PatchSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Patch(SearchThreat):
+    """A square whose pixels the adversary sets freely (masked PGD, L∞ radius 1).
+
+    The places are drawn from the question's seed, not searched: the attack answers how much a square at
+    unremarkable places can do. They are tried one after the other until one breaks the answer.
+
+    Attributes:
+        spec: the published specification.
+    """
+
+    spec: PatchSpec
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Always."""
+        return True
+
+    def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
+        """The runs of a question that withstands; see `Planned`."""
+        ascent = planned_ascent(question, restarts=self.spec.restarts, steps=self.spec.steps)
+        return ascent * self.spec.places
+
+    def budget(self, shape: tuple[int, int], seed: int) -> AnyPlace:
+        """The squares of this question in an image of (height, width), one of which may change."""
+        return AnyPlace(tuple(self._place(shape, seed, index) for index in range(self.spec.places)))
+
+    def search(
+        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
+    ) -> list[Finding]:
+        """Search for images that are answered differently; see `Threat`."""
+        findings = self._search_place(bound, pixels, answers, seeds, 0)
+        for place in range(1, self.spec.places):
+            rows = [row for row, finding in enumerate(findings) if finding.answer is None]
+            if not rows:
+                break
+            later = self._search_place(
+                bound.select(rows),
+                pixels[rows],
+                [answers[row] for row in rows],
+                [seeds[row] for row in rows],
+                place,
+            )
+            for row, finding in zip(rows, later, strict=True):
+                findings[row] = worse(findings[row], finding)
+        return findings
+
+    def _place(self, shape: tuple[int, int], seed: int, index: int) -> PatchBudget:
+        return place_square(self.spec.area, *shape, stream(seed, Purpose.PLACE, index))
+
+    def _search_place(
+        self,
+        bound: BoundQuestions,
+        pixels: torch.Tensor,
+        answers: Sequence[int],
+        seeds: Sequence[int],
+        place: int,
+    ) -> list[Finding]:
+        height, width = pixels.shape[2:]
+        squares = [self._place((height, width), seed, place) for seed in seeds]
+        masks = np.stack([square.mask(height, width) for square in squares])[:, None]
+        clean = pixels.cpu().numpy()
+
+        def starts(restart: int) -> NDArray[np.float64]:
+            index = place * self.spec.restarts + restart
+            draws = [stream(seed, Purpose.START, index) for seed in seeds]
+            content = np.stack([draw.uniform(0, 1, clean.shape[1:]) for draw in draws])
+            offsets: NDArray[np.float64] = content - clean
+            return offsets
+
+        search = Search(bound, answers, squares)
+        ascend(
+            search,
+            bound,
+            pixels,
+            starts=starts,
+            restarts=self.spec.restarts,
+            mask=torch.from_numpy(masks).to(pixels.device, pixels.dtype),
+            norm=np.inf,
+            eps=1.0,
+            eps_step=float(self.spec.step_size),
+            max_iter=self.spec.steps,
+        )
+        return search.findings()

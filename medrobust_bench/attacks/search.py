@@ -1,0 +1,235 @@
+"""The ledger of an adversarial search: best image so far, verified successes, cost; one entry per question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from medrobust_bench.attacks.attack_result import Attempt, Finding
+from medrobust_bench.attacks.losses import CrossEntropy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from medrobust_bench.attacks.budget import Budget
+    from medrobust_bench.attacks.losses import Height, Objective
+    from medrobust_bench.models.adapter import Answer, BoundQuestions
+
+GENERATION_INTERVAL = 5
+"""Forward passes between two checks of a question whose deployed answer is generated.
+
+A generated answer costs many forward passes, so that the deployed path is asked only about the most promising
+image of the last few, and at the end. An answer chosen by likelihood costs one pass: every doubt is checked.
+"""
+
+GRACE = 10
+"""Forward passes in which a question whose answer has become unparsable may still be brought to a wrong one."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What is known about one question while the search runs."""
+
+    best: torch.Tensor | None = None
+    best_value: float = float("-inf")
+    pending: torch.Tensor | None = None
+    pending_value: float = float("-inf")
+    pending_left: bool = False
+    passes_until_check: int = 0
+    checked: NDArray[np.uint8] | None = field(default=None, repr=False)
+    said: str = ""
+    witness: tuple[NDArray[np.uint8], Answer] | None = None
+    grace: int = GRACE
+    open: bool = True
+    concerned: bool = True
+    forward_passes: int = 0
+    backward_passes: int = 0
+    checks: int = 0
+    rounded_away: bool = False
+    attempts: list[Attempt] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+
+class Search:
+    """An adversarial search over B bound questions, whoever chooses the images to try.
+
+    Every image tried goes through `measure`, which remembers for each question the image of highest loss. Where
+    the model reports doubt about its answer, the image is rounded into the budget and put to the deployed path; a
+    question is broken only if that answers the exact 8-bit image wrongly. A broken question is closed: it costs
+    no further pass, and its gradient is zero. An unparsable answer also breaks a question, but the search goes on
+    for a few passes, since a wrong answer is the clearer finding.
+
+    What becomes of a question depends only on the images tried for it, not on the rest of the batch.
+
+    Args:
+        bound: B questions.
+        answers: B option indices, the right answers.
+        budgets: B budgets, one per question.
+    """
+
+    def __init__(self, bound: BoundQuestions, answers: Sequence[int], budgets: Sequence[Budget]) -> None:
+        self._bound = bound
+        self._answers = tuple(answers)
+        self._budgets = tuple(budgets)
+        self._clean = bound.images
+        if not len(self._clean) == len(self._answers) == len(self._budgets):
+            raise ValueError(
+                f"{len(self._clean)} questions, {len(self._answers)} answers, {len(self._budgets)} budgets"
+            )
+        self._objective: Objective = CrossEntropy()
+        self._entries = [_Entry() for _ in self._answers]
+        self._selected: tuple[list[int], BoundQuestions] = (list(range(len(self._answers))), bound)
+
+    @property
+    def open_rows(self) -> list[int]:
+        """Positions of the questions that are still answered right, and that the objective concerns."""
+        return [row for row, entry in enumerate(self._entries) if entry.open and entry.concerned]
+
+    def begin(self, objective: Objective) -> None:
+        """Begin a run with an objective of its own; values of different objectives are not compared."""
+        for entry, question in zip(self._entries, self._bound.questions, strict=True):
+            entry.concerned = objective.concerns(question)
+            if objective.name != self._objective.name:
+                entry.best_value = float("-inf")
+        self._objective = objective
+
+    def measure(
+        self, pixels: torch.Tensor, *, gradient: bool = True, among: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Try images.
+
+        Args:
+            pixels: [B, 3, H, W] float in [0, 1].
+            gradient: differentiate the loss.
+            among: try only the images of these questions; unset, of all.
+
+        Returns:
+            The loss [B] and its gradient [B, 3, H, W], zero where no image was tried (a closed question's never
+            is) and the gradient where none is taken.
+        """
+        values, gradients = pixels.new_zeros(len(pixels)), torch.zeros_like(pixels)
+        rows = [row for row in self.open_rows if among is None or row in among]
+        if rows:
+            tried = _in_range(pixels[rows]).requires_grad_(gradient)
+            with torch.set_grad_enabled(gradient):
+                height = self._height(rows, tried)
+            if gradient:
+                (open_gradient,) = torch.autograd.grad(height.value.sum(), tried)
+                gradients[rows] = open_gradient.to(gradients.dtype)
+                for row in rows:
+                    self._entries[row].backward_passes += 1
+            values[rows] = height.value.detach().to(values)
+            self._record(rows, tried.detach(), height)
+        return values, gradients
+
+    def gradient(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Gradient [B, 3, H, W] of the loss at images [B, 3, H, W], which count as tried; zero for closed questions."""
+        return self.measure(pixels)[1]
+
+    def try_images(self, pixels: torch.Tensor) -> None:
+        """Try images without a gradient: [B, 3, H, W] float in [0, 1]."""
+        self.measure(pixels, gradient=False)
+
+    def settle(self) -> None:
+        """End a run: check every doubt that is still waiting, and leave unparsable answers at that."""
+        self._check([row for row in self.open_rows if self._entries[row].pending is not None])
+        for entry in self._entries:
+            if entry.losses:
+                broken = not entry.open or entry.witness is not None
+                entry.attempts.append(Attempt(self._objective.name, tuple(entry.losses), broken))
+                entry.losses = []
+            if entry.witness is not None:
+                entry.open = False
+            entry.passes_until_check = 0
+
+    def findings(self) -> list[Finding]:
+        """What was found out about each of the B questions."""
+        return [self._finding(row, entry) for row, entry in enumerate(self._entries)]
+
+    def _height(self, rows: list[int], tried: torch.Tensor) -> Height:
+        answers = [self._answers[row] for row in rows]
+        said = [self._entries[row].said for row in rows]
+        return self._objective.height(self._select(rows), tried, answers, said)
+
+    def _select(self, rows: list[int]) -> BoundQuestions:
+        if self._selected[0] != rows:
+            self._selected = (rows, self._bound.select(rows))
+        return self._selected[1]
+
+    def _record(self, rows: list[int], tried: torch.Tensor, height: Height) -> None:
+        due = []
+        columns = (height.value.detach().tolist(), height.doubt.tolist(), height.left.tolist())
+        for row, image, value, doubt, left in zip(rows, tried, *columns, strict=True):
+            entry = self._entries[row]
+            entry.forward_passes += 1
+            entry.losses.append(value)
+            entry.passes_until_check = max(0, entry.passes_until_check - 1)
+            if entry.best is None or value > entry.best_value:
+                entry.best, entry.best_value = image.clone(), value
+            if doubt and (entry.pending is None or value > entry.pending_value):
+                entry.pending, entry.pending_value, entry.pending_left = image.clone(), value, left
+            if entry.pending is not None and entry.passes_until_check == 0:
+                due.append(row)
+            if entry.witness is not None:
+                entry.grace -= 1
+        self._check(due)
+        for row in rows:
+            if self._entries[row].grace <= 0:
+                self._entries[row].open = False
+
+    def _check(self, rows: list[int]) -> None:
+        """Put the pending images of these questions to the deployed path."""
+        new: list[tuple[int, NDArray[np.uint8], bool]] = []
+        for row in rows:
+            entry = self._entries[row]
+            assert entry.pending is not None
+            image = self._round(row, entry.pending)
+            left = entry.pending_left
+            entry.pending, entry.pending_value = None, float("-inf")
+            if entry.checked is None or not np.array_equal(image, entry.checked):
+                entry.checked = image
+                new.append((row, image, left))
+        if not new:
+            return
+        answers = self._bound.select([row for row, _, _ in new]).answer([image for _, image, _ in new])
+        for (row, image, left), answer in zip(new, answers, strict=True):
+            entry = self._entries[row]
+            entry.checks += 1
+            entry.passes_until_check = GENERATION_INTERVAL if answer.text else 0
+            if answer.choice is None:
+                entry.witness = entry.witness or (image, answer)
+            elif answer.choice != self._answers[row]:
+                entry.witness, entry.open = (image, answer), False
+                entry.best = None
+            else:
+                entry.said = answer.text
+                entry.rounded_away |= left and not answer.text
+
+    def _round(self, row: int, image: torch.Tensor) -> NDArray[np.uint8]:
+        return self._budgets[row].round(self._clean[row], image.permute(1, 2, 0).cpu().numpy())
+
+    def _finding(self, row: int, entry: _Entry) -> Finding:
+        if entry.witness is not None:
+            image, answer = entry.witness
+        else:
+            image = self._clean[row] if entry.best is None else self._round(row, entry.best)
+            answer = None
+        return Finding(
+            image=image,
+            answer=answer,
+            forward_passes=entry.forward_passes,
+            backward_passes=entry.backward_passes,
+            checks=entry.checks,
+            rounded_away=entry.rounded_away and entry.witness is None,
+            attempts=tuple(entry.attempts),
+        )
+
+
+def _in_range(pixels: torch.Tensor) -> torch.Tensor:
+    """A detached copy in [0, 1]: adding a clipped change back to the clean image may overshoot by a rounding."""
+    return pixels.detach().clamp(0, 1)

@@ -1,1 +1,0 @@
-"""From a plan to a journal: the part that spends the compute."""

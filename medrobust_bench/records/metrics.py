@@ -1,0 +1,81 @@
+"""Proportions with their intervals, whole and by group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+
+from medrobust_bench.records.record import Record
+
+
+class Estimate(Record):
+    """A proportion with its 95 % Wilson interval."""
+
+    value: float = Field(ge=0, le=1, description="Share of the questions")
+    low: float = Field(ge=0, le=1, description="Lower end of the 95 % Wilson interval")
+    high: float = Field(ge=0, le=1, description="Upper end of the 95 % Wilson interval")
+    n: int = Field(ge=1, description="Number of questions")
+
+
+class CertifiedEstimate(Estimate):
+    """Certified accuracy at one L2 radius."""
+
+    radius: float = Field(ge=0, description="L2 radius in canonical pixel space, pixels in [0, 1]")
+
+
+class UnparsedRate(Record):
+    """Share of answers that could not be parsed; each counts as wrong."""
+
+    clean: float = Field(ge=0, le=1)
+    adversarial: float | None = Field(default=None, ge=0, le=1, description="Among the attacked questions")
+
+
+class Scores(Record):
+    """The scores of one group of questions."""
+
+    clean_accuracy: Estimate
+    robust_accuracy: Estimate | None = Field(
+        default=None,
+        description="Right on the clean image and on every image the attack found; null without attack",
+    )
+    certified_accuracy: tuple[CertifiedEstimate, ...] = Field(
+        default=(),
+        description="Right with an L2 certificate of at least this radius; abstention counts as wrong",
+    )
+    further: dict[str, Estimate] = Field(
+        default_factory=dict, description="Metrics that were asked for by name; left out where there are none"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records without further metrics read as they did before there were any."""
+        fields: dict[str, Any] = serialise(self)
+        if not self.further:
+            fields.pop("further", None)
+        return fields
+
+
+class Metrics(Scores):
+    """The scores of a run, whole and by group."""
+
+    unparsed_rate: UnparsedRate
+    nondeterminism: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the clean images that were answered differently when judged a second time; "
+        "differences of accuracy below it mean nothing",
+    )
+    rounding_loss: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of the questions whose answer the attack broke in floating point only; null without attack "
+        "and for generated answers",
+    )
+    by_modality: dict[str, Scores]
+    by_question_type: dict[str, Scores]
+    worst_modality: str | None = Field(
+        description="Modality with the lowest robust (certified, clean) accuracy; null with a single modality"
+    )

@@ -1,0 +1,55 @@
+"""One question under one threat: a line of the journal."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from medrobust_bench.records.record import Record
+
+
+class AttemptRecord(Record):
+    """One run of an attack on one question: one start, one objective."""
+
+    objective: str = Field(description="What was ascended")
+    losses: tuple[Annotated[float, Field(allow_inf_nan=False)] | None, ...] = Field(
+        description="Its value at every image tried, to 6 digits; null where it was not finite"
+    )
+    broken: bool = Field(description="Verified on the deployed path when the run ended")
+
+
+class Outcome(Record):
+    """One question under one threat: a line of the journal."""
+
+    model: str
+    threat: str
+    question: str
+    image_sha256: str = Field(default="", description="SHA-256 of the clean canonical image's raw RGB bytes")
+    modality: str
+    question_type: str
+    answer: int = Field(ge=0, description="Index of the right option")
+    clean_choice: int | None = Field(description="Option chosen on the clean image; null if unparsable")
+    choice: int | None = Field(
+        description="Option chosen under the threat (clean image where there was no attack)"
+    )
+    attacked: bool = Field(default=False, description="False where the clean answer was already wrong")
+    correct: bool = Field(description="Still right under the threat")
+    text: str = Field(default="", description="What a generating model said under the threat")
+    witness_sha256: str | None = Field(default=None, description="SHA-256 of the PNG that broke the answer")
+    certificate: dict[str, Any] | None = None
+    steady: bool = Field(
+        default=True, description="Of the clean image: the same answer when it was judged a second time"
+    )
+    blind_choices: dict[str, int | None] | None = Field(
+        default=None,
+        description="Of a clean image that was answered right: the option chosen where it is replaced by a blank, "
+        "noise or shuffled one; null where that was not asked",
+    )
+    rounded_away: bool = Field(
+        default=False, description="Wrong on the float path only: no 8-bit image of it was answered wrongly"
+    )
+    attempts: tuple[AttemptRecord, ...] = Field(default=(), description="The attack's runs, in order")
+    forward_passes: int = Field(default=0, ge=0)
+    backward_passes: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)

@@ -1,0 +1,1 @@
+"""What is made of outcomes: numbers, comparisons, tables, figures, pages."""

@@ -1,0 +1,140 @@
+"""From outcomes to a result: a pure function of the plan and the journal."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from medrobust_bench.records import (
+    CertifiedEstimate,
+    Cost,
+    Metrics,
+    Result,
+    Scores,
+    UnparsedRate,
+)
+from medrobust_bench.records.intervals import wilson
+from medrobust_bench.specs.certification import CertificationSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from medrobust_bench.records import (
+        DataRecord,
+        Environment,
+        Finding,
+        ModelRecord,
+        Outcome,
+    )
+    from medrobust_bench.reports.metrics import Metric
+    from medrobust_bench.specs.threat import ThreatSpec
+
+
+def summarise(
+    outcomes: Sequence[Outcome],
+    *,
+    model: ModelRecord,
+    data: DataRecord,
+    threat: ThreatSpec,
+    seed: int,
+    environment: Environment,
+    audit: Sequence[Finding] = (),
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
+) -> Result:
+    """The result of one model under one threat.
+
+    Args:
+        outcomes: one per question of the data set, in the plan's order.
+        audit: what the checks of these outcomes found.
+        metrics: further ones, by name.
+
+    Raises:
+        ValueError: an outcome is missing or repeated.
+    """
+    if len({outcome.question for outcome in outcomes}) != len(outcomes) or len(outcomes) != data.n:
+        raise ValueError(f"{model.id} under {threat.name}: {len(outcomes)} outcomes for {data.n} questions")
+    by_modality = _grouped(outcomes, threat, metrics, lambda outcome: outcome.modality)
+    attacked = [outcome for outcome in outcomes if outcome.attacked]
+    whole = scores(outcomes, threat, metrics)
+    summary = Metrics(
+        **dict(whole),
+        unparsed_rate=UnparsedRate(
+            clean=_share(outcome.clean_choice is None for outcome in outcomes),
+            adversarial=_share(outcome.choice is None for outcome in attacked) if attacked else None,
+        ),
+        nondeterminism=_share(not outcome.steady for outcome in outcomes),
+        rounding_loss=_share(outcome.rounded_away for outcome in outcomes)
+        if attacked and model.answer_mode != "reasoning"
+        else None,
+        by_modality=by_modality,
+        by_question_type=_grouped(outcomes, threat, metrics, lambda outcome: outcome.question_type),
+        worst_modality=min(by_modality, key=lambda name: _headline(by_modality[name]))
+        if len(by_modality) > 1
+        else None,
+    )
+    return Result(
+        model=model,
+        data=data,
+        threat=threat,
+        seed=seed,
+        metrics=summary,
+        audit=tuple(audit),
+        cost=Cost(
+            forward_passes=sum(outcome.forward_passes for outcome in outcomes),
+            backward_passes=sum(outcome.backward_passes for outcome in outcomes),
+            seconds=round(sum(outcome.seconds for outcome in outcomes), 3),
+        ),
+        environment=environment,
+    )
+
+
+def scores(
+    outcomes: Sequence[Outcome], threat: ThreatSpec, metrics: Mapping[str, Metric] = MappingProxyType({})
+) -> Scores:
+    """Clean accuracy, by what the threat yields robust or certified accuracy, and further metrics of these outcomes."""
+    measured = {name: metric(outcomes, threat) for name, metric in metrics.items()}
+    further = {name: estimate for name, estimate in measured.items() if estimate is not None}
+    n = len(outcomes)
+    clean = wilson(sum(outcome.clean_choice == outcome.answer for outcome in outcomes), n)
+    if threat.yields == "clean":
+        return Scores(clean_accuracy=clean, further=further)
+    if isinstance(threat, CertificationSpec):
+        certified = tuple(
+            CertifiedEstimate(
+                radius=radius, **dict(wilson(sum(is_certified(o, radius) for o in outcomes), n))
+            )
+            for radius in map(float, threat.radii)
+        )
+        return Scores(clean_accuracy=clean, certified_accuracy=certified, further=further)
+    robust = wilson(sum(o.correct for o in outcomes), n)
+    return Scores(clean_accuracy=clean, robust_accuracy=robust, further=further)
+
+
+def is_certified(outcome: Outcome, radius: float) -> bool:
+    """Whether the smoothed answer is right and its certificate reaches the radius."""
+    return outcome.correct and outcome.certificate is not None and outcome.certificate["radius"] >= radius
+
+
+def _grouped(
+    outcomes: Sequence[Outcome],
+    threat: ThreatSpec,
+    metrics: Mapping[str, Metric],
+    name: Callable[[Outcome], str],
+) -> dict[str, Scores]:
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(name(outcome), []).append(outcome)
+    return {group: scores(groups[group], threat, metrics) for group in sorted(groups)}
+
+
+def _headline(group: Scores) -> float:
+    if group.robust_accuracy is not None:
+        return group.robust_accuracy.value
+    if group.certified_accuracy:
+        return group.certified_accuracy[0].value
+    return group.clean_accuracy.value
+
+
+def _share(flags: Iterable[bool]) -> float:
+    values = list(flags)
+    return sum(values) / len(values)

@@ -1,0 +1,290 @@
+"""The tables of a run: accuracy of every model under every threat, and the same by imaging modality."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, with_interval
+from medrobust_bench.specs.vocabulary import Modality, in_usual_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+
+    from medrobust_bench.records import DataRecord, Estimate, Result, Scores
+    from medrobust_bench.specs.threat import ThreatSpec
+
+_SHORT: dict[str, str] = {
+    Modality.ULTRASOUND: "US",
+    Modality.FUNDUS: "Fundus",
+    Modality.DERMOSCOPY: "Derm.",
+    Modality.MICROSCOPY: "Micro.",
+    Modality.COLPOSCOPY: "Colpo.",
+    Modality.DIGITAL_PHOTOGRAPHY: "Photo",
+    Modality.ENDOSCOPY: "Endo.",
+    Modality.INFRARED: "Infrared",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One accuracy of one model.
+
+    Attributes:
+        label: clean, the threat's name, or it with a radius.
+        threat: its specification; None for clean answers.
+        whole: over all questions.
+        by_modality: the same per modality, in the modalities' usual order.
+    """
+
+    label: str
+    threat: ThreatSpec | None
+    whole: Estimate
+    by_modality: dict[str, Estimate]
+
+
+NOTE = (
+    "Accuracies in per cent with their 95 % Wilson intervals. Accuracy under an attack is an upper bound on "
+    "robust accuracy, certified accuracy at an L2 radius a lower bound."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """One accuracy column: what it is called and how it is read from a group's scores."""
+
+    label: str
+    threat: ThreatSpec | None
+    read: Callable[[Scores], Estimate | None]
+
+
+def run_table(results: Sequence[Result]) -> str:
+    """The results of a run as Markdown: per data set, accuracy by model and threat, then by modality.
+
+    Args:
+        results: one per model, threat and data set, in the order in which models and threats should stand.
+    """
+    blocks: list[str] = []
+    for data, group in _by_data(results):
+        blocks.append(f"## {escape_markdown(data.name)}\n\n{escape_markdown(describe_data(data))}\n\n{NOTE}")
+        blocks += [f"### {grid.title}\n\n{grid.markdown()}" for grid in _grids(group)]
+        threats = {result.threat.name: result.threat for result in group if result.threat.yields != "clean"}
+        if threats:
+            lines = [f"- {escape_markdown(describe_threat(threat))}" for threat in threats.values()]
+            blocks.append("### Threats\n\n" + "\n".join(lines))
+        if findings := _findings(group):
+            blocks.append(
+                "### Audit\n\n" + "\n".join(f"- {escape_markdown(finding)}" for finding in findings)
+            )
+    return "\n\n".join(blocks) + "\n"
+
+
+def print_run(results: Sequence[Result], *, console: Console | None = None) -> None:
+    """Print the results to a terminal (default: standard output), narrow enough for 80 columns."""
+    console = console or Console(highlight=False)
+    for data, group in _by_data(results):
+        console.print(describe_data(data), markup=False, style="bold")
+        for name, of_model in _by_model(group):
+            for grid in _narrow_grids(name, of_model):
+                table = grid.rich()
+                table.padding = 0  # else eight modalities leave too little room for a threat's name
+                console.print(table)
+        for finding in _findings(group):
+            console.print(finding, markup=False, style="yellow")
+    console.print(NOTE, markup=False, style="dim")
+
+
+def describe_data(data: DataRecord) -> str:
+    """A data set in one line; whether the images are synthetic is said first."""
+    kind = "synthetic images, not patients'" if data.synthetic else "images from patients"
+    skipped = f", {len(data.skipped)} rows skipped" if data.skipped else ""
+    return (
+        f"{data.name}, {data.split} split: {data.n} questions on {kind}{skipped}; digest {data.digest[:12]}"
+    )
+
+
+def describe_threat(threat: ThreatSpec) -> str:
+    """A threat's specification in one line: `pgd-linf: pgd, norm linf, eps 8/255, steps 20`."""
+    fields = [
+        f"{name.replace('_', ' ')} {_plain(value)}"
+        for name, value in threat.model_dump(mode="json", exclude={"name", "kind"}).items()
+    ]
+    return f"{threat.name}: " + ", ".join([threat.kind, *fields])
+
+
+def measured(results: Sequence[Result]) -> dict[str, list[Measured]]:
+    """Every accuracy of every model, in the order of the tables.
+
+    Args:
+        results: results on one data set.
+    """
+    modalities = modality_counts(results)
+    found: dict[str, list[Measured]] = {}
+    for name, group in _by_model(results):
+        found[name] = []
+        for measure in _measures(group):
+            whole = _read(group, measure)
+            by_modality = {modality: _read(group, measure, modality) for modality in modalities}
+            if whole is not None:
+                known = {modality: cell for modality, cell in by_modality.items() if cell is not None}
+                found[name].append(Measured(measure.label, measure.threat, whole, known))
+    return found
+
+
+def short_modality(name: str) -> str:
+    """A modality's name for a narrow column."""
+    return _SHORT.get(name, name)
+
+
+def accuracy_grid(results: Sequence[Result]) -> Grid:
+    """One row per model; columns: clean, robust accuracy per threat, certified accuracy per radius, unparsed.
+
+    Args:
+        results: results on one data set.
+    """
+    measures = _measures(results)
+    rows = []
+    for name, group in _by_model(results):
+        cells = [_read(group, measure) for measure in measures]
+        unparsed = group[0].metrics.unparsed_rate.clean
+        rows.append(
+            (name, *(MISSING if cell is None else with_interval(cell) for cell in cells), percent(unparsed))
+        )
+    header = ("Model", *(measure.label for measure in measures), "Unparsed")
+    return Grid("Accuracy", header, tuple(rows), names=1)
+
+
+def modality_grid(results: Sequence[Result]) -> Grid:
+    """One row per model and measure, one column per modality with its number of questions.
+
+    Args:
+        results: results on one data set.
+    """
+    counts = modality_counts(results)
+    rows = []
+    for name, group in _by_model(results):
+        for measure in _measures(group):
+            cells = [_read(group, measure, modality) for modality in counts]
+            values = (MISSING if cell is None else percent(cell.value) for cell in cells)
+            rows.append((name, measure.label, *values))
+    header = ("Model", "Threat", *(f"{modality} (n {n})" for modality, n in counts.items()))
+    return Grid("Accuracy by modality", header, tuple(rows), names=2)
+
+
+def modality_counts(results: Sequence[Result]) -> dict[str, int]:
+    """Number of questions per modality, in the modalities' usual order."""
+    counts = {name: group.clean_accuracy.n for name, group in results[0].metrics.by_modality.items()}
+    return {name: counts[name] for name in in_usual_order(counts)}
+
+
+def _narrow_grids(name: str, results: Sequence[Result]) -> list[Grid]:
+    """One model's accuracies, one a row."""
+    measured = [(measure.label, _read(results, measure)) for measure in _measures(results)]
+    rows = tuple(
+        (label, percent(cell.value), f"{percent(cell.low)}–{percent(cell.high)}", str(cell.n))
+        for label, cell in measured
+        if cell is not None
+    )
+    if unparsed := results[0].metrics.unparsed_rate.clean:
+        rows += (("clean, unparsed", percent(unparsed), "", str(results[0].data.n)),)
+    grids = [Grid(name, ("Threat", "Accuracy", "95 % interval", "n"), rows, names=1)]
+    if len(results[0].metrics.by_modality) > 1:
+        counts = modality_counts(results)
+        header = ("Threat", *map(short_modality, counts))
+        shares = [row[1:] for row in modality_grid(results).rows]
+        questions = ("questions", *map(str, counts.values()))
+        grids.append(Grid(f"{name}, by modality", header, (*shares, questions), names=1))
+    return grids
+
+
+def _grids(results: Sequence[Result]) -> list[Grid]:
+    grids = [accuracy_grid(results)]
+    if len(results[0].metrics.by_modality) > 1:
+        grids.append(modality_grid(results))
+    return grids
+
+
+def _measures(results: Sequence[Result]) -> list[_Measure]:
+    """Clean accuracy, then robust, then certified accuracies, then further metrics, in order of appearance."""
+    clean = [_Measure("clean", None, lambda scores: scores.clean_accuracy)]
+    robust: dict[ThreatSpec, _Measure] = {}
+    certified: dict[tuple[ThreatSpec, float], _Measure] = {}
+    further: dict[tuple[ThreatSpec, str], _Measure] = {}
+    for result in results:
+        key, name = result.threat, result.threat.name
+        if result.metrics.robust_accuracy is not None:
+            robust[key] = _Measure(name, key, lambda scores: scores.robust_accuracy)
+        for estimate in result.metrics.certified_accuracy:
+            label = f"{name} ≥ {estimate.radius:g}"
+            certified[key, estimate.radius] = _Measure(label, key, _certified_at(estimate.radius))
+        for metric in result.metrics.further:
+            further[key, metric] = _Measure(f"{metric}, {name}", key, _further(metric))
+    measures = [*clean, *robust.values(), *certified.values(), *further.values()]
+    repeated = {label for label, count in Counter(measure.label for measure in measures).items() if count > 1}
+    specified = {result.threat: describe_threat(result.threat) for result in results}
+    return [
+        _Measure(f"{measure.label} [{specified[measure.threat]}]", measure.threat, measure.read)
+        if measure.label in repeated and measure.threat is not None
+        else measure
+        for measure in measures
+    ]
+
+
+def _certified_at(radius: float) -> Callable[[Scores], Estimate | None]:
+    return lambda scores: next((e for e in scores.certified_accuracy if e.radius == radius), None)
+
+
+def _further(metric: str) -> Callable[[Scores], Estimate | None]:
+    return lambda scores: scores.further.get(metric)
+
+
+def _read(results: Sequence[Result], measure: _Measure, modality: str | None = None) -> Estimate | None:
+    """The measure's estimate among the results of one model, or None where it was not measured."""
+    for result in results:
+        if measure.threat in (None, result.threat):
+            scores = result.metrics if modality is None else result.metrics.by_modality.get(modality)
+            return None if scores is None else measure.read(scores)
+    return None
+
+
+def _by_data(results: Iterable[Result]) -> list[tuple[DataRecord, list[Result]]]:
+    groups = _grouped(results, lambda result: (result.data.name, result.data.split, result.data.digest))
+    return [(group[0].data, group) for group in groups]
+
+
+def _by_model(results: Iterable[Result]) -> list[tuple[str, list[Result]]]:
+    """Results per model; the same model in two answer modes or dtypes is two models."""
+
+    def full_name(result: Result) -> str:
+        return f"{result.model.id} ({result.model.answer_mode}, {result.model.dtype})"
+
+    groups = _grouped(results, lambda result: (full_name(result), result.model.weights_sha256))
+    ids = Counter(group[0].model.id for group in groups)
+    return [
+        (group[0].model.id if ids[group[0].model.id] == 1 else full_name(group[0]), group) for group in groups
+    ]
+
+
+def _grouped(results: Iterable[Result], key: Callable[[Result], Hashable]) -> list[list[Result]]:
+    """Groups in the order in which their first members appear."""
+    groups: dict[Hashable, list[Result]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return list(groups.values())
+
+
+def _findings(results: Iterable[Result]) -> list[str]:
+    """What the audits warn of."""
+    return [
+        f"{finding.verdict}: {result.model.id} under {result.threat.name}: {finding.meaning} ({finding.check})"
+        for result in results
+        for finding in result.audit
+        if finding.verdict != "pass"
+    ]
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,1 +1,0 @@
-"""Standardised results: their schema, their statistics, their tables."""

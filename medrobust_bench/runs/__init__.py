@@ -1,0 +1,1 @@
+"""The work: open, plan, evaluate, replay, audit."""

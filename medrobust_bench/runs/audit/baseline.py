@@ -1,0 +1,136 @@
+"""Baselines and the positive control: what guessing achieves, and whether an attack stops there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from scipy.stats import binomtest
+
+from medrobust_bench.runs.audit.check import CARLINI, HERE, IMAGE_MATTERS, Check, above
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from medrobust_bench.records import Finding, Outcome
+
+SIGNIFICANCE = 0.05
+
+FEWEST = 10
+"""Questions of a modality below which its own baseline is not looked at."""
+
+CHANCE = Check("chance baseline", "baseline", "Is clean accuracy above chance, in every modality?", HERE)
+MAJORITY = Check(
+    "majority baseline",
+    "baseline",
+    "Is clean accuracy above always giving the modality's most frequent option, in every modality?",
+    IMAGE_MATTERS,
+)
+POSITIVE_CONTROL = Check(
+    "stopped at chance",
+    "baseline",
+    "Does the attack fall below chance, as it must on an undefended model, rather than stop there?",
+    CARLINI,
+)
+UNPARSED = Check("unparsed, clean", "baseline", "How many clean answers cannot be parsed?", HERE)
+UNPARSED_BREAKS = Check(
+    "unparsed, attacked",
+    "baseline",
+    "How many of the attack's successes only break the format of the answer?",
+    HERE,
+)
+
+
+def chance(questions: Sequence[Outcome], options: Mapping[str, int]) -> float:
+    """Expected accuracy of a guess among each question's options."""
+    return sum(1 / options[outcome.question] for outcome in questions) / len(questions)
+
+
+def baselines(clean: Sequence[Outcome], options: Mapping[str, int]) -> list[Finding]:
+    """Clean accuracy against chance and against the most frequent option, whole and per modality.
+
+    Args:
+        clean: outcomes of the clean images.
+        options: number of options by question.
+    """
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in clean:
+        groups.setdefault(outcome.modality, []).append(outcome)
+    guessed = {name: chance(group, options) for name, group in groups.items()}
+    frequent = {
+        name: max(Counter(outcome.answer for outcome in group).values()) / len(group)
+        for name, group in groups.items()
+    }
+    most = max(Counter(outcome.answer for outcome in clean).values()) / len(clean)
+    return [
+        _above(CHANCE, "chance", clean, groups, chance(clean, options), guessed),
+        _above(MAJORITY, "always the most frequent option", clean, groups, most, frequent),
+    ]
+
+
+def _above(
+    check: Check,
+    name: str,
+    clean: Sequence[Outcome],
+    groups: Mapping[str, list[Outcome]],
+    whole: float,
+    by_modality: Mapping[str, float],
+) -> Finding:
+    right = sum(outcome.correct for outcome in clean)
+    accuracy = right / len(clean)
+    weak = [
+        modality
+        for modality, group in groups.items()
+        if len(group) >= FEWEST
+        and sum(outcome.correct for outcome in group) / len(group) <= by_modality[modality]
+    ]
+    lead = f"clean accuracy {accuracy:.1%}, {name} {whole:.1%}"
+    if accuracy <= whole:
+        return check.find(
+            accuracy - whole, "fail", f"{lead}: not above it, so that there is nothing to attack"
+        )
+    if not _significantly(right, len(clean), whole, "greater"):
+        return check.find(accuracy - whole, "warn", f"{lead}: too few questions to tell them apart")
+    if weak:
+        return check.find(accuracy - whole, "warn", f"{lead}; not above it in {', '.join(weak)}")
+    return check.find(accuracy - whole, "pass", f"{lead}; above it in every modality")
+
+
+def positive_control(outcomes: Sequence[Outcome], options: Mapping[str, int]) -> Finding:
+    """Whether a white-box attack falls below chance; one that stops at chance has turned answers into guesses.
+
+    Args:
+        outcomes: of one model under one attack that uses gradients.
+        options: number of options by question.
+    """
+    robust, level = sum(outcome.correct for outcome in outcomes), chance(outcomes, options)
+    share = robust / len(outcomes)
+    lead = f"robust accuracy {share:.1%}, chance {level:.1%}"
+    if _significantly(robust, len(outcomes), level, "less"):
+        return POSITIVE_CONTROL.find(share - level, "pass", f"{lead}: clearly below chance")
+    if _significantly(robust, len(outcomes), level, "greater"):
+        meaning = f"{lead}: above it, by a defence or by a weak attack, which the other checks tell apart"
+        return POSITIVE_CONTROL.find(share - level, "pass", meaning)
+    meaning = f"{lead}: the attack stops at chance; on an undefended model that is a finding about the attack"
+    return POSITIVE_CONTROL.find(share - level, "warn", meaning)
+
+
+def unparsed(clean: Sequence[Outcome]) -> Finding:
+    """Clean answers that cannot be parsed, which count as wrong."""
+    share = sum(outcome.clean_choice is None for outcome in clean) / len(clean)
+    meaning = f"{share:.1%} of the clean answers cannot be parsed and count as wrong"
+    return UNPARSED.find(share, above(share, warn=0.05, fail=0.5), meaning)
+
+
+def format_breaks(outcomes: Sequence[Outcome]) -> list[Finding]:
+    """Successes of an attack whose answer cannot be parsed, apart from wrong answers."""
+    broken = [outcome for outcome in outcomes if outcome.attacked and not outcome.correct]
+    if not broken:
+        return []
+    share = sum(outcome.choice is None for outcome in broken) / len(broken)
+    meaning = f"{share:.1%} of {len(broken)} broken answers are unparsable rather than wrong"
+    return [UNPARSED_BREAKS.find(share, above(share, warn=0.5, fail=1.0), meaning)]
+
+
+def _significantly(right: int, n: int, level: float, alternative: str) -> bool:
+    return bool(binomtest(right, n, level, alternative=alternative).pvalue < SIGNIFICANCE)

@@ -1,0 +1,131 @@
+"""Optimisation health: would the same attack, given more, have broken more; did it lose what it found?"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from medrobust_bench.runs.audit import variation
+from medrobust_bench.runs.audit.check import (
+    CARLINI,
+    INDICATORS,
+    Check,
+    Skipped,
+    above,
+    count_verdict,
+)
+from medrobust_bench.runs.audit.losses import flat_losses, rising_losses
+from medrobust_bench.runs.audit.path import WatchedQuestions
+from medrobust_bench.runs.audit.subject import Trial, newly_broken, standing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.records import Finding
+    from medrobust_bench.runs.audit.subject import Subject
+
+MORE_STEPS = Check("twice the steps", "optimisation", "Do twice the steps break more?", CARLINI)
+MORE_RESTARTS = Check("more restarts", "optimisation", "Do two more restarts break more?", CARLINI)
+OTHER_LOSS = Check(
+    "another loss", "optimisation", "Does the margin break what cross-entropy does not?", CARLINI
+)
+SILENT = Check(
+    "nothing thrown away",
+    "optimisation",
+    "Is an image that broke the answer on the attack's path also the one that it returns?",
+    INDICATORS,
+)
+SINGLE_STEP = Check(
+    "iterative beats single step",
+    "optimisation",
+    "Does one large step break more than many small ones?",
+    CARLINI,
+)
+LARGER = Check("monotone in ε", "optimisation", "Does every larger ε break at least as much?", CARLINI)
+UNBOUNDED = Check("unbounded attack", "optimisation", "Does an attack of any size break everything?", CARLINI)
+
+
+def watched_attack(subject: Subject) -> tuple[list[Trial], Finding]:
+    """The attack itself, and whether it returned the successes on its path."""
+    watched = [WatchedQuestions(group.bound) for group in subject.groups]
+    trials = subject.attack(subject.threat, watched)
+    by_id = {trial.question: trial for trial in trials}
+    lost = 0
+    for group, watch in zip(subject.groups, watched, strict=True):
+        for row, question in enumerate(group.bound.questions):
+            if by_id[question.id].broken or question.id not in watch.seen:
+                continue
+            clean = group.bound.images[row]
+            budget = subject.threat.budget(clean.shape[:2], group.seeds[row])
+            images = [budget.round(clean, image) for image in watch.seen[question.id]]
+            answers = group.bound.select([row] * len(images)).answer(images)
+            lost += any(answer.choice != question.answer for answer in answers)
+    meaning = (
+        f"{lost} questions were broken on the path, and reported as standing: the attack loses its best image"
+        if lost
+        else "every success on the path is returned"
+    )
+    return trials, SILENT.find(lost, count_verdict(lost), meaning)
+
+
+def optimisation_health(subject: Subject, trials: Sequence[Trial]) -> list[Finding | Skipped]:
+    """Variations of the attack against the attack itself.
+
+    Args:
+        subject: the model and its attack.
+        trials: what the attack achieved.
+    """
+    attempts = {trial.question: trial.finding.attempts for trial in trials}
+    left = {trial.question: trial.finding.attempts for trial in trials if not trial.broken}
+    spec = subject.threat.spec
+    fields = dict(spec)
+    more_restarts = variation.varied(subject.threat, restarts=fields["restarts"] + 2)
+    single = subject.attack(variation.single_step(spec))  # type: ignore[arg-type]
+    behind = max(0, standing(trials) - standing(single))
+    return [
+        *flat_losses(attempts),
+        *rising_losses(left),
+        _gain(MORE_STEPS, "twice the steps", trials, subject.attack(variation.longer(subject.threat))),
+        _gain(MORE_RESTARTS, "two more restarts", trials, subject.attack(more_restarts)),
+        _gain(OTHER_LOSS, "the margin loss", trials, subject.attack(variation.margin(spec))),  # type: ignore[arg-type]
+        SINGLE_STEP.find(
+            behind,
+            count_verdict(behind),
+            f"a single step leaves {standing(single)} of {len(trials)} standing, the attack {standing(trials)}",
+        ),
+        *sizes(subject, trials),
+    ]
+
+
+def sizes(subject: Subject, trials: Sequence[Trial]) -> list[Finding]:
+    """The attack at half its size, at twice its size, and without a bound."""
+    smaller = subject.attack(variation.resized(subject.threat, Fraction(1, 2)))
+    larger = subject.attack(variation.resized(subject.threat, Fraction(2)))
+    everything = subject.attack(variation.unbounded(subject.threat))
+    fields = dict(subject.threat.spec)
+    counts = [standing(some) for some in (smaller, trials, larger)]
+    excess = max(0, counts[1] - counts[0], counts[2] - counts[1])
+    share = standing(everything) / len(trials)
+    verdict = above(share, warn=0.0, fail=0.1)
+    reading = "" if verdict == "pass" else ": the attack cannot find what is certainly there"
+    if reading and fields["kind"] != "auto":
+        reading += f"; see whether auto-{fields['norm']} does"
+    return [
+        LARGER.find(
+            excess,
+            count_verdict(excess),
+            f"standing at half, whole and twice the ε: {counts[0]}, {counts[1]}, {counts[2]} of {len(trials)}",
+        ),
+        UNBOUNDED.find(share, verdict, f"{share:.0%} stand when any image is allowed{reading}"),
+    ]
+
+
+def _gain(check: Check, what: str, before: Sequence[Trial], after: Sequence[Trial]) -> Finding:
+    """More effort against the attack: a gain beyond a question or two says that it was too weak."""
+    gain = newly_broken(before, after)
+    share = gain / len(before)
+    verdict = "pass" if gain <= 1 else above(share, warn=0.05, fail=0.2)
+    reading = "" if verdict == "pass" else ": the attack was too weak"
+    return check.find(
+        gain, verdict, f"{what} break {gain} of {standing(before)} questions left standing{reading}"
+    )

@@ -1,0 +1,193 @@
+"""Everything that a run's settings name, found and checked before any model is loaded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from medrobust_bench.attacks.threat import TrainedThreat
+from medrobust_bench.data.source import open_data, sample
+from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.models.registry import resolve
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.reports.metrics import find_metric
+from medrobust_bench.runs.threats import load_threat
+from medrobust_bench.specs.registry import load_specification
+from medrobust_bench.specs.threat import CLEAN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from medrobust_bench.attacks.threat import Threat
+    from medrobust_bench.certify.cohen import Certification
+    from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.models.cards import Card
+    from medrobust_bench.reports.metrics import Metric
+    from medrobust_bench.specs.settings import RunSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run works on.
+
+    Attributes:
+        models: by registry id, the card of each, or the model itself where it is in memory.
+        threats: adversaries and certifications, in the order asked for.
+        dataset: the sample of questions.
+        training: questions of the training split, for threats that learn from them; empty without such threats.
+        metrics: further ones, by name.
+    """
+
+    models: Mapping[str, Card | Adapter]
+    threats: tuple[Threat | Certification, ...]
+    dataset: Dataset
+    training: tuple[Question, ...] = ()
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+
+def unknown_names(settings: RunSettings) -> list[Problem]:
+    """What is wrong with the names of models, threats and metrics; found at once, before data are read or torch."""
+    mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
+    found = Reading([])
+    for name in settings.models:
+        found.attempt(partial(resolve, name, answer_mode=mode))
+    for text in settings.threats:
+        if text != CLEAN.name:
+            found.attempt(partial(load_specification, text))
+    for metric in settings.metrics:
+        found.attempt(partial(find_metric, metric))
+    return found.problems
+
+
+def read_inputs(
+    settings: RunSettings,
+    *,
+    problems: Sequence[Problem] = (),
+    adapters: Mapping[str, Adapter] | None = None,
+    threats: Mapping[str, Threat | Certification] | None = None,
+    dataset: Dataset | None = None,
+) -> Inputs:
+    """Find models, threats and questions.
+
+    Args:
+        settings: names them.
+        problems: found elsewhere already, to be reported with the rest.
+        adapters: models already in memory, under the names that `settings.models` gives them.
+        threats: threats already opened, under the names that `settings.threats` gives them.
+        dataset: questions already in memory, instead of `settings.data`.
+
+    Raises:
+        InvalidInputError: everything that is wrong, all together.
+    """
+    found = Reading(list(problems))
+    adapters = adapters or {}
+    mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
+    models: list[tuple[str, Card | Adapter]] = []
+    smoothed: list[str] = []
+    for name in settings.models:
+        if name in adapters:
+            models.append((name, adapters[name]))
+            smoothed += [name] if adapters[name].record.smoothing else []
+        elif card := found.attempt(partial(resolve, name, answer_mode=mode)):
+            models.append((card.id, card))
+            smoothed += [card.id] if card.smoothing else []
+    opened = [
+        (threats or {}).get(text) or found.attempt(partial(load_threat, text))
+        for text in settings.threats
+        if text != CLEAN.name
+    ]
+    asked = [threat for threat in opened if threat]
+    if any(threat.spec.yields == "certified" for threat in asked):
+        remedy = "certify the plain model: the certificates are promises about its smoothed form"
+        found.problems.extend(
+            Problem(
+                where=name, what="is smoothed already, which a certification would do again", remedy=remedy
+            )
+            for name in smoothed
+        )
+    metrics = {name: found.attempt(partial(find_metric, name)) for name in settings.metrics}
+    found.twice([name for name, _model in models], "--model")
+    found.twice([threat.spec.name for threat in asked], "--threat")
+    training = _read_training(settings, asked, found, dataset)
+    dataset = dataset or found.attempt(
+        partial(
+            open_data,
+            settings.data,
+            split=settings.split,
+            skip_invalid=settings.skip_invalid,
+            modalities=settings.modalities,
+        )
+    )
+    if found.problems or dataset is None:
+        raise InvalidInputError(found.problems)
+    if settings.sample_size is not None:
+        dataset = sample(dataset, settings.sample_size, seed=settings.seed)
+    return Inputs(
+        models=dict(models),
+        threats=tuple(asked),
+        dataset=dataset,
+        training=training,
+        metrics={name: metric for name, metric in metrics.items() if metric},
+    )
+
+
+def _read_training(
+    settings: RunSettings,
+    threats: Sequence[Threat | Certification],
+    found: Reading,
+    dataset: Dataset | None,
+) -> tuple[Question, ...]:
+    """A balanced sample of the training split, as large as the threats want; never the questions that are attacked."""
+    learning = [threat for threat in threats if isinstance(threat, TrainedThreat)]
+    if not learning:
+        return ()
+    if dataset is not None or settings.split in ("train", "all"):
+        names = ", ".join(threat.spec.name for threat in threats if isinstance(threat, TrainedThreat))
+        what = "questions in memory have no training split" if dataset else "the training split is attacked"
+        remedy = "evaluate the test split of a data set"
+        found.problems.append(
+            Problem(where=names, what=f"learns from the training split, but {what}", remedy=remedy)
+        )
+        return ()
+    training = found.attempt(
+        partial(
+            open_data,
+            settings.data,
+            split="train",
+            skip_invalid=settings.skip_invalid,
+            modalities=settings.modalities,
+        )
+    )
+    if training is None:
+        return ()
+    size = max(threat.training_questions for threat in learning)
+    return sample(training, size, seed=settings.seed).questions
+
+
+class Reading:
+    """Collects problems instead of stopping at the first."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+
+    def attempt(self, read: Callable[[], T]) -> T | None:
+        """What `read` returns; None, with its problems noted, where the input is invalid."""
+        try:
+            return read()
+        except InvalidInputError as error:
+            self.problems.extend(error.problems)
+            return None
+
+    def twice(self, names: Sequence[str], where: str) -> None:
+        """Note every name that is given more than once."""
+        self.problems.extend(
+            Problem(where=where, what=f"names {name} {count} times", remedy="name it once")
+            for name, count in Counter(names).items()
+            if count > 1
+        )

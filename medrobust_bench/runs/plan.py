@@ -1,0 +1,74 @@
+"""The plan: everything about a run that is decided before the first forward pass.
+
+The plan alone fixes the chunks and every seed, so a run that is killed and resumed gives the same results.
+"""
+
+from __future__ import annotations
+
+import platform
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from medrobust_bench.data.image import canonical
+from medrobust_bench.records import (
+    DataRecord,
+    Environment,
+    SkippedRow,
+)
+from medrobust_bench.records.run import Plan
+from medrobust_bench.specs.threat import CLEAN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.specs.settings import RunSettings
+    from medrobust_bench.specs.threat import ThreatSpec
+
+
+def make_plan(
+    settings: RunSettings, dataset: Dataset, *, models: Sequence[str], threats: Sequence[ThreatSpec]
+) -> Plan:
+    """Cut the work into chunks of equal image shape; clean answers come first among the threats."""
+    return Plan(
+        settings=settings,
+        data=DataRecord(
+            name=dataset.name,
+            split=dataset.split,
+            synthetic=dataset.synthetic,
+            n=len(dataset.questions),
+            digest=dataset.digest(),
+            skipped=tuple(
+                SkippedRow(where=row.where, row=row.row, reason=row.what) for row in dataset.skipped
+            ),
+        ),
+        models=tuple(models),
+        threats=(CLEAN, *(threat for threat in threats if threat.name != CLEAN.name)),
+        chunks=_chunks(dataset.questions, settings.questions_per_chunk),
+    )
+
+
+def _chunks(questions: Sequence[Question], size: int) -> tuple[tuple[str, ...], ...]:
+    by_shape: dict[tuple[int, ...], list[str]] = {}
+    with ThreadPoolExecutor() as pool:
+        shapes = pool.map(lambda question: canonical(question.image).shape, questions)
+        for question, shape in zip(questions, shapes, strict=True):
+            by_shape.setdefault(shape, []).append(question.id)
+    return tuple(
+        tuple(ids[start : start + size]) for ids in by_shape.values() for start in range(0, len(ids), size)
+    )
+
+
+def environment(device: str) -> Environment:
+    """The software and hardware at hand."""
+    return Environment(
+        medrobust_bench=version("medrobust-bench"),
+        python=platform.python_version(),
+        torch=version("torch"),
+        transformers=version("transformers"),
+        adversarial_robustness_toolbox=version("adversarial-robustness-toolbox"),
+        platform=f"{platform.system()} {platform.machine()}",
+        device=device,
+    )

@@ -1,0 +1,1 @@
+"""What can be asked for: specifications of threats and certifications, settings of a run."""

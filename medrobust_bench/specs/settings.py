@@ -1,0 +1,140 @@
+"""What a run is asked to do: the same model behind the command's flags and a YAML file."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
+
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.specs.vocabulary import modality_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PHANTOM_LIMIT = 24
+
+_FLAGS = {"models": "--model", "threats": "--threat", "metrics": "--metric", "modalities": "--modality"}
+
+
+def _modality(value: Any) -> Any:
+    """A known modality whatever its case or spelling; any other as it is, to be looked for in the data set."""
+    return modality_name(value) if isinstance(value, str) else value
+
+
+class RunSettings(BaseModel):
+    """Settings of `medrobust run`. Unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: tuple[str, ...] = Field(
+        default=("tiny-sft-reasoning", "safemed-r1-tiny"),
+        min_length=1,
+        description="Card ids, card files, checkpoint folders or hub ids",
+    )
+    threats: tuple[str, ...] = Field(
+        default=("pgd-linf", "pgd-l2", "patch", "certified-l2-quick"),
+        description="Official names, names with overrides (pgd-linf:eps=4/255) or YAML files; clean is always measured",
+    )
+    data: str = Field(
+        default="phantoms", description="'phantoms', an OmniMedVQA folder or a published split file"
+    )
+    metrics: tuple[str, ...] = Field(
+        default=(), description="Further metrics over outcomes, by name (attack-success)"
+    )
+    split: Literal["train", "validation", "test", "all"] = "test"
+    modalities: tuple[Annotated[str, BeforeValidator(_modality)], ...] = Field(
+        default=(), description="Only these modalities; empty for all"
+    )
+    limit: PositiveInt | None = Field(
+        default=None,
+        description=f"Size of a balanced, seeded sample; unset: {PHANTOM_LIMIT} phantoms, or all of any other data",
+    )
+    skip_invalid: bool = Field(default=False, description="Leave faulty rows out, and say so in the result")
+    answer_mode: Literal["letter", "option-text", "reasoning"] | None = Field(
+        default=None, description="Overrides the card's answer mode"
+    )
+    batch_size: PositiveInt | Literal["auto"] = Field(
+        default="auto", description="Questions per chunk; halved by itself where memory runs out"
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps, …")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    trust_remote_code: bool = Field(default=False, description="Run code from a hub checkpoint's repository")
+    seed: int = Field(default=0, ge=0, description="Seed of the sample and of every attack")
+
+    @property
+    def questions_per_chunk(self) -> int:
+        """Chunk size; part of the plan, hence independent of the machine."""
+        return 32 if self.batch_size == "auto" else self.batch_size
+
+    @property
+    def sample_size(self) -> int | None:
+        """How many questions to draw; None for all."""
+        return PHANTOM_LIMIT if self.limit is None and self.data == "phantoms" else self.limit
+
+
+def command_line(settings: RunSettings) -> str:
+    """The command that makes a run with these settings, ready for a shell; defaults are left out."""
+    words = ["medrobust", "run"]
+    for name, field in RunSettings.model_fields.items():
+        value = getattr(settings, name)
+        if value == field.default and name not in ("models", "threats"):
+            continue
+        flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+        if isinstance(value, tuple):
+            for item in value:
+                words += [flag, str(item)]
+        elif value is True:
+            words.append(flag)
+        elif value not in (None, False):
+            words += [flag, str(value)]
+    return shlex.join(words)
+
+
+def settings_from(values: dict[str, Any], *, where: str) -> RunSettings:
+    """Validate settings.
+
+    Raises:
+        InvalidInputError: with one problem per wrong or unknown key.
+    """
+    try:
+        return RunSettings.model_validate(values)
+    except ValidationError as error:
+        known = ", ".join(RunSettings.model_fields)
+        raise InvalidInputError(
+            [
+                Problem(
+                    where=where,
+                    what=f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}",
+                    remedy=f"known settings are {known}"
+                    if fault["type"] == "extra_forbidden"
+                    else "correct the value",
+                )
+                for fault in error.errors()
+            ]
+        ) from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, not yet validated, so that flags can override it."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInputError(
+            [Problem(where=str(path), what=f"cannot be read: {error}", remedy="give a YAML file")]
+        ) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InvalidInputError(
+            [
+                Problem(
+                    where=str(path),
+                    what="is not a mapping of settings",
+                    remedy="write `models: [...]`, `threats: [...]`, …",
+                )
+            ]
+        )
+    return values

@@ -1,1 +1,0 @@
-"""What an adversary may do to an image, and the attacks that try it."""

@@ -1,0 +1,187 @@
+"""What a search keeps, what it counts as broken, and what it costs."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from medrobust_bench.attacks.budget import LinfBudget
+from medrobust_bench.attacks.search import GENERATION_INTERVAL, Finding, Search
+from medrobust_bench.models.adapter import Answer, ReferenceLoss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+RIGHT, WRONG = 0, 1
+CLEAN = np.full((1, 1, 3), 100, np.uint8)
+
+
+class ScriptedQuestion:
+    """One question whose loss, doubt and deployed answer are functions of its grey level."""
+
+    questions = (SimpleNamespace(id="scripted", options=("yes", "no")),)
+    images = (CLEAN,)
+    device = torch.device("cpu")
+
+    def __init__(
+        self,
+        *,
+        loss: Callable[[float], float],
+        doubt: Callable[[float], bool] = lambda level: False,
+        answer: Callable[[int], Answer] = lambda level: Answer(RIGHT),
+    ) -> None:
+        self._loss, self._doubt, self._answer = loss, doubt, answer
+        self.asked: list[int] = []
+
+    def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
+        levels = [float(image.mean()) * 255 for image in pixels.detach()]
+        losses = torch.tensor([self._loss(level) for level in levels]) + 0 * pixels.sum((1, 2, 3))
+        doubts = torch.tensor([self._doubt(level) for level in levels])
+        return ReferenceLoss(losses, doubts, doubts)
+
+    def answer(self, images: Sequence[np.ndarray]) -> list[Answer]:
+        levels = [int(image.flat[0]) for image in images]
+        self.asked.extend(levels)
+        return [self._answer(level) for level in levels]
+
+    def select(self, rows: Sequence[int]) -> ScriptedQuestion:
+        assert list(rows) == [0]
+        return self
+
+
+def searched(question: ScriptedQuestion, levels: Sequence[float]) -> Finding:
+    """Try these grey levels one after the other."""
+    search = Search(question, [RIGHT], [LinfBudget(Fraction(50, 255))])
+    for level in levels:
+        search.try_images(torch.full((1, 3, 1, 1), level / 255))
+    search.settle()
+    (finding,) = search.findings()
+    return finding
+
+
+def test_the_best_iterate_is_kept_not_the_last() -> None:
+    oscillating = ScriptedQuestion(loss=lambda level: {101: 1.0, 120: 3.0, 90: 2.0}[round(level)])
+    finding = searched(oscillating, [101, 120, 90])
+    assert finding.image.flat[0] == 120
+    assert finding.answer is None
+
+
+def test_the_best_iterate_is_kept_when_gradients_are_taken() -> None:
+    question = ScriptedQuestion(loss=lambda level: -abs(level - 110))
+    search = Search(question, [RIGHT], [LinfBudget(Fraction(50, 255))])
+    for level in (100, 109, 140):
+        search.gradient(torch.full((1, 3, 1, 1), level / 255))
+    (finding,) = search.findings()
+    assert finding.image.flat[0] == 109
+    assert (finding.forward_passes, finding.backward_passes) == (3, 3)
+
+
+def test_nothing_tried_leaves_the_clean_image() -> None:
+    finding = searched(ScriptedQuestion(loss=lambda level: 0.0), [])
+    np.testing.assert_array_equal(finding.image, CLEAN)
+    assert finding.forward_passes == 0
+
+
+def test_only_the_deployed_answer_to_the_8_bit_image_breaks_a_question() -> None:
+    # The float path sees 110.4 beyond the boundary; the image that can be handed in is 110, inside it.
+    question = ScriptedQuestion(
+        loss=lambda level: level,
+        doubt=lambda level: level > 110.2,
+        answer=lambda level: Answer(WRONG if level > 110 else RIGHT),
+    )
+    assert searched(question, [110.4]).answer is None
+    finding = searched(question, [110.4, 110.6])
+    assert finding.answer == Answer(WRONG)
+    assert finding.image.flat[0] == 111
+
+
+def test_the_witness_is_the_image_that_was_verified_even_if_another_has_a_higher_loss() -> None:
+    question = ScriptedQuestion(
+        loss=lambda level: 150 - level,
+        doubt=lambda level: level > 110,
+        answer=lambda level: Answer(WRONG),
+    )
+    finding = searched(question, [90, 120])
+    assert finding.image.flat[0] == 120
+
+
+def test_the_budget_is_kept_whatever_is_tried() -> None:
+    question = ScriptedQuestion(
+        loss=lambda level: level, doubt=lambda level: True, answer=lambda level: Answer(WRONG)
+    )
+    assert searched(question, [255]).image.flat[0] == 150
+
+
+def test_no_doubt_no_check() -> None:
+    question = ScriptedQuestion(loss=lambda level: level, answer=lambda level: Answer(WRONG))
+    assert searched(question, [110, 120]).answer is None
+    assert question.asked == []
+
+
+def test_a_broken_question_costs_nothing_more_and_has_zero_gradient() -> None:
+    question = ScriptedQuestion(
+        loss=lambda level: level, doubt=lambda level: True, answer=lambda level: Answer(WRONG)
+    )
+    search = Search(question, [RIGHT], [LinfBudget(Fraction(1))])
+    search.try_images(torch.full((1, 3, 1, 1), 0.5))
+    assert search.open_rows == []
+    assert search.gradient(torch.full((1, 3, 1, 1), 0.6)).abs().sum() == 0
+    search.try_images(torch.full((1, 3, 1, 1), 0.7))
+    (finding,) = search.findings()
+    assert (finding.forward_passes, finding.backward_passes, finding.checks) == (1, 0, 1)
+
+
+def test_an_unparsable_answer_breaks_but_a_wrong_one_is_preferred() -> None:
+    def answer(level: int) -> Answer:
+        return Answer(WRONG) if level == 130 else Answer(None)
+
+    question = ScriptedQuestion(loss=lambda level: level, doubt=lambda level: True, answer=answer)
+    unparsable = searched(question, [110, 120])
+    assert unparsable.answer == Answer(None)
+    assert unparsable.image.flat[0] == 110
+    wrong = searched(question, [110, 130, 140])
+    assert wrong.answer == Answer(WRONG)
+    assert wrong.image.flat[0] == 130
+
+
+def test_the_same_8_bit_image_is_checked_once() -> None:
+    question = ScriptedQuestion(loss=lambda level: level, doubt=lambda level: True)
+    searched(question, [120, 120.2, 119.9, 121])
+    assert question.asked == [120, 121]
+
+
+def test_generated_answers_are_checked_at_intervals_with_the_best_image_of_each() -> None:
+    question = ScriptedQuestion(
+        loss=lambda level: level, doubt=lambda level: True, answer=lambda level: Answer(RIGHT, "said")
+    )
+    levels = [101, 110, 130, 120, 111, 112, 140, 115]
+    finding = searched(question, levels)
+    assert GENERATION_INTERVAL == 5
+    # The first at once, the best of the next five, the best of the rest at the end.
+    assert question.asked == [101, 130, 140]
+    assert finding.checks == 3
+
+
+def test_a_loss_that_is_not_a_number_is_still_checked() -> None:
+    question = ScriptedQuestion(
+        loss=lambda level: float("nan"), doubt=lambda level: True, answer=lambda level: Answer(WRONG)
+    )
+    assert searched(question, [120]).answer == Answer(WRONG)
+
+
+def test_pixels_are_brought_into_range() -> None:
+    seen: list[float] = []
+    question = ScriptedQuestion(loss=lambda level: seen.append(level) or 0.0)
+    searched(question, [256])
+    assert seen == [255]
+
+
+def test_lengths_must_agree() -> None:
+    question = ScriptedQuestion(loss=lambda level: 0.0)
+    with pytest.raises(ValueError, match="1 questions, 2 answers, 1 budgets"):
+        Search(question, [RIGHT, RIGHT], [LinfBudget(Fraction(1))])

@@ -1,0 +1,139 @@
+"""The light checks on hand-made journals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medrobust_bench.records import AttemptRecord, Outcome
+from medrobust_bench.runs.audit.baseline import baselines, format_breaks, positive_control
+from medrobust_bench.runs.audit.blindness import REPLACEMENTS, blindness, replacement
+from medrobust_bench.runs.audit.check import above, below
+from medrobust_bench.runs.audit.losses import is_flat, restarts_used, rise_at_the_end, rising_losses
+from medrobust_bench.runs.audit.rivalry import rivals
+from medrobust_bench.specs.kinds import read_spec
+
+if TYPE_CHECKING:
+    from medrobust_bench.specs.threat import ThreatSpec
+
+
+def outcome(number: int, *, correct: bool = True, **fields: object) -> Outcome:
+    given_fields = {"choice": 0 if correct else 1, "clean_choice": 0, "attacked": True, **fields}
+    return Outcome(
+        model="m",
+        threat="t",
+        question=f"q{number}",
+        modality="CT",
+        question_type="Disease diagnosis",
+        answer=0,
+        correct=correct,
+        **given_fields,
+    )
+
+
+def journal(right: int, n: int) -> list[Outcome]:
+    return [outcome(number, correct=number < right) for number in range(n)]
+
+
+@pytest.mark.parametrize(("right", "verdict"), [(0, "pass"), (10, "warn"), (35, "pass")])
+def test_an_attack_that_stops_at_chance_is_a_finding(right: int, verdict: str) -> None:
+    options = {f"q{number}": 4 for number in range(40)}
+    assert positive_control(journal(right, 40), options).verdict == verdict
+
+
+def test_a_model_that_always_says_the_same_fails_the_majority_baseline() -> None:
+    options = {f"q{number}": 4 for number in range(40)}
+    key = [number % 2 for number in range(40)]  # the right option is the first in half of the questions
+    same = [
+        outcome(number, correct=answer == 0).model_copy(update={"answer": answer})
+        for number, answer in enumerate(key)
+    ]
+    by_check = {finding.check: finding.verdict for finding in baselines(same, options)}
+    assert by_check["majority baseline"] == "fail"
+    assert by_check["chance baseline"] == "pass"
+
+
+@pytest.mark.parametrize(("kept", "verdict"), [(0, "pass"), (12, "warn"), (20, "fail")])
+def test_blindness_is_judged_by_what_the_image_decides(kept: int, verdict: str) -> None:
+    clean = [
+        outcome(number, blind_choices=dict.fromkeys(REPLACEMENTS, 0 if number < kept else 1))
+        for number in range(20)
+    ]
+    assert blindness(clean)[-1].verdict == verdict
+    assert blindness(clean)[-1].value == pytest.approx(1 - kept / 20)
+    assert blindness(clean[:4]) == []
+
+
+@given(st.integers(0, 2**62), st.integers(1, 9), st.integers(1, 9))
+def test_a_shuffled_image_keeps_its_colours(seed: int, height: int, width: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    shuffled = replacement(image, "shuffled", seed)
+    assert sorted(map(tuple, shuffled.reshape(-1, 3).tolist())) == sorted(
+        map(tuple, image.reshape(-1, 3).tolist())
+    )
+    assert np.array_equal(shuffled, replacement(image, "shuffled", seed))
+    assert (replacement(image, "blank", seed) == 128).all()
+
+
+def test_format_breaks_are_told_from_wrong_answers() -> None:
+    outcomes = [outcome(0, correct=False, choice=None), outcome(1, correct=False), outcome(2)]
+    (finding,) = format_breaks(outcomes)
+    assert finding.value == 0.5
+    assert format_breaks(journal(3, 3)) == []
+
+
+def test_losses_that_rise_to_the_end_and_losses_that_rest() -> None:
+    assert rise_at_the_end([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]) == pytest.approx(2 / 7)
+    assert rise_at_the_end([0.0, *[7.0] * 7]) == 0.0
+    assert rise_at_the_end([3.0, 2.0, 1.0, None]) == 0.0
+    assert is_flat([1.0, 1.0])
+    assert not is_flat([1.0])
+
+
+@pytest.mark.parametrize(
+    ("rising", "rested", "verdict"),
+    [(0, 1, "pass"), (1, 0, "warn"), (2, 0, "fail"), (1, 1, "warn"), (1, 3, "pass")],
+)
+def test_one_question_with_a_rising_loss_is_no_failure(rising: int, rested: int, verdict: str) -> None:
+    kinds = [(0.0, 1.0, 2.0, 3.0)] * rising + [(0.0, 3.0, 3.0, 3.0)] * rested
+    runs = [AttemptRecord(objective="margin", losses=losses, broken=False) for losses in kinds]
+    (finding,) = rising_losses({str(number): [run] for number, run in enumerate(runs)})
+    assert finding.verdict == verdict
+
+
+def test_a_last_restart_that_still_breaks_questions_is_a_finding() -> None:
+    def tried(*broken: bool) -> list[AttemptRecord]:
+        return [AttemptRecord(objective="margin", losses=(0.0, 1.0), broken=one) for one in broken]
+
+    (finding,) = restarts_used({"a": tried(False, True), "b": tried(True), "c": tried(False, False)})
+    assert finding.value == pytest.approx(1 / 3, rel=1e-3)
+    assert finding.verdict == "fail"
+    assert restarts_used({"a": tried(True)}) == []
+
+
+def threat(name: str, kind: str, eps: str, **fields: object) -> ThreatSpec:
+    return read_spec({"name": name, "kind": kind, "norm": "linf", "eps": eps, **fields})
+
+
+def test_rivals_are_compared_only_where_they_may_do_no_more() -> None:
+    own = (threat("pgd", "pgd", "4/255", steps=20), journal(10, 20))
+    louder = (threat("noise", "noise", "8/255", draws=1), journal(2, 20))
+    assert rivals(own, [louder]) == []
+    equal = (threat("noise", "noise", "4/255", draws=1), journal(8, 20))
+    (finding,) = rivals(own, [equal])
+    assert (finding.check, finding.value, finding.verdict) == ("gradient-free stays behind", 2, "fail")
+    smaller = (threat("pgd small", "pgd", "2/255", steps=20), journal(9, 20))
+    (finding,) = rivals(own, [smaller])
+    assert (finding.check, finding.value, finding.verdict) == ("larger ε breaks more", 1, "warn")
+
+
+@given(st.floats(0, 1))
+def test_verdicts_on_their_limits(value: float) -> None:
+    assert above(value, warn=value, fail=value) == "pass"
+    assert below(value, warn=value, fail=value) == "pass"
+    assert above(value + 0.1, warn=value, fail=value) == "fail"
+    assert below(value - 0.1, warn=value, fail=value - 0.5) == "warn"
