@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from medrobust_bench.results.finished import Run, load_run
-from medrobust_bench.results.grid import MISSING, Grid
-from medrobust_bench.results.report.figures import LIGHT
 
 from benchmarks.reproduction import replaced
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.reports.grid import MISSING, Grid
+from medrobust_bench.reports.run_page.figures import LIGHT
 from medrobust_bench.reports.seeds import SeedEstimate, over_seeds
+from medrobust_bench.runs.run import Run, load_run
 from medrobust_bench.train.curve import Curve
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def answers(run: Run, threat: str) -> NDArray[np.bool_]:
 def read_arm(name: str, training: Path, evaluations: Path) -> Arm:
     """The seeds of an arm that are trained and evaluated."""
     curves, runs = [], []
-    for folder in sorted(evaluations.glob(f"{name}-[0-9]*")):
+    for folder in sorted(evaluations.glob(f"{name}-[0-9]")):
         try:
             runs.append(load_run(folder))
         except InvalidInputError as error:
