@@ -118,8 +118,6 @@ def _examine(
     if seen.weights_sha256 != now.weights_sha256:
         what = f"{card.id} had the weights {seen.weights_sha256[:12]} and has {now.weights_sha256[:12]} now"
         raise InvalidInputError([Problem(str(finished.folder), what, "audit with the checkpoint of the run")])
-    half = now.dtype in ("bfloat16", "float16")
-    precise = load_model(card, device=place, dtype="float32", trust_remote_code=trust) if half else None
     ids = sample(finished.outcomes[card.id, "clean"], size, seed=settings.seed)
     if len(ids) < 2:
         what = f"{card.id} answers {len(ids)} questions right: there is nothing to attack"
@@ -140,7 +138,6 @@ def _examine(
                 model=card.id,
                 witnesses=own,
                 transferred=transferred,
-                precise=precise,
                 tell=lambda what: click.echo(f"{card.id}: {what}", err=True),
             )
         )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from medrobust_bench.data.image import ImageSource
 
-MIN_OPTIONS, MAX_OPTIONS = 2, 5
-LETTERS = "ABCDE"
+LETTERS = "ABCDEFGHIJ"
+MIN_OPTIONS, MAX_OPTIONS = 2, len(LETTERS)
 
 
 class Modality(StrEnum):
@@ -38,13 +38,13 @@ class QuestionType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One image, one question, two to five options, one right answer.
+    """One image, one question, two to ten options, one right answer.
 
     Attributes:
         id: unique within its data set.
         image: where the image comes from (a file, bytes, a phantom).
         text: the question as asked, without the options.
-        options: 2 to 5 option texts, shown to the model as A, B, … in this order.
+        options: 2 to 10 option texts, shown to the model as A, B, … in this order.
         answer: index of the right option.
         modality: imaging modality of the image.
         question_type: what kind of thing is asked.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.cohen import Certification
-from medrobust_bench.models.expectation import settled
+from medrobust_bench.models.averaged import wrap_if_stochastic
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import ThreatRecord
 from medrobust_bench.reports.summary import summarise
@@ -162,7 +162,7 @@ def run(
     for model, load in inputs.models.items():
         if work.remains(model):
             watch.loading(model)
-            adapter = settled(load(), work.first_questions())
+            adapter = wrap_if_stochastic(load(), work.first_questions())
             record = folder.enter_model(record, model, adapter.record)
             work.evaluate(model, adapter)
     results = tuple(

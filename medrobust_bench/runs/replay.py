@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.cohen import Certification
-from medrobust_bench.models.expectation import settled
+from medrobust_bench.models.averaged import wrap_if_stochastic
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import load_model, resolve
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -60,7 +60,7 @@ def replay_run(
             model, adapter = name, adapters[name]
         else:
             model, adapter = _load(name, plan.settings, device)
-        adapter = settled(adapter, chunks[0])
+        adapter = wrap_if_stochastic(adapter, chunks[0])
         _check_weights(folder, finished.record.models[model], adapter.record)
         replay = Replay(adapter, chunks, seed=plan.settings.seed)
         recounts[model] = []

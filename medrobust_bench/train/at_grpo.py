@@ -207,7 +207,7 @@ class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
     def _inner_attack(self, model: Any, attack: AttackSettings) -> InnerAttack:
         if self._inner is None:
             limit = self._settings.max_new_tokens
-            adapter = HuggingFaceVLM.around(
+            adapter = HuggingFaceVLM(
                 model, self.processing_class, mode=self._settings.mode, max_new_tokens=limit
             )
             self._inner = InnerAttack(adapter, loss=attack.loss, batch_size=attack.batch_size)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.prompt import AnswerMode, completion_text, prompt_text
+from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.prompt import AnswerMode, chat_prompt
 from medrobust_bench.train.settings import Task
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ MATCH_ROUNDS = 2
 TICKS = (" No", " Yes")
 """What is said at the end of a wrong and of the right option: the last token of either word."""
 
-_DECISIVE = re.compile(r" (?P<named>[A-E])\.</think>|<answer>(?P<letter>[A-E])")
+_LETTER = f"[{LETTERS[0]}-{LETTERS[-1]}]"
+_DECISIVE = re.compile(rf" (?P<named>{_LETTER})\.</think>|<answer>(?P<letter>{_LETTER})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,15 @@ def build_example(question: Question, task: Task) -> Example:
     if task is Task.DESCRIBE:
         return Example(question, True, DESCRIBE_PROMPT, description(question), decisive=())
     if task in (Task.LETTER, Task.TICK):
-        prompt = prompt_text(question, AnswerMode.LETTER)
+        prompt = STRATEGIES[AnswerMode.LETTER].prompt(question)
         ticked = _option_lines(question) if task is Task.TICK else ()
         return Example(question, True, prompt, letter, decisive=((0, 1),), ticked=ticked)
     if task is Task.MATCH:
         return _match_example(question)
     shown = task in (Task.REASON, Task.DIRECT)
     thought = rationale(question) if task in (Task.REASON, Task.READ) else ""
-    prompt = prompt_text(question, AnswerMode.REASONING)
-    completion = completion_text(thought, letter)
+    reasoning = STRATEGIES[AnswerMode.REASONING]
+    prompt, completion = reasoning.prompt(question), reasoning.write(thought, letter)
     return Example(
         question,
         shown,
@@ -126,15 +128,6 @@ def build_examples(
     return [build_example(question, draw.choices(kinds, weights)[0]) for question in order[:count]]
 
 
-def render_prompt(processor: ProcessorMixin, prompt: str, *, image: bool = True) -> str:
-    """The user's turn, with or without an image, in the model's chat format, up to where the model begins to write."""
-    content = [{"type": "image"}] * image + [{"type": "text", "text": prompt}]
-    rendered = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
-    return str(rendered)
-
-
 def open_images(questions: Sequence[Question]) -> list[list[Image.Image]]:
     """The canonical images, one list per prompt, as processors take them."""
     return [[Image.fromarray(canonical(question.image))] for question in questions]
@@ -162,10 +155,12 @@ class Collator:
     Attributes:
         processor: of the model that is trained; pads on the left.
         answer_weight: weight of the letters of the completion, relative to the other tokens.
+        thinks: what a chat template that can be told to think or not is told.
     """
 
     processor: ProcessorMixin
     answer_weight: float = 1.0
+    thinks: bool | None = None
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """The batch of B examples.
@@ -174,7 +169,10 @@ class Collator:
             ValueError: the tokenizer joins the end of a prompt, or of an option, with what comes after it.
         """
         tokenizer = self.processor.tokenizer
-        prompts = [render_prompt(self.processor, example.prompt, image=example.shown) for example in examples]
+        prompts = [
+            chat_prompt(self.processor, example.prompt, image=example.shown, thinks=self.thinks)
+            for example in examples
+        ]
         texts = [
             prompt + example.completion + tokenizer.eos_token
             for prompt, example in zip(prompts, examples, strict=True)

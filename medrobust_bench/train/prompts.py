@@ -10,15 +10,16 @@ from PIL import Image
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.completion import opens_rationale
-from medrobust_bench.models.prompt import AnswerMode, completion_text, prompt_text
+from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.prompt import chat_prompt
+from medrobust_bench.models.scoring import THINK, opens_rationale
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.train.examples import render_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medrobust_bench.data.question import Question
+    from medrobust_bench.models.prompt import AnswerMode
 
 _IMAGE_TOKENS = 1  # what `mm_token_type_ids` calls them
 _SIDE = 64
@@ -52,7 +53,7 @@ class Rows:
         }
 
     def _prompt(self, question: Question) -> list[dict[str, Any]]:
-        words = {"type": "text", "text": prompt_text(question, self._mode)}
+        words = {"type": "text", "text": STRATEGIES[self._mode].prompt(question)}
         return [{"role": "user", "content": [{"type": "image"}, words]}]
 
     def _image(self, number: int) -> Image.Image:
@@ -61,7 +62,8 @@ class Rows:
 
 def prompt_rows(questions: Sequence[Question], mode: AnswerMode, processor: Any) -> datasets.Dataset:
     """A data set of prompts with one row per question; images are opened when a row is read."""
-    opening = "<think>" if opens_rationale(render_prompt(processor, prompt_text(questions[0], mode))) else ""
+    first = chat_prompt(processor, STRATEGIES[mode].prompt(questions[0]))
+    opening = THINK if opens_rationale(first) else ""
     numbers = datasets.Dataset.from_dict({"number": list(range(len(questions)))})
     # The fingerprint is for a cache that is not used here; without one, all questions would be pickled to make it.
     numbers.set_format("custom", transform=Rows(questions, mode, opening), new_fingerprint="prompts")
@@ -84,7 +86,7 @@ def check_processor(processor: Any, mode: AnswerMode) -> None:
     else:
         problems += _padding_problems(processor)
     tokenizer = processor.tokenizer
-    written = completion_text("x", LETTERS[0]) if mode is AnswerMode.REASONING else LETTERS[0]
+    written = STRATEGIES[mode].write("x", LETTERS[0])
     read = tokenizer.decode(tokenizer(written, add_special_tokens=False).input_ids, skip_special_tokens=True)
     if read.strip() != written:
         what = f"reads {written!r} back as {read!r} when special tokens are skipped, as TRL does"
@@ -101,9 +103,7 @@ def _padding_problems(processor: Any) -> list[Problem]:
         return [
             Problem("tokenizer", f"pads on the {processor.tokenizer.padding_side}, TRL on the left", remedy)
         ]
-    texts = [
-        render_prompt(processor, text) for text in ("short", "a prompt that is longer than the other one")
-    ]
+    texts = [chat_prompt(processor, text) for text in ("short", "a prompt that is longer than the other one")]
     image = Image.new("RGB", (_SIDE, _SIDE))
     inputs = processor(text=texts, images=[[image], [image]], padding=True, return_tensors="pt")
     types = inputs.get("mm_token_type_ids")

@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.architecture import build_model, build_processor, whiten_patches
 from medrobust_bench.train.curve import Curve
@@ -127,8 +128,8 @@ def _starting_point(
         for question in train[:: max(1, len(train) // TOKENIZER_QUESTIONS)]
         for text in (
             DESCRIBE_PROMPT,
-            prompt_text(question, AnswerMode.REASONING),
-            prompt_text(question, AnswerMode.LETTER),
+            STRATEGIES[AnswerMode.REASONING].prompt(question),
+            STRATEGIES[AnswerMode.LETTER].prompt(question),
             rationale(question),
         )
     ]
@@ -241,7 +242,7 @@ def _batches(
     learner: Learner, processor: ProcessorMixin, settings: SftSettings, train: Sequence[Question]
 ) -> Iterator[Batch]:
     """The batches that are left; attacked ones are made in their turn, against the model of that moment."""
-    collate = Collator(processor, settings.answer_weight)
+    collate = Collator(processor, settings.answer_weight, STRATEGIES[settings.mode].thinks)
     examples = [
         example
         for number, stage in enumerate(settings.stages)

@@ -19,7 +19,6 @@ from medrobust_bench.specs.seeds import question_seed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import Outcome
     from medrobust_bench.runs.audit.subject import Subject
     from medrobust_bench.runs.witness import Witness
@@ -76,7 +75,6 @@ def examine(
     model: str,
     witnesses: Mapping[str, Witness],
     transferred: Mapping[str, Sequence[Witness]],
-    precise: Adapter | None = None,
     tell: Callable[[str], None] = lambda what: None,
 ) -> AuditRecord:
     """Make every check.
@@ -86,14 +84,13 @@ def examine(
         model: its name in the run.
         witnesses: the run's, of this model and attack, by question.
         transferred: those of the run's other models under the same attack.
-        precise: the model in float32 where it runs in half precision.
         tell: told what is about to be done.
     """
     tell("stored images")
     found = stored_images(subject, witnesses)
     tell("gradients")
     found += gradient_health(subject)
-    found += [half_precision(subject, precise), company(subject)]
+    found += [half_precision(subject), company(subject)]
     found += [fixed_output(subject), option_order(subject), same_verdict(subject)]
     if _fails(found, PRESENT):
         why = "no gradient arrives, so that the attack cannot run"
