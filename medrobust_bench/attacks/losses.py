@@ -90,7 +90,7 @@ class AttackLoss(Protocol):
         ...
 
 
-def evaluate(
+def loss_at(
     loss: AttackLoss, bound: BoundQuestions, pixels: torch.Tensor, completions: Sequence[str]
 ) -> Loss:
     """The loss of bound questions at images [B, 3, H, W] in [0, 1]; for `completions` see `AttackLoss`."""
@@ -124,7 +124,7 @@ def _average(
         right = _right(value, bound.batch)
         flipped = torch.stack([lead_of_reference(scores.detach(), right) < 0 for scores in each]).any(0)
         return Loss(value, flipped, flipped)
-    every = [evaluate(loss, bound.base, given, completions) for given in passes]
+    every = [loss_at(loss, bound.base, given, completions) for given in passes]
     values, doubts, flips = (torch.stack(column) for column in zip(*every, strict=True))
     mean = -log_mean(-values) if over_probabilities and loss.is_likelihood else values.mean(0)
     return Loss(mean, doubts.any(0), flips.any(0) if over_probabilities else flips.float().mean(0) > 0.5)

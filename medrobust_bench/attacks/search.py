@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from medrobust_bench.attacks.attack_result import AttackResult, Attempt
-from medrobust_bench.attacks.losses import CrossEntropy, evaluate
+from medrobust_bench.attacks.losses import CrossEntropy, loss_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,7 +123,7 @@ class Search:
             tried = _in_range(pixels[rows]).requires_grad_(gradient)
             with torch.set_grad_enabled(gradient):
                 completions = [self._entries[row].completion for row in rows]
-                loss = evaluate(self._loss, self._select(rows), tried, completions)
+                loss = loss_at(self._loss, self._select(rows), tried, completions)
             if gradient:
                 (open_gradient,) = torch.autograd.grad(loss.value.sum(), tried)
                 gradients[rows] = open_gradient.to(gradients.dtype)

@@ -14,7 +14,7 @@ from art.attacks.evasion import AdversarialPatchPyTorch
 from medrobust_bench.attacks.art_estimator import QuestionEstimator
 from medrobust_bench.attacks.budget import LEVELS, malformed, nearest_levels
 from medrobust_bench.attacks.global_draws import global_draws
-from medrobust_bench.attacks.losses import CrossEntropy, evaluate
+from medrobust_bench.attacks.losses import CrossEntropy, loss_at
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models.pixels import to_pixels
@@ -213,7 +213,7 @@ class _TrainedPatch(AdversarialPatchPyTorch):  # type: ignore[misc]
         rows = target.argmax(dim=1).tolist()
         laid = self._random_overlay(images, self._patch, mask=mask).clamp(0, 1)
         batch = self._bound.select(rows)
-        return -evaluate(CrossEntropy(), batch, laid, [""] * len(rows)).value.mean()
+        return -loss_at(CrossEntropy(), batch, laid, [""] * len(rows)).value.mean()
 
 
 def _side(area: float, height: int, width: int) -> int:

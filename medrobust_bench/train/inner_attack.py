@@ -12,7 +12,7 @@ import torch
 
 from medrobust_bench.attacks.art_estimator import TensorEstimator
 from medrobust_bench.attacks.budget import LEVELS, ball_budget
-from medrobust_bench.attacks.losses import CrossEntropy, completion_loss, evaluate, first_difference
+from medrobust_bench.attacks.losses import CrossEntropy, completion_loss, first_difference, loss_at
 from medrobust_bench.attacks.pgd import StartedPgd, random_starts
 from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.pixels import to_pixels
@@ -80,7 +80,7 @@ class TargetLoss:
         """Nats [B], differentiable in pixels [B, 3, H, W] in [0, 1]."""
         generation = self._bound.generation
         if self._targets is None or generation is None:
-            return evaluate(CrossEntropy(), self._bound, pixels, [""] * len(pixels)).value
+            return loss_at(CrossEntropy(), self._bound, pixels, [""] * len(pixels)).value
         said = generation.logits(pixels, [target.tokens for target in self._targets])
         first, last = (
             torch.tensor(ends, device=said.tokens.device).unsqueeze(1)

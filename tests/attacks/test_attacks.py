@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medrobust_bench.attacks.budget import L2Budget, PatchBudget
-from medrobust_bench.attacks.losses import CrossEntropy, attack_losses, evaluate, option_margins
+from medrobust_bench.attacks.losses import CrossEntropy, attack_losses, loss_at, option_margins
 from medrobust_bench.attacks.pgd import StartedPgd, uniform_in_l2_ball, uniform_in_linf_ball
 from medrobust_bench.models.adapter import Answer
 from medrobust_bench.specs.registry import load_threat
@@ -132,7 +132,10 @@ def test_noise_in_l2_uses_its_budget() -> None:
 def test_noise_keeps_the_worst_draw() -> None:
     bound, harm = unbreakable(1, levels=(8, 247))
     few, many = (
-        ((search(f"noise:draws={draws}", bound, [5])[0].image - bound.batch.images[0].astype(int)) * harm[0]).sum()
+        (
+            (search(f"noise:draws={draws}", bound, [5])[0].image - bound.batch.images[0].astype(int))
+            * harm[0]
+        ).sum()
         for draws in (1, 50)
     )
     assert many > few
@@ -289,7 +292,7 @@ def test_starts_are_uniform_in_their_balls() -> None:
 
 
 def value(loss: AttackLoss, bound: LinearQuestions, pixels: torch.Tensor) -> torch.Tensor:
-    return evaluate(loss, bound, pixels, [""] * len(pixels)).value
+    return loss_at(loss, bound, pixels, [""] * len(pixels)).value
 
 
 def test_losses_agree_for_two_options() -> None:
@@ -310,11 +313,11 @@ def test_an_answer_may_have_flipped_unless_its_lead_is_certain(score: float) -> 
     scores[0, bound.batch.answers[0]] = 0.0
     bound.batch = replace(bound.batch, tolerance=0.01)
     bound.scores = lambda pixels: scores
-    loss = evaluate(CrossEntropy(), bound, bound.batch.pixels(), [""])
+    loss = loss_at(CrossEntropy(), bound, bound.batch.pixels(), [""])
     assert loss.may_have_flipped.item()
     assert loss.has_flipped.item() == (score > 0)
     bound.batch = replace(bound.batch, tolerance=0.004)
-    loss = evaluate(CrossEntropy(), bound, bound.batch.pixels(), [""])
+    loss = loss_at(CrossEntropy(), bound, bound.batch.pixels(), [""])
     assert loss.may_have_flipped.item() == (score != -0.005)
 
 
@@ -332,8 +335,7 @@ def test_each_wrong_option_is_a_target_once_and_is_reached(options: int) -> None
         first = value(loss, bound, clean)
         harm = torch.stack([bound.weights[0, o] - bound.weights[0, answer] for o in order])
         rises = [
-            float(value(loss, bound, clean + 0.01 * h.reshape(clean.shape).float()) - first)
-            for h in harm
+            float(value(loss, bound, clean + 0.01 * h.reshape(clean.shape).float()) - first) for h in harm
         ]
         reached.append(
             order[int(np.argmax([rise / h.norm() ** 2 for rise, h in zip(rises, harm, strict=True)]))]

@@ -30,7 +30,9 @@ class ScriptedQuestion:
     name = "scripted"
     is_likelihood = False
     generation = None
-    batch = Batch((SimpleNamespace(id="scripted", options=("yes", "no"), answer=RIGHT),), (CLEAN,), tolerance=0.1)
+    batch = Batch(
+        (SimpleNamespace(id="scripted", options=("yes", "no"), answer=RIGHT),), (CLEAN,), tolerance=0.1
+    )
 
     def __init__(
         self,

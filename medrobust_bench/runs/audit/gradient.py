@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from medrobust_bench.attacks.losses import CrossEntropy, Focus, Margin, evaluate
+from medrobust_bench.attacks.losses import CrossEntropy, Focus, Margin, loss_at
 from medrobust_bench.models.adapter import in_full_precision
 from medrobust_bench.runs.audit.check import (
     AUTOATTACK,
@@ -145,7 +145,7 @@ def _gradient(group: Group, loss: AttackLoss) -> torch.Tensor | None:
 
 
 def _values(group: Group, loss: AttackLoss, pixels: torch.Tensor) -> torch.Tensor:
-    return evaluate(loss, group.bound, pixels, [""] * len(group.seeds)).value
+    return loss_at(loss, group.bound, pixels, [""] * len(group.seeds)).value
 
 
 def _slope_errors(group: Group, slope: torch.Tensor) -> list[float]:
