@@ -33,12 +33,12 @@ from transformers import (
 
 from medrobust_bench.attacks.losses import CrossEntropy, loss_at
 from medrobust_bench.data.image import canonical
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.train.tokenizer import (
     CHAT_TEMPLATE,
     IMAGE,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from medrobust_bench.data.image import ImageBytes, to_png
-from medrobust_bench.data.question import Modality, Question, QuestionType
+from medrobust_bench.data.question import Question
+from medrobust_bench.specs.vocabulary import MODALITIES, QUESTION_TYPES
 from medrobust_bench.testing import ToyAdapter, ToyQuestions
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def make_questions(
     *,
     seed: int = 0,
     levels: tuple[int, int] = (0, 255),
-    modalities: Sequence[Modality] = tuple(Modality),
+    modalities: Sequence[str] = MODALITIES[:8],
 ) -> list[Question]:
     """Questions that the adapter answers right on their clean images.
 
@@ -84,7 +85,7 @@ def make_questions(
         modalities: which take turns.
     """
     draw = np.random.default_rng(seed)
-    types = tuple(QuestionType)
+    types = QUESTION_TYPES
     questions = []
     for index in range(n):
         image = draw.integers(levels[0], levels[1], (*adapter.shape, 3), endpoint=True, dtype=np.uint8)

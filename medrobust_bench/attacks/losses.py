@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Batch, BoundQuestions, CompletionLogits, Generation
-    from medrobust_bench.specs import norm_ball
+    from medrobust_bench.specs import gradient
 
 
 class Focus(StrEnum):
@@ -289,7 +289,7 @@ def completion_loss(said: CompletionLogits, counted: torch.Tensor) -> torch.Tens
 
 
 def attack_losses(
-    loss: norm_ball.Loss, focus: norm_ball.Focus, questions: Sequence[Question]
+    loss: gradient.Loss, focus: gradient.Focus, questions: Sequence[Question]
 ) -> list[AttackLoss]:
     """The losses of one restart of an attack: one, or one per wrong option for a targeted loss.
 

@@ -11,7 +11,7 @@ import torch
 
 from medrobust_bench.attacks.attack_result import attack_standing
 from medrobust_bench.attacks.budget import UnionOfPatches, place_square
-from medrobust_bench.attacks.pgd import ascend
+from medrobust_bench.attacks.pgd import ascend, planned_ascent
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.specs.seeds import Purpose, stream
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from medrobust_bench.attacks.attack_result import AttackResult
     from medrobust_bench.attacks.budget import PatchBudget
+    from medrobust_bench.attacks.plan import PlannedRun
     from medrobust_bench.attacks.search import Watch
+    from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
-    from medrobust_bench.specs.specification import PatchSpec
+    from medrobust_bench.specs.patch import PatchSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,11 @@ class Patch:
     def needs_gradient(self) -> bool:
         """Always."""
         return True
+
+    def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
+        """The runs of a question that withstands; see `Planned`."""
+        ascent = planned_ascent(question, restarts=self.spec.restarts, steps=self.spec.steps)
+        return ascent * self.spec.places
 
     def budget(self, shape: tuple[int, int], seed: int) -> UnionOfPatches:
         """The squares of this question in an image of (height, width), one of which may change."""

@@ -18,7 +18,7 @@ from transformers.utils import ModelOutput
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models import probes
 from medrobust_bench.models.adapter import Batch
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.bound import HuggingFaceQuestions, tie_of
 from medrobust_bench.models.image_path import recording
 from medrobust_bench.models.one_by_one import OneByOne

@@ -19,7 +19,7 @@ class UnreadableLettersError(ValueError):
 
 
 def letter_tokens(
-    tokenizer: Any, prompt: str, lead: str = "", *, needed: int = 5
+    tokenizer: Any, prompt: str, lead: str = "", *, needed: int = len(LETTERS)
 ) -> tuple[list[int], torch.Tensor]:
     """The tokens by which a model names the options after a prompt.
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import AnswerMode, chat_prompt
 from medrobust_bench.train.settings import Task
 

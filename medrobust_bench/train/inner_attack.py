@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from medrobust_bench.models.adapter import BoundQuestions, Generation
     from medrobust_bench.models.answers.strategy import AnswerStrategy
     from medrobust_bench.models.huggingface import HuggingFaceVLM
-    from medrobust_bench.specs.norm_ball import PgdSpec
+    from medrobust_bench.specs.pgd import PgdSpec
     from medrobust_bench.train.settings import NoiseSettings
 
 

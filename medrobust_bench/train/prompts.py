@@ -10,7 +10,7 @@ from PIL import Image
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import chat_prompt
 from medrobust_bench.models.scoring import THINK, opens_rationale
 from medrobust_bench.problems import InvalidInputError, Problem

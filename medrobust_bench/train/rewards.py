@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

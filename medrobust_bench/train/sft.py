@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.architecture import build_model, build_processor, whiten_patches

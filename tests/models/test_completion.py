@@ -9,7 +9,7 @@ import torch
 
 from medrobust_bench.attacks.losses import Divergence, Focus, Margin, first_difference
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode

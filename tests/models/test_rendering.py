@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.probes import synthetic_image, synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from medrobust_bench.data.question import Modality, Question, QuestionType
-from medrobust_bench.models.answers.letter import letter_scorer
+from medrobust_bench.data.question import LETTERS, Question
+from medrobust_bench.models.answers.letter import LetterScorer, letter_scorer
 from medrobust_bench.models.scoring import (
     UnreadableLettersError,
     continuation_tokens,
@@ -18,6 +19,7 @@ from medrobust_bench.models.scoring import (
     pad_right,
     token_log_likelihood,
 )
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 
 class Pieces:
@@ -47,28 +49,28 @@ def ids(*pieces: str) -> list[int]:
 
 
 def test_letters_in_both_spellings() -> None:
-    lead, letters = letter_tokens(Pieces(" A", " B", " C", " D", " E"), "Answer:")
+    lead, letters = letter_tokens(Pieces(*(f" {letter}" for letter in LETTERS)), "Answer:")
     assert lead == []
-    assert letters.tolist() == [ids(letter, f" {letter}") for letter in "ABCDE"]
+    assert letters.tolist() == [ids(letter, f" {letter}") for letter in LETTERS]
 
 
 def test_a_space_of_its_own_is_no_spelling() -> None:
     lead, letters = letter_tokens(Pieces(), "Answer:")
     assert lead == []
-    assert letters.tolist() == [ids(letter) for letter in "ABCDE"]
+    assert letters.tolist() == [ids(letter) for letter in LETTERS]
 
 
 def test_only_the_spaced_spelling() -> None:
-    glued = [f":{letter}" for letter in "ABCDE"]  # the prompt's last character would melt with the letter
-    _, letters = letter_tokens(Pieces(*glued, " A", " B", " C", " D", " E"), "Answer:")
-    assert letters.tolist() == [ids(f" {letter}") for letter in "ABCDE"]
+    glued = [f":{letter}" for letter in LETTERS]  # the prompt's last character would melt with the letter
+    _, letters = letter_tokens(Pieces(*glued, *(f" {letter}" for letter in LETTERS)), "Answer:")
+    assert letters.tolist() == [ids(f" {letter}") for letter in LETTERS]
 
 
 def test_lead_ends_where_the_letters_differ() -> None:
-    pieces = ["<answer", *(f">{letter}" for letter in "ABCDE")]
+    pieces = ["<answer", *(f">{letter}" for letter in LETTERS)]
     lead, letters = letter_tokens(Pieces(*pieces), "assistant\n", "<answer>")
     assert lead == ids("<answer")
-    assert letters.tolist() == [ids(f">{letter}") for letter in "ABCDE"]
+    assert letters.tolist() == [ids(f">{letter}") for letter in LETTERS]
 
 
 def test_letters_of_several_tokens_are_refused() -> None:
@@ -78,7 +80,9 @@ def test_letters_of_several_tokens_are_refused() -> None:
 
     words = Bytes()
     words_ids, letters = letter_tokens(words, "Answer:")
-    assert (words_ids, letters.flatten().tolist()) == ([4], [1, 2, 3, 4, 5]), "a shared first half is a lead"
+    assert (words_ids, letters.flatten().tolist()) == ([4], list(range(1, 11))), (
+        "a shared first half is a lead"
+    )
 
     class Same(Pieces):
         def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
@@ -98,12 +102,12 @@ def test_as_many_letters_as_are_needed() -> None:
         def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
             return super().__call__(re.sub("[F-J]", "?", text), add_special_tokens)
 
-    _, letters = letter_tokens(Pieces(), "answer:", needed=10)
+    _, letters = letter_tokens(Pieces(), "answer:")
     assert letters.flatten().tolist() == ids(*"ABCDEFGHIJ")
-    _, letters = letter_tokens(FiveLetters(), "answer:")
+    _, letters = letter_tokens(FiveLetters(), "answer:", needed=5)
     assert letters.flatten().tolist() == ids(*"ABCDE")
     with pytest.raises(UnreadableLettersError, match="A to J"):
-        letter_tokens(FiveLetters(), "answer:", needed=10)
+        letter_tokens(FiveLetters(), "answer:")
 
 
 def test_letters_of_a_question_do_not_depend_on_its_company() -> None:
@@ -129,6 +133,16 @@ def test_letters_of_a_question_do_not_depend_on_its_company() -> None:
     assert scores.isfinite().sum(1).tolist() == [7, 2]
     logits = logits[:1]
     assert torch.equal(both.select([1]).scores(Text(), lambda rows: {}), expected)
+
+
+def test_spellings_of_a_letter_add_their_probabilities() -> None:
+    probabilities = torch.tensor([[0.1, 0.2, 0.3, 0.05, 0.15, 0.2]])
+    letters = torch.tensor([[[0, 1], [2, 3]]])
+    scorer = LetterScorer(((),), letters, torch.ones_like(letters, dtype=torch.bool))
+    scores = scorer.scores(
+        SimpleNamespace(next_token_logits=lambda features: probabilities.log()), lambda rows: {}
+    )
+    torch.testing.assert_close(scores.exp(), torch.tensor([[0.3, 0.35]]))
 
 
 def test_token_log_likelihood_is_in_nats() -> None:

@@ -11,9 +11,10 @@ from medrobust_bench.data.image import from_png
 from medrobust_bench.models.adapter import in_full_precision
 from medrobust_bench.models.averaged import AveragedQuestions, AveragedVLM, Expectation, GaussianSmoothing
 from medrobust_bench.records import Smoothing
+from medrobust_bench.records.witness import read_witnesses, write_witnesses
 from medrobust_bench.runs.chunk import Chunk
-from medrobust_bench.runs.witness import BudgetExceededError, read_witnesses, write_witnesses
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.judge import BudgetExceededError
+from medrobust_bench.runs.threats import load_threat
 from tests.linear import LinearQuestions
 
 if TYPE_CHECKING:

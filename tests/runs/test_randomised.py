@@ -14,7 +14,7 @@ from medrobust_bench.models.averaged import (
     is_stochastic,
     wrap_if_stochastic,
 )
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.threats import load_threat
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medrobust_bench.data.phantoms import phantom_questions
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.train.architecture import TinyArchitecture, build_model
 from medrobust_bench.train.examples import rationale

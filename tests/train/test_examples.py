@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import AnswerMode, chat_prompt
 from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.examples import (

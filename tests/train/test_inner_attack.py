@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from medrobust_bench.attacks.budget import ball_budget
 from medrobust_bench.data.image import canonical
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.train.architecture import build_processor

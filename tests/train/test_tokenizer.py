@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.train.tokenizer import SPECIAL_TOKENS, TAGS, learn_tokenizer
 

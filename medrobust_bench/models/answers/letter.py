@@ -48,7 +48,7 @@ class Letter:
     def read(self, completion: str, options: Sequence[str]) -> int | None:
         """The option of a completion that is nothing but one valid letter."""
         match = _ONLY_A_LETTER.fullmatch(completion)
-        return None if match is None else valid_option(match[1], options)
+        return None if match is None else valid_option(match[1], len(options))
 
     def rewrite(
         self, completion: str, options: Sequence[str], answer: int, other: int, *, words: bool
@@ -124,7 +124,7 @@ def letter_scorer(
     return LetterScorer(tuple(tuple(lead) for lead, _ in found), padded.to(device), real.to(device))
 
 
-def valid_option(letter: str, options: Sequence[str]) -> int | None:
+def valid_option(letter: str, n_options: int) -> int | None:
     """Index of the option of this letter; None where there is none."""
     index = LETTERS.index(letter)
-    return index if index < len(options) else None
+    return index if index < n_options else None

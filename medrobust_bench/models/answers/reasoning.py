@@ -56,11 +56,8 @@ class Reasoning:
         return f"<think>{rationale}</think><answer>{letter}</answer>"
 
     def read(self, completion: str, options: Sequence[str]) -> int | None:
-        """None unless the completion is exactly one rationale and one valid letter."""
-        match = _STRICT.fullmatch(completion)
-        if match is None or "<think>" in match["rationale"] or "<answer>" in match["rationale"]:
-            return None
-        return valid_option(match["letter"], options)
+        """See `parse_completion`."""
+        return parse_completion(completion, len(options))
 
     def rewrite(
         self, completion: str, options: Sequence[str], answer: int, other: int, *, words: bool
@@ -70,6 +67,14 @@ class Reasoning:
             named = re.compile(rf"(?<!\w){re.escape(options[answer])}(?!\w)", re.IGNORECASE)
             completion = named.sub(lambda match: _in_the_case_of(match[0], options[other]), completion)
         return _ANSWER.sub(lambda match: match["before"] + LETTERS[other], completion)
+
+
+def parse_completion(completion: str, n_options: int) -> int | None:
+    """Index of the option named in a completion; None unless it is exactly one rationale and one valid letter."""
+    match = _STRICT.fullmatch(completion)
+    if match is None or "<think>" in match["rationale"] or "<answer>" in match["rationale"]:
+        return None
+    return valid_option(match["letter"], n_options)
 
 
 def _in_the_case_of(written: str, option: str) -> str:

@@ -9,7 +9,7 @@ import torch
 import transformers as tf
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from medrobust_bench.models.answers import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
 
