@@ -45,6 +45,8 @@ class Validation(TrainerCallback):  # type: ignore[misc]
         if state.global_step % self._every == 0 or state.global_step == state.max_steps:
             self._trainer.measure_validation()
             control.should_log = True
+        # A checkpoint does not hold the losses since the last line of the log: it comes right after one.
+        control.should_log = control.should_log or control.should_save
 
 
 class KeptCurve(TrainerCallback):  # type: ignore[misc]

@@ -290,6 +290,8 @@ def _starting_point(
     tokenizer = learn_tokenizer(texts, vocabulary=settings.architecture.vocabulary)
     model = build_model(settings.architecture, tokenizer)
     processor = build_processor(settings.architecture, tokenizer)
-    sample = train[:: max(1, len(train) // WHITENING_QUESTIONS)]
+    sample, _ = usable_questions(
+        train[:: max(1, len(train) // WHITENING_QUESTIONS)], processor, settings.mode
+    )
     whiten_patches(model, processor, [image for (image,) in open_images(sample)])
     return model, processor

@@ -22,7 +22,7 @@ from medrobust_bench.train.inner_attack import (
     InnerAttack,
     TargetLoss,
     corrected,
-    held_still,
+    frozen_eval,
     prompt_seed,
     stays_clean,
     with_noise,
@@ -68,7 +68,7 @@ def test_gradient_is_that_of_finite_differences(
         targets = [attack._target(bound, row, text) for row, text in enumerate(texts(questions[:2]))]
     objective = TargetLoss(bound, targets)
     pixels = to_pixels(bound.images).double() * 0.9 + 0.05
-    with held_still(adapter):
+    with frozen_eval(adapter):
         gradient = objective.gradient(pixels)
         # Logits come out in float32: along a random half of the gradient's signs the slope is far above its rounding.
         half = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(1)) < 0.5
