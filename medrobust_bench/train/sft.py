@@ -238,6 +238,10 @@ def fine_tune(
         model = get_peft_model(model, settings.lora.config())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     report(f"{model.num_parameters():,} parameters, {trained:,} of them trained")
+    size, passes = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
+    report(
+        f"a step of {settings.batch_size}: processes {arguments.world_size} × passes {passes} × questions {size}"
+    )
     trainer = SftTrainer(
         model,
         settings=settings,
