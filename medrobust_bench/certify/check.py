@@ -11,12 +11,11 @@ from medrobust_bench.certify.contradiction import contradictions
 from medrobust_bench.certify.fault import Declared, Fault, count_fault
 from medrobust_bench.certify.published_log import check_log, read_log
 from medrobust_bench.certify.stored import StoredRow, check_result, check_stored, stored_rows
-from medrobust_bench.data.source import open_data
+from medrobust_bench.data.reopen import open_asked
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Result
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.journal import Journal
-from medrobust_bench.records.run import file_stem
 from medrobust_bench.records.witness import read_witnesses
 from medrobust_bench.reports.summary import scores
 from medrobust_bench.specs.certification import CertificationSpec
@@ -103,7 +102,7 @@ def _check_folder(path: Path, declared: Declared) -> list[Fault]:
             seed_of=partial(question_seed, plan.settings.seed),
         )
         found += _name_faults(threat)
-        found += _check_published(path / "results" / f"{file_stem(model, name)}.json", rows, threat)
+        found += _check_published(folder.result_path(model, name), rows, threat)
         faults += [Fault(fault.check, f"{model} under {name}: {fault.what}", fault.rows) for fault in found]
     return faults
 
@@ -192,13 +191,7 @@ def _read_result(path: Path) -> Result:
 def _check_against(path: Path, against: Path) -> list[Fault]:
     """Hold the certificates of one run against the witnesses that another found on the same smoothed models."""
     attacked = RunFolder(against).read()
-    settings = attacked.plan.settings
-    dataset = open_data(
-        settings.data,
-        split=settings.split,
-        skip_invalid=settings.skip_invalid,
-        modalities=settings.modalities,
-    )
+    dataset = open_asked(attacked.plan.settings)
     questions = {question.id: question for question in dataset.questions}
     witnesses = [
         witness
