@@ -60,6 +60,15 @@ def without_thought(completion: str, thought: str | None = None) -> str:
     return completion
 
 
+def opened_thought(prompt: str) -> str:
+    """The tag by which a chat template has begun the model's rationale, "" where it has not.
+
+    It goes in front of the completion before that is read.
+    """
+    prompt = prompt.rstrip()
+    return next((opens for opens, _ in THOUGHTS if prompt.endswith(opens)), "")
+
+
 def _without(text: str, opens: str, closes: str) -> str:
     """The text with blanks in place of what stands between a pair."""
     visible: list[str] = []

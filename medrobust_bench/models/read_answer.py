@@ -20,6 +20,7 @@ the letters of "None of the above" (inspect_ai), the last capital letter of the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -32,7 +33,6 @@ from medrobust_bench.models.answer_marks import (
     without_thought,
 )
 from medrobust_bench.models.option_names import LETTERS, Name, OptionNames, refusal
-from medrobust_bench.models.prompt import parse_completion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +67,9 @@ class ReadAnswer:
     span: tuple[int, int] | None
 
 
+_STRICT = re.compile(
+    r"\s*<think>(?P<rationale>.*?)</think>\s*<answer>\s*(?P<letter>[A-J])\s*</answer>\s*", re.DOTALL
+)
 UNPARSED = ReadAnswer(choice=None, tier=Tier.UNPARSED, span=None)
 
 
@@ -90,7 +93,7 @@ def read_answer(
             the whole match. Where it does not match, the other tiers read.
         thought: a model card's regular expression for the rationale, which is left out; None for the usual tags,
             `answer_marks.THOUGHTS`.
-        strict: accept `<think>…</think><answer>B</answer>` and nothing else, see `prompt.parse_completion`.
+        strict: accept exactly one rationale and one letter, `<think>…</think><answer>B</answer>`, and nothing else.
 
     Raises:
         ValueError: fewer than 2 or more than 10 options.
@@ -136,8 +139,10 @@ def _decided(tier: Tier, names: Sequence[Name]) -> ReadAnswer:
 
 
 def _read_strictly(completion: str, options: Sequence[str]) -> ReadAnswer:
-    choice = parse_completion(completion, len(options))
-    if choice is None:
+    match = _STRICT.fullmatch(completion)
+    if match is None or "<think>" in match["rationale"] or "<answer>" in match["rationale"]:
         return UNPARSED
-    start = completion.rindex(LETTERS[choice], 0, completion.rindex("</answer>"))
-    return ReadAnswer(choice=choice, tier=Tier.STRICT, span=(start, start + 1))
+    choice = LETTERS.index(match["letter"])
+    if choice >= len(options):
+        return UNPARSED
+    return ReadAnswer(choice=choice, tier=Tier.STRICT, span=match.span("letter"))
