@@ -51,6 +51,15 @@ class Tier(StrEnum):
     UNPARSED = "unparsed"
 
 
+class AnswerKind(StrEnum):
+    """What became of a question; all but `READ` count as wrong."""
+
+    READ = "read"
+    UNPARSED = "unparsed"
+    TRUNCATED = "truncated"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True)
 class ReadAnswer:
     """What was read in a completion.
@@ -121,6 +130,26 @@ def refuses(completion: str) -> bool:
     Such words do not outweigh an answer: "I cannot diagnose this, but the answer is B" is B. Ask where nothing is read.
     """
     return refusal(without_markup(without_thought(completion)))
+
+
+def kind_of(
+    answer: ReadAnswer, completion: str, *, truncated: bool = False, refused: bool = False
+) -> AnswerKind:
+    """What became of a question, for counting.
+
+    Args:
+        answer: what was read in the completion.
+        completion: what the model wrote.
+        truncated: whether it was cut short by its length limit: nothing counts as read, since more would have come.
+        refused: whether the server or its filter said that the model refuses.
+    """
+    if refused:
+        return AnswerKind.REFUSED
+    if truncated:
+        return AnswerKind.TRUNCATED
+    if answer.choice is not None:
+        return AnswerKind.READ
+    return AnswerKind.REFUSED if refuses(completion) else AnswerKind.UNPARSED
 
 
 def _unmarked(names: OptionNames, start: int, end: int) -> tuple[Tier, list[Name]]:
