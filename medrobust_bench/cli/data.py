@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medrobust_bench.cli.options import images_option
+from medrobust_bench.problems import printable
+from medrobust_bench.specs.vocabulary import QuestionType, in_usual_order
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,6 +23,13 @@ if TYPE_CHECKING:
     from medrobust_bench.problems import Problem
 
 _SHOWN_PER_KIND = 3
+_SHORT_TYPES: dict[str, str] = {
+    QuestionType.MODALITY: "modality",
+    QuestionType.ANATOMY: "anatomy",
+    QuestionType.DIAGNOSIS: "diagnosis",
+    QuestionType.GRADING: "grading",
+    QuestionType.ATTRIBUTES: "attributes",
+}
 
 
 @click.group()
@@ -34,9 +45,7 @@ def command() -> None:
     type=click.Path(path_type=Path),
     help="Another data set, such as training data: report images of PATH that stand in it. May be repeated.",
 )
-@click.option(
-    "--images", type=click.Path(path_type=Path), help="Folder that the image paths of PATH are relative to."
-)
+@images_option
 @click.option("--text-only", is_flag=True, help="Check the text alone; compare images by their paths.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the split by image content.")
 @click.option("--all", "show_all", is_flag=True, help="Show every problem instead of the first of each kind.")
@@ -74,6 +83,8 @@ def check(
     _print_leaks(
         console, leaks, compared=len(checked.splits()) > 1 or bool(against), by_content=checked.has_images
     )
+    for note in checked.notes:
+        click.echo(f"note: {printable(note)}")
     _print_skipped(checked.skipped)
     _print_problems(problems, limit=None if show_all else _SHOWN_PER_KIND)
     if problems:
@@ -83,26 +94,20 @@ def check(
 
 
 def _print_counts(console: Console, checked: Audit) -> None:
-    from medrobust_bench.data.question import Modality, QuestionType
-
     counts = checked.counts()
     images = checked.images(by_content=checked.has_images)
-    modalities = [modality for modality in Modality if modality in images]
-    types = [
-        question_type
-        for question_type in QuestionType
-        if any(counts[row, question_type] for row in modalities)
-    ]
+    modalities = in_usual_order(images)
+    types = in_usual_order(question_type for _modality, question_type in counts)
     if modalities:
         rows = []
         for modality in modalities:
             per_type = [counts[modality, question_type] for question_type in types]
-            rows.append([str(modality), *per_type, sum(per_type), len(images[modality])])
+            rows.append([modality, *per_type, sum(per_type), len(images[modality])])
         per_type = [
             sum(counts[modality, question_type] for modality in modalities) for question_type in types
         ]
         rows.append(["all", *per_type, sum(per_type), len(frozenset[str]().union(*images.values()))])
-        names = [question_type.name.lower() for question_type in types]
+        names = [_SHORT_TYPES.get(question_type, question_type) for question_type in types]
         _print_table(console, f"{checked.name}: questions", ["modality", *names, "all", "images"], rows)
     if checked.types_inferred:
         click.echo(
@@ -114,7 +119,7 @@ def _print_counts(console: Console, checked: Audit) -> None:
     if len(splits) > 1:
         questions = Counter((entry.modality, entry.split) for entry in checked.entries)
         found = {split: checked.images(by_content=checked.has_images, split=split) for split in splits}
-        rows = [[str(modality)] for modality in modalities]
+        rows = [[modality] for modality in modalities]
         for row, modality in zip(rows, modalities, strict=True):
             for split in splits:
                 count = questions[modality, split]
@@ -135,7 +140,7 @@ def _print_leaks(console: Console, leaks: Sequence[Leak], *, compared: bool, by_
         return
     rows = [
         [
-            str(leak.modality),
+            leak.modality,
             leak.held_out,
             leak.seen,
             f"{len(leak.images)} of {leak.total}",

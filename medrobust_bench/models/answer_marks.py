@@ -30,7 +30,7 @@ _BRACES = re.compile(r"boxed\s*\{|[{}]")
 _MARKUP = re.compile(
     r"""
     <\|[^<>|\s]{1,40}\|>                                                # special tokens
-    | </?(?:s|eos|bos|pad|end_of_turn|start_of_turn)>
+    | </?(?:s|eos|bos|pad|end_of_(?:turn|utterance|text)|start_of_turn)>
     | </?(?:b|i|u|p|em|br|code|span|strong|answer|conclusion)\s*/?>     # HTML, and tags without their other half
     | \\(?:text(?:bf|it|rm)?|math(?:rm|bf|bb)|boldsymbol|boxed|quad|left|right|[,;!()\[\]])
     | ^[ \t]*(?:\#{1,6}|>|[-+•])[ \t]+                                  # headings, quotations, list items

@@ -10,11 +10,13 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalTokenNotFoundError
 
-from medrobust_bench.leaderboard import entry as entries
-from medrobust_bench.leaderboard.entry import Entry, submit
-from medrobust_bench.leaderboard.evidence import read_beside, read_proof
+from medrobust_bench.leaderboard import submit as writing
+from medrobust_bench.leaderboard.answers import counted
+from medrobust_bench.leaderboard.entry import Entry
+from medrobust_bench.leaderboard.evidence import read_answers, read_beside, read_proof
+from medrobust_bench.leaderboard.submit import submit
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.runs.finished import read_finished
+from medrobust_bench.runs.run import load_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +64,7 @@ def attacked(written: list[Path]) -> tuple[Path, Entry]:
 
 
 def test_images_go_to_the_hub_and_the_journal_stays(schooled_run: Path, tmp_path: Path, hub: Hub) -> None:
-    run = read_finished(schooled_run)
+    run = load_run(schooled_run)
     path, _entry = attacked(submit(run, tmp_path))
     assert {file.name for file in path.with_suffix("").iterdir()} == {"journal.jsonl", "witnesses.parquet"}
     path, entry = attacked(submit(run, tmp_path, hub="owner/evidence"))
@@ -87,18 +89,20 @@ def test_images_go_to_the_hub_and_the_journal_stays(schooled_run: Path, tmp_path
 def test_a_large_journal_goes_as_well(
     schooled_run: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entries, "LARGEST_IN_REPOSITORY", 1000)
-    run = read_finished(schooled_run)
+    monkeypatch.setattr(writing, "LARGEST_IN_REPOSITORY", 1000)
+    run = load_run(schooled_run)
     with pytest.raises(InvalidInputError, match="more than a pull request may carry"):
         submit(run, tmp_path)
     path, entry = attacked(submit(run, tmp_path, hub="owner/evidence"))
-    assert not path.with_suffix("").exists()
-    assert all(file.hub for file in entry.evidence)
+    assert [file.name for file in path.with_suffix("").iterdir()] == ["answers.csv"], "what ranks stays"
+    assert {file.name for file in entry.evidence if file.hub} == {"journal.jsonl", "witnesses.parquet"}
     assert read_beside(path, entry) is None
+    attacked_lines = run.outcomes["schooled", entry.result.threat.name]
+    assert read_answers(path, entry) == counted(attacked_lines, entry.result.threat)
 
 
 def test_files_changed_on_the_hub_are_noticed(schooled_run: Path, tmp_path: Path, hub: Hub) -> None:
-    path, entry = attacked(submit(read_finished(schooled_run), tmp_path, hub="owner/evidence"))
+    path, entry = attacked(submit(load_run(schooled_run), tmp_path, hub="owner/evidence"))
     (file,) = hub.root.rglob(f"{path.parent.name}/*/witnesses.parquet")
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -110,7 +114,7 @@ def test_files_changed_on_the_hub_are_noticed(schooled_run: Path, tmp_path: Path
 def test_a_hub_that_refuses_is_bad_input(
     schooled_run: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = read_finished(schooled_run)
+    run = load_run(schooled_run)
     with pytest.raises(InvalidInputError, match="write OWNER/DATASET"):
         submit(run, tmp_path, hub="evidence")
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from medrobust_bench.data.image import from_png, to_png
-from medrobust_bench.reports.intervals import wilson
+from medrobust_bench.records.intervals import wilson
 from tests.leaderboard.forgery import reasons
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def test_wrong_answers_called_robust(forgery: Callable[[str], Forgery], cards: d
         return lines
 
     made.journal(unattacked)
-    assert "witnesses: another answer without an attack" in reasons(made.save(), cards)
+    assert "attack: another answer without an attack" in reasons(made.save(), cards)
 
 
 def test_unsteadiness_that_the_clean_answers_do_not_show(

@@ -1,0 +1,191 @@
+"""The folder of a run: where its record, journal, witnesses and results are."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records.files import replace_file
+from medrobust_bench.records.journal import Journal
+from medrobust_bench.records.run import Plan, RunRecord, file_stem
+from medrobust_bench.records.witness import write_witnesses
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.records.model import ModelRecord
+    from medrobust_bench.records.outcome import Outcome
+    from medrobust_bench.records.result import Result
+    from medrobust_bench.records.witness import Witness
+
+
+class RunFolder:
+    """`run.json`, `journal.jsonl`, `witnesses/`, `results/` and `leaderboard.md` under one path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = Journal(path / "journal.jsonl")
+        self._record = path / "run.json"
+
+    def check(self, *, resume: bool) -> list[Problem]:
+        """What would keep a run from being written here: nothing is lost to a full disk or a wrong path.
+
+        It leaves nothing behind, so that a run refused for another reason leaves no empty folder.
+        """
+        where = str(self.path)
+        if self._record.exists() and not resume:
+            remedy = "add --resume to continue it, or give another --out"
+            return [Problem(where=where, what="already holds a run", remedy=remedy)]
+        if resume and not self._record.exists():
+            return [
+                Problem(
+                    where=where, what="holds no run to resume", remedy="give the --out of the interrupted run"
+                )
+            ]
+        existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        try:
+            with TemporaryFile(dir=existing) as probe:
+                probe.write(b"probe")
+        except OSError as error:
+            remedy = "give a folder that can be written to with --out"
+            return [Problem(where=where, what=f"cannot be written to: {error.strerror}", remedy=remedy)]
+        return []
+
+    def read(self) -> RunRecord:
+        """The record of the run that this folder holds.
+
+        Raises:
+            InvalidInputError: `run.json` is missing or not a run record of this version.
+        """
+        try:
+            return RunRecord.model_validate_json(self._record.read_bytes())
+        except FileNotFoundError as error:
+            what = "holds no run" if self.path.is_dir() else "is no folder"
+            raise InvalidInputError([Problem(str(self.path), what, "give the folder of a run")]) from error
+        except (OSError, ValidationError) as error:
+            what = f"is not a run record: {str(error).splitlines()[0]}"
+            problem = Problem(
+                where=str(self._record), what=what, remedy="give the folder of a run of this version"
+            )
+            raise InvalidInputError([problem]) from error
+
+    def write(self, record: RunRecord) -> None:
+        """Write `run.json`."""
+        replace_file(self._record, record.model_dump_json(indent=2).encode() + b"\n")
+
+    def begin(self, record: RunRecord, *, resume: bool) -> RunRecord:
+        """Start a run, or hold the plan against the one that this folder began with.
+
+        Returns:
+            the record to go on with (with the models seen so far).
+
+        Raises:
+            InvalidInputError: naming what differs from the interrupted run.
+        """
+        if not resume:
+            self.write(record)
+            return record
+        begun = self.read()
+        problems = [
+            Problem(
+                where=str(self._record),
+                what=f"{name} differs from the interrupted run: {_short(old)} then, {_short(new)} now",
+                remedy="resume with the settings, data and software that it began with, or start anew",
+            )
+            for name, old, new in _differences(begun, record)
+        ]
+        if problems:
+            raise InvalidInputError(problems)
+        return begun
+
+    def enter_model(self, record: RunRecord, model: str, seen: ModelRecord) -> RunRecord:
+        """Write down which weights run under a registry id.
+
+        Raises:
+            InvalidInputError: the interrupted run had other weights, or another device or type.
+        """
+        seen = seen.model_copy(update={"id": model})
+        known = record.models.get(model)
+        if known is not None and known != seen:
+            what = f"{model} was {_weights(known)} and is now {_weights(seen)}"
+            problem = Problem(
+                where=str(self._record), what=what, remedy="resume with the same checkpoint, or start anew"
+            )
+            raise InvalidInputError([problem])
+        entered = record.model_copy(update={"models": {**record.models, model: seen}})
+        self.write(entered)
+        return entered
+
+    def finished(self, plan: Plan) -> list[Outcome]:
+        """The outcomes that are whole, in the journal's order; a part of a chunk is dropped from the file."""
+        outcomes = self.journal.read()
+        written = {(outcome.model, outcome.threat, outcome.question) for outcome in outcomes}
+        whole = {
+            (model, threat.name, question)
+            for model in plan.models
+            for threat in plan.threats
+            for together in plan.recorded_together(threat)
+            if all((model, threat.name, question) in written for question in together)
+            for question in together
+        }
+        kept = [outcome for outcome in outcomes if (outcome.model, outcome.threat, outcome.question) in whole]
+        self.journal.replace(kept)
+        return kept
+
+    def record_outcomes(
+        self, outcomes: Sequence[Outcome], witnesses: Sequence[Witness], *, chunk: int
+    ) -> None:
+        """Witnesses first, then the journal: a line in the journal means that its witness is there."""
+        if witnesses:
+            name = f"{file_stem(witnesses[0].model, witnesses[0].threat)}--{chunk:05d}.parquet"
+            write_witnesses(self.path / "witnesses" / name, witnesses)
+        self.journal.append(outcomes)
+
+    def write_result(self, result: Result) -> None:
+        """Write `results/<model>--<threat>.json`."""
+        name = file_stem(result.model.id, result.threat.name) + ".json"
+        replace_file(self.path / "results" / name, result.model_dump_json(indent=2).encode() + b"\n")
+
+    def write_table(self, table: str) -> None:
+        """Write `leaderboard.md`."""
+        replace_file(self.path / "leaderboard.md", table.encode())
+
+
+def _differences(begun: RunRecord, now: RunRecord) -> list[tuple[str, object, object]]:
+    """What differs, and not what only follows from it: settings decide data, data decide chunks."""
+    parts = (
+        (begun.plan.settings, now.plan.settings),
+        (begun.plan.data, now.plan.data),
+        (begun.plan, now.plan),
+        (begun.environment, now.environment),
+    )
+    for old, new in parts:
+        found = [
+            (name, getattr(old, name), getattr(new, name))
+            for name in type(old).model_fields
+            if getattr(old, name) != getattr(new, name)
+        ]
+        if found:
+            return found
+    return []
+
+
+def _weights(model: ModelRecord) -> str:
+    return f"{model.weights_sha256[:12]} ({model.dtype}, {model.answer_mode})"
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def new_folder(data: str) -> Path:
+    """`runs/<data>-<date>-<time>`: where a run goes when nobody says where."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(data).name) or "data"
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
