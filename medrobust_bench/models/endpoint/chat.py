@@ -166,11 +166,15 @@ def letter_scores(first_token: Mapping[str, float], count: int) -> tuple[float, 
         count: number of options.
 
     Returns:
-        `count` values; -inf for a letter that is not among the alternatives.
+        `count` values. A letter that is not among the alternatives gets the log-probability of the least likely one,
+        which bounds its own; all get -inf where no letter is among them.
     """
     mass = [0.0] * count
     for token, logprob in first_token.items():
         letter = token.strip(" \t\n▁Ġ(*[")
         if len(letter) == 1 and 0 <= LETTERS.find(letter) < count:
             mass[LETTERS.index(letter)] += math.exp(logprob)
-    return tuple(math.log(value) if value > 0 else -math.inf for value in mass)
+    if not any(mass):
+        return (-math.inf,) * count
+    bound = min(first_token.values())
+    return tuple(math.log(value) if value > 0 else bound for value in mass)

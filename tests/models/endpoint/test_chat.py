@@ -106,8 +106,7 @@ def test_letters_decide_where_the_server_gives_log_probabilities(image: NDArray[
         answers = chat_of(server, letters=True).ask([PROMPT] * 3, [image] * 3)
     assert [answer.choice for answer in answers] == [2, 2, 2], "spellings of a letter add up"
     assert answers[0].scores is not None
-    assert answers[0].scores[:1] == (-math.inf,)
-    assert answers[0].scores[1:] == pytest.approx((math.log(0.4), math.log(0.45)))
+    assert answers[0].scores == pytest.approx((math.log(0.01), math.log(0.4), math.log(0.45)))
     assert all(sent["logprobs"] is True and sent["max_tokens"] == 1 for sent in server.seen)
 
 
@@ -132,7 +131,16 @@ def test_a_server_without_log_probabilities_is_asked_for_an_answer(
 
 def test_letter_scores_take_letters_and_nothing_else() -> None:
     scores = letter_scores({"A": -1.0, "▁B": -2.0, "Ġ(C": -3.0, "AB": -0.1, "a": -0.1, "E": -0.1}, 4)
-    assert scores == pytest.approx((-1.0, -2.0, -3.0, -math.inf))
+    assert scores == pytest.approx((-1.0, -2.0, -3.0, -3.0)), (
+        "a letter that is not listed: at most the least likely"
+    )
+    assert letter_scores({"The": -0.1}, 2) == (-math.inf, -math.inf)
+
+
+def test_a_letter_that_is_no_likelier_than_an_unlisted_one_is_not_chosen(image: NDArray[np.uint8]) -> None:
+    with serving(lambda _: completion("The", logprobs={"The": -0.1, "B": -4.0})) as server:
+        (answer,) = chat_of(server, letters=True).ask([PROMPT], [image])
+    assert (answer.choice, answer.kind) == (None, AnswerKind.UNPARSED)
 
 
 def test_a_data_url_is_a_function_of_the_image_alone(image: NDArray[np.uint8]) -> None:
