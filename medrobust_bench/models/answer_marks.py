@@ -33,7 +33,7 @@ _MARKUP = re.compile(
     | </?(?:s|eos|bos|pad|end_of_(?:turn|utterance|text)|start_of_turn)>
     | </?(?:b|i|u|p|em|br|code|span|strong|answer|conclusion)\s*/?>     # HTML, and tags without their other half
     | \\(?:text(?:bf|it|rm)?|math(?:rm|bf|bb)|boldsymbol|boxed|quad|left|right|[,;!()\[\]])
-    | ^[ \t]*(?:\#{1,6}|>|[-+•])[ \t]+                                  # headings, quotations, list items
+    | ^[ \t]*(?:\#{1,6}|>(?![ \t]*\d)|[-+•])[ \t]+                                 # headings, quotations, list items
     | [*_`$~{}]
     """,
     re.VERBOSE | re.MULTILINE,

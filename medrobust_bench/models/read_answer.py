@@ -108,10 +108,17 @@ def read_answer(
         ValueError: fewer than 2 or more than 10 options.
         re.error: a faulty regular expression.
     """
-    if not 2 <= len(options) <= len(LETTERS):
-        raise ValueError(f"{len(options)} options, must be 2 to {len(LETTERS)}")
     if strict:
+        _check(options)
         return _read_strictly(completion, options)
+    return _decided(*namings(completion, options, pattern=pattern, thought=thought))
+
+
+def namings(
+    completion: str, options: Sequence[str], *, pattern: str | None = None, thought: str | None = None
+) -> tuple[Tier, list[Name]]:
+    """The deciding tier of a completion, and every place at which it names an option; see `read_answer`."""
+    _check(options)
     visible = without_thought(completion, thought)
     names = OptionNames(without_markup(visible), tuple(options))
     for tier, marks in (
@@ -120,8 +127,8 @@ def read_answer(
         (Tier.BOXED, box_marks(visible)),
     ):
         if marks:
-            return _decided(tier, [name for mark in marks for name in _unmarked(names, *mark)[1]])
-    return _decided(*_unmarked(names, 0, len(visible)))
+            return tier, [name for mark in marks for name in _unmarked(names, *mark)[1]]
+    return _unmarked(names, 0, len(visible))
 
 
 def refuses(completion: str) -> bool:
@@ -150,6 +157,11 @@ def kind_of(
     if answer.choice is not None:
         return AnswerKind.READ
     return AnswerKind.REFUSED if refuses(completion) else AnswerKind.UNPARSED
+
+
+def _check(options: Sequence[str]) -> None:
+    if not 2 <= len(options) <= len(LETTERS):
+        raise ValueError(f"{len(options)} options, must be 2 to {len(LETTERS)}")
 
 
 def _unmarked(names: OptionNames, start: int, end: int) -> tuple[Tier, list[Name]]:
