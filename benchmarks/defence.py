@@ -31,7 +31,8 @@ from medrobust_bench.reports.grid import MISSING, Grid
 from medrobust_bench.reports.run_page.figures import LIGHT
 from medrobust_bench.reports.seeds import SeedEstimate, over_seeds
 from medrobust_bench.runs.run import Run, load_run
-from medrobust_bench.train.curve import Curve
+from medrobust_bench.train.curve import StepLog
+from medrobust_bench.train.settings import CURVE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +87,7 @@ def read_arm(name: str, training: Path, evaluations: Path) -> Arm:
         except InvalidInputError as error:
             print(f"left out: {error}")
             continue
-        curves.append(Curve(training / folder.name).entries())
+        curves.append(StepLog(training / folder.name / CURVE_FILE).entries())
     return Arm(name, tuple(curves), tuple(runs))
 
 
