@@ -17,11 +17,12 @@ import pytest
 import medrobust_bench
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.phantoms.questions import phantom_questions
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.endpoint.chat import Chat, Prompt
 from medrobust_bench.models.endpoint.client import ChatClient
 from medrobust_bench.models.endpoint.settings import EndpointSettings
 from medrobust_bench.models.huggingface import HuggingFaceVLM
-from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.read_answer import AnswerKind
 from tests.models.endpoint.server import Fault, serving
 
@@ -70,12 +71,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_it_answers_phantoms_as_the_checkpoint_does_and_survives_a_bad_line(address: str) -> None:
     questions = phantom_questions(per_modality=1)[:6]
     images = [canonical(question.image) for question in questions]
-    local = HuggingFaceVLM(CHECKPOINT, mode=AnswerMode.REASONING, device="cpu")
+    local = HuggingFaceVLM.from_pretrained(CHECKPOINT, mode=AnswerMode.REASONING, device="cpu")
     here = [
         local.bind([question]).answer([image])[0] for question, image in zip(questions, images, strict=True)
     ]
     prompts = [
-        Prompt(prompt_text(question, AnswerMode.REASONING), question.options) for question in questions
+        Prompt(STRATEGIES[AnswerMode.REASONING].prompt(question), question.options) for question in questions
     ]
 
     with serving(address) as proxy:
