@@ -47,7 +47,7 @@ def list_models() -> dict[str, Card]:
 def load_model(
     name: str,
     *,
-    answer_mode: Literal["letter", "option-text", "reasoning"] | None = None,
+    answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = None,
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",

@@ -64,7 +64,7 @@ def summarise(
         ),
         nondeterminism=_share(not outcome.steady for outcome in outcomes),
         rounding_loss=_share(outcome.rounded_away for outcome in outcomes)
-        if attacked and model.answer_mode != "reasoning"
+        if attacked and model.answer_mode not in ("reasoning", "generate")
         else None,
         by_modality=by_modality,
         by_question_type=_grouped(outcomes, threat, metrics, lambda outcome: outcome.question_type),

@@ -87,7 +87,7 @@ def evaluate(
     limit: int | None = None,
     skip_invalid: bool = False,
     images: str | Path | None = None,
-    answer_mode: Literal["letter", "option-text", "reasoning"] | None = None,
+    answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = None,
     batch_size: int | Literal["auto"] = "auto",
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",

@@ -71,7 +71,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_it_answers_phantoms_as_the_checkpoint_does_and_survives_a_bad_line(address: str) -> None:
     questions = phantom_questions(per_modality=1)[:6]
     images = [canonical(question.image) for question in questions]
-    local = HuggingFaceVLM(CHECKPOINT, mode=AnswerMode.REASONING, device="cpu")
+    local = HuggingFaceVLM.from_pretrained(CHECKPOINT, mode=AnswerMode.REASONING, device="cpu")
     here = [
         local.bind([question]).answer([image])[0] for question, image in zip(questions, images, strict=True)
     ]
