@@ -22,7 +22,7 @@ from medrobust_bench.specs.seeds import question_seed
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from medrobust_bench.attacks.attack_result import Attempt, Finding
     from medrobust_bench.attacks.threat import Threat
@@ -71,19 +71,22 @@ class Chunk:
             for row, (answer, second, cost) in enumerate(zip(answers, again, costs, strict=True))
         ]
 
-    def without_images(self, clean: Sequence[Outcome], sampled: frozenset[str]) -> list[Outcome]:
+    def without_images(
+        self, clean: Sequence[Outcome], sampled: frozenset[str], others: Mapping[str, Question]
+    ) -> list[Outcome]:
         """Ask the sampled questions that were answered right again, with their images replaced.
 
         Args:
             clean: what `clean()` gave, in order.
             sampled: ids of questions, of this chunk or others.
+            others: by id, the question whose image is shown instead; see `strangers`.
         """
         rows = [row for row, outcome in enumerate(clean) if outcome.correct and outcome.question in sampled]
         outcomes = list(clean)
         if not rows:
             return outcomes
         stopwatch = Stopwatch(self._meter)
-        choices = answers_without_image(self._bound.select(rows), seed=self.seed)
+        choices = answers_without_image(self._bound.select(rows), seed=self.seed, others=others)
         for row, chosen, cost in zip(rows, choices, stopwatch.shares(len(rows)), strict=True):
             before = outcomes[row]
             outcomes[row] = before.model_copy(
