@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.certificate import Certificate
+from medrobust_bench.specs.certification import CertificationSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +42,9 @@ def counted(outcomes: Sequence[Outcome], threat: ThreatSpec) -> Answers:
         threat: of the result.
 
     Raises:
-        ValueError: a certificate that is none, or a threat with radii that are no numbers.
+        ValueError: a certificate that is none.
     """
-    radii = threat.model_dump(mode="json").get("radii") or ["0"]
-    radius = float(Fraction(str(radii[0])))
+    radius = float(threat.radii[0]) if isinstance(threat, CertificationSpec) else 0.0
     return {o.question: Counted(_counts(o, radius), o.image_sha256) for o in outcomes}
 
 

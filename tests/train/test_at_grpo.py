@@ -19,9 +19,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.architecture import build_processor
+from medrobust_bench.train.checkpoints import CHECKPOINTS
 from medrobust_bench.train.grpo_arguments import grpo_arguments
 from medrobust_bench.train.prompts import check_processor, prompt_rows
-from medrobust_bench.train.reinforcement import CHECKPOINTS, reinforce
+from medrobust_bench.train.reinforcement import reinforce
 from medrobust_bench.train.rewards import weighted_rewards
 from medrobust_bench.train.rl_settings import RlSettings
 from medrobust_bench.train.settings import CURVE_FILE, SftSettings, Stage, Task, TrainingData
@@ -216,11 +217,36 @@ def test_a_resumed_run_equals_an_unbroken_one(base: Path, tmp_path: Path) -> Non
     ]
     assert [row["step"] for row in curves[1]] == [1, 2, 3, 4]
     assert [row["loss"] for row in curves[0]] == [row["loss"] for row in curves[1]]
+    for passes in ("passes/forward", "passes/backward"):
+        counts = [[row[passes] for row in curve] for curve in curves]
+        assert counts[0] == counts[1] == sorted(set(counts[0]))
     models = [AutoModelForImageTextToText.from_pretrained(folder) for folder in (whole, broken)]
     assert weights_of(models[0]) == weights_of(models[1])
     assert {"validation_accuracy", "validation_attacked"} <= curves[1][-1].keys()
     assert all(row["attack/loss_after"] > row["attack/loss_before"] for row in curves[0])
     assert not (whole / "training_args.bin").exists()
+
+
+def test_groups_that_teach_nothing_are_counted_though_their_deviation_is_rounded(
+    base: Path, questions: tuple[Question, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medrobust_bench.train import at_grpo
+
+    def first_group_alone_differs(*, completions: Any, **columns: Any) -> list[float]:
+        return [float(row != 0) for row in range(len(completions))]
+
+    def always(*, completions: Any, **columns: Any) -> list[float]:
+        return [1.0] * len(completions)
+
+    monkeypatch.setattr(
+        at_grpo, "weighted_rewards", lambda *_: ([first_group_alone_differs, always], [1.0, 0.2])
+    )
+    settings = recipe_of(base, steps=1, prompts=4, group=8)
+    trainer = trainer_of(settings, questions, tmp_path)
+    trainer.args.reward_weights = [1.0, 0.2]
+    trainer.reward_weights = torch.tensor([1.0, 0.2])
+    trainer.train()
+    assert trainer.state.log_history[0]["groups_without_variance"] == pytest.approx(3 / 4)
 
 
 def test_low_rank_adapters_train_alone_and_are_merged(base: Path, tmp_path: Path) -> None:

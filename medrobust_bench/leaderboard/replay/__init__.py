@@ -10,8 +10,7 @@ from medrobust_bench.leaderboard.replay.agreement import Agreement, Replay
 from medrobust_bench.leaderboard.replay.hidden import on_fresh_phantoms
 from medrobust_bench.leaderboard.replay.kinds import KINDS, Repeater
 from medrobust_bench.leaderboard.replay.share import by_count, by_minutes, pace
-from medrobust_bench.models.expectation import settled
-from medrobust_bench.models.registry import load_model
+from medrobust_bench.runs.models import open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,16 +57,16 @@ def replay(case: Case, card: Card, wish: Wish, *, tell: Callable[[str], None] = 
         tell: is told beforehand what is going to be repeated, and what it will cost.
     """
     model = case.entry.result.model
-    adapter = load_model(card, device=wish.device, dtype=model.dtype, trust_remote_code=False)
+    questions = case.dataset.questions[:1]
+    adapter = open_model(card, questions=questions, device=wish.device, dtype=model.dtype)
     return replay_with(adapter, case, wish, tell=tell)
 
 
 def replay_with(
     adapter: Adapter, case: Case, wish: Wish, *, tell: Callable[[str], None] = lambda _line: None
 ) -> Replay:
-    """See `replay`; with a model that is loaded already."""
-    first, *_others = case.dataset.questions
-    repeater = Repeater(settled(adapter, [first]), case)
+    """See `replay`; with a model that is opened already (`open_model`)."""
+    repeater = Repeater(adapter, case)
     drawn = {}
     for kind in KINDS:
         claims = kind.claims(case)
