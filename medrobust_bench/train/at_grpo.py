@@ -212,7 +212,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
     def _inner_attack(self, model: Any, attack: AttackSettings) -> InnerAttack:
         if self._inner is None:
             limit = self._settings.max_new_tokens
-            adapter = HuggingFaceVLM.around(
+            adapter = HuggingFaceVLM(
                 model, self.processing_class, mode=self._settings.mode, max_new_tokens=limit
             )
             with self._passes.paused():  # it tries the model first

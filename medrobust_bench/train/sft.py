@@ -16,7 +16,8 @@ from torch.utils.data import SequentialSampler
 from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer
 from transformers.trainer_callback import PrinterCallback
 
-from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.architecture import build_model, build_processor, whiten_patches
 from medrobust_bench.train.callbacks import EarlierPasses, KeptCurve, Progress, Validation
@@ -114,7 +115,7 @@ class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
         self._measured: dict[str, float] = {}
         self._plain = (model.get_base_model() if isinstance(model, PeftModel) else model).to(args.device)
         self._keeps_logits = "logits_to_keep" in inspect.signature(self._plain.forward).parameters
-        self._collate = Collator(processor, settings.answer_weight)
+        self._collate = Collator(processor, settings.answer_weight, STRATEGIES[settings.mode].thinks)
         changes_images = settings.attack is not None or settings.noise is not None
         self._passes = PassCounter(self._plain)
         with self._passes.paused():  # the attack tries the model first
@@ -287,8 +288,8 @@ def _starting_point(
         for question in train[:: max(1, len(train) // TOKENIZER_QUESTIONS)]
         for text in (
             DESCRIBE_PROMPT,
-            prompt_text(question, AnswerMode.REASONING),
-            prompt_text(question, AnswerMode.LETTER),
+            STRATEGIES[AnswerMode.REASONING].prompt(question),
+            STRATEGIES[AnswerMode.LETTER].prompt(question),
             rationale(question),
         )
     ]

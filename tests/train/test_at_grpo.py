@@ -337,6 +337,8 @@ def test_rows_are_opened_once_per_group_and_carry_the_question(
             return ""
 
     rows = prompt_rows([replace(questions[0], image=Watched()), questions[1]], AnswerMode.LETTER, processor)
+    rows.__getitems__([0])  # the first time a question is asked for, it is seen whether it can be used
+    opened.clear()
     batch = rows.__getitems__([0, 0, 0, 1])
     assert len(opened) == 1
     assert [row["question"].id for row in batch] == [questions[0].id] * 3 + [questions[1].id]

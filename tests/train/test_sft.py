@@ -14,9 +14,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from medrobust_bench.cli import main
 from medrobust_bench.data.phantoms import phantom_questions
+from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.train.accuracy import choose
 from medrobust_bench.train.curve import StepLog
 from medrobust_bench.train.examples import NOT_LEARNT
 from medrobust_bench.train.questions import checkpoint_path
@@ -31,6 +31,7 @@ from medrobust_bench.train.settings import (
     TrainingData,
 )
 from medrobust_bench.train.sft import completion_loss, fine_tune
+from medrobust_bench.train.validation import answer_together
 from tests.train.conftest import SMALL
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def test_the_checkpoint_answers_and_carries_its_recipe_and_curve(checkpoint: Pat
     model = AutoModelForImageTextToText.from_pretrained(checkpoint)
     processor = AutoProcessor.from_pretrained(checkpoint)
     questions = phantom_questions("test", per_modality=1)
-    answers = choose(model, processor, questions, AnswerMode.REASONING, max_new_tokens=4)
-    assert len(answers.completions) == len(questions)
+    adapter = HuggingFaceVLM(model, processor, mode=AnswerMode.REASONING, max_new_tokens=4)
+    assert len(answer_together(adapter, questions)) == len(questions)
 
 
 def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(
@@ -144,13 +145,12 @@ def test_batched_choices_equal_single_ones(checkpoint: Path) -> None:
     model = AutoModelForImageTextToText.from_pretrained(checkpoint)
     processor = AutoProcessor.from_pretrained(checkpoint)
     questions = phantom_questions("test", per_modality=2)
-    for direct in (False, True):
-        mode = AnswerMode.REASONING if direct else AnswerMode.LETTER
-        together = choose(model, processor, questions, mode, direct=direct, batch_size=16)
-        alone = choose(model, processor, questions, mode, direct=direct, batch_size=1)
-        assert together == alone
-        pairs = zip(together.choices, questions, strict=True)
-        assert all(choice is not None and choice < len(q.options) for choice, q in pairs)
+    for mode in (AnswerMode.REASONING, AnswerMode.LETTER):
+        adapter = HuggingFaceVLM(model, processor, mode=mode, max_new_tokens=8)
+        together = answer_together(adapter, questions, batch_size=16)
+        assert together == answer_together(adapter, questions, batch_size=1)
+        bound = adapter.bind(questions)
+        assert together == bound.answer(bound.batch.images), "training validates on the deployed path"
 
 
 def test_a_base_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -98,6 +98,6 @@ def on_fresh_phantoms(adapter: Adapter, case: Case, *, count: int, seed: int) ->
     right = 0
     for question in fresh.questions:
         bound = adapter.bind([question])
-        right += bound.answer(bound.images)[0].choice == question.answer
+        right += bound.answer(bound.batch.images)[0].choice == question.answer
     submitted = sum(outcome.correct for outcome in case.proof.clean)
     return Hidden(len(fresh.questions), right, submitted, len(case.proof.clean))

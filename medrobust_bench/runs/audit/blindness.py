@@ -159,7 +159,7 @@ def answers_without_image(
     """
     images = [
         replacements(image, question_seed(seed, question.id), others.get(question.id))
-        for image, question in zip(bound.images, bound.questions, strict=True)
+        for image, question in zip(bound.batch.images, bound.batch.questions, strict=True)
     ]
     choices: list[dict[str, int | None]] = [{} for _ in images]
     for name in REPLACEMENTS:

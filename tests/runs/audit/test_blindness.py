@@ -96,7 +96,7 @@ class ByHeart:
 
     def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
         given = []
-        for question, image in zip(self._bound.questions, images, strict=True):  # type: ignore[attr-defined]
+        for question, image in zip(self._bound.batch.questions, images, strict=True):  # type: ignore[attr-defined]
             real = not self._notices or image.tobytes() in self._known
             given.append(Answer(question.answer if real else (question.answer + 1) % len(question.options)))
         return given
