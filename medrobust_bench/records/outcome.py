@@ -44,7 +44,7 @@ class Outcome(Record):
     blind_choices: dict[str, int | None] | None = Field(
         default=None,
         description="Of a clean image that was answered right: the option chosen where it is replaced by a blank, "
-        "noise or shuffled one; null where that was not asked",
+        "noise or shuffled one, or by another question's; null where that was not asked",
     )
     rounded_away: bool = Field(
         default=False, description="Wrong on the float path only: no 8-bit image of it was answered wrongly"

@@ -13,13 +13,13 @@ from medrobust_bench.models.adapter import in_full_precision
 from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.records import AttemptRecord, Outcome
 from medrobust_bench.records.witness import Witness, sha256
-from medrobust_bench.runs.audit.blindness import REPLACEMENTS, answers_without_image
+from medrobust_bench.runs.audit.blindness import answers_without_image
 from medrobust_bench.runs.judge import judge
 from medrobust_bench.specs.seeds import question_seed
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from medrobust_bench.attacks.attack_result import AttackResult, Attempt
     from medrobust_bench.attacks.threat import Threat
@@ -68,26 +68,29 @@ class Chunk:
             for row, (answer, second) in enumerate(zip(answers, again, strict=True))
         ]
 
-    def without_images(self, clean: Sequence[Outcome], sampled: frozenset[str]) -> list[Outcome]:
+    def without_images(
+        self, clean: Sequence[Outcome], sampled: frozenset[str], others: Mapping[str, Question]
+    ) -> list[Outcome]:
         """Ask the sampled questions that were answered right again, with their images replaced.
 
         Args:
             clean: what `clean()` gave, in order.
             sampled: ids of questions, of this chunk or others.
+            others: by id, the question whose image is shown instead; see `strangers`.
         """
         rows = [row for row, outcome in enumerate(clean) if outcome.correct and outcome.question in sampled]
         outcomes = list(clean)
         if not rows:
             return outcomes
         start = time.perf_counter()
-        choices = answers_without_image(self._bound.select(rows), seed=self.seed)
+        choices = answers_without_image(self._bound.select(rows), seed=self.seed, others=others)
         seconds = _share(start, len(rows))
         for row, chosen in zip(rows, choices, strict=True):
             before = outcomes[row]
             outcomes[row] = before.model_copy(
                 update={
                     "blind_choices": chosen,
-                    "forward_passes": before.forward_passes + len(REPLACEMENTS),
+                    "forward_passes": before.forward_passes + len(chosen),
                     "seconds": before.seconds + seconds,
                 }
             )

@@ -19,7 +19,7 @@ from medrobust_bench.records.run import RunRecord
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.worst_case import worst_case
-from medrobust_bench.runs.audit.blindness import sampled_questions
+from medrobust_bench.runs.audit.blindness import sampled_questions, strangers
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.chunk import Chunk
 from medrobust_bench.runs.inputs import Inputs, read_inputs
@@ -284,6 +284,7 @@ class _Work:
         self._questions = {question.id: question for question in inputs.dataset.questions}
         self._done = {(outcome.model, outcome.threat, outcome.question): outcome for outcome in finished}
         self._sampled = sampled_questions(plan)
+        self._strangers = strangers(inputs.dataset.questions, seed=plan.settings.seed)
 
     def first_questions(self) -> list[Question]:
         """The first chunk, whose images share one shape."""
@@ -343,7 +344,7 @@ class _Work:
                 adapter, model, [self._questions[name] for name in ids], seed=self._plan.settings.seed
             )
             if left[CLEAN.name]:
-                self._keep(chunk.without_images(chunk.clean(), self._sampled), [], index)
+                self._keep(chunk.without_images(chunk.clean(), self._sampled, self._strangers), [], index)
             clean = [self._done[model, CLEAN.name, question] for question in ids]
             for threat in threats:
                 rows = left[threat.spec.name]

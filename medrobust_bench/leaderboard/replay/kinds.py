@@ -12,7 +12,7 @@ from medrobust_bench.certify.certificate import Certificate
 from medrobust_bench.certify.cohen import SmoothedQuestion
 from medrobust_bench.data.image import from_png
 from medrobust_bench.data.source import PHANTOMS, open_data
-from medrobust_bench.runs.audit.blindness import replacement
+from medrobust_bench.runs.audit.blindness import replacements
 from medrobust_bench.runs.chunk import Chunk
 from medrobust_bench.runs.threats import open_attack
 from medrobust_bench.specs.seeds import Purpose
@@ -126,8 +126,8 @@ def _replaced_claims(case: Case) -> list[str]:
 def _replaced(repeater: Repeater, claim: str) -> str | None:
     case = repeater.case
     question, _, name = claim.partition("\x1f")
-    image = replacement(case.images[question], name, case.seed(question))
-    given, said = repeater.answer(question, image), (case.clean[question].blind_choices or {})[name]
+    images = replacements(case.images[question], case.seed(question), case.strangers.get(question))
+    given, said = repeater.answer(question, images[name]), (case.clean[question].blind_choices or {})[name]
     return None if given == said else f"{name} image of {question}: answered {given}, submitted was {said}"
 
 
