@@ -46,7 +46,7 @@ from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import checkpoint, load_model, resolve
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.specs.seeds import question_seed
 
 if TYPE_CHECKING:

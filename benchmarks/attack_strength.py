@@ -28,18 +28,18 @@ from benchmarks.attack_speed import (
     stock_art,
     torchattacks_pgd,
 )
+from medrobust_bench.data.reopen import reopen
 from medrobust_bench.models.registry import resolve
-from medrobust_bench.runs.finished import read_finished
-from medrobust_bench.runs.reopen import reopen
+from medrobust_bench.runs.run import load_run
 
 if TYPE_CHECKING:
     from benchmarks.attack_speed import Attack
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.runs.finished import FinishedRun
+    from medrobust_bench.runs.run import Run
 
 
-def standing(run: FinishedRun, model: str, threat: str) -> list[Question]:
+def standing(run: Run, model: str, threat: str) -> list[Question]:
     """The questions of a run that an attack left standing."""
     stood = {outcome.question for outcome in run.outcomes[model, threat] if outcome.correct}
     return [question for question in reopen(run.record.plan).questions if question.id in stood]
@@ -63,7 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    run = read_finished(arguments.run)
+    run = load_run(arguments.run)
     eps, step, steps = 8 / 255, 2 / 255, arguments.steps
     attacks = {
         "stock ART": stock_art(eps, step, steps),

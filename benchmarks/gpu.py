@@ -36,7 +36,7 @@ from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode, prompt_text
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.train.tokenizer import (
     CHAT_TEMPLATE,
     IMAGE,

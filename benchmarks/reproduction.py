@@ -21,7 +21,7 @@ from medrobust_bench.reports.comparison_tables import NOTE, whole_grid
 from medrobust_bench.reports.grid import with_interval
 from medrobust_bench.reports.run_page.figures import LIGHT, eps_figures
 from medrobust_bench.reports.tables import accuracy_grid, measured, modality_grid
-from medrobust_bench.runs.finished import FinishedRun, read_finished
+from medrobust_bench.runs.run import Run, load_run
 
 if TYPE_CHECKING:
     from medrobust_bench.records import Result
@@ -38,7 +38,7 @@ PAIRS = (
 )
 
 
-def comparisons(runs: list[FinishedRun]) -> str:
+def comparisons(runs: list[Run]) -> str:
     """The paired tests, over the threats that both runs have."""
     by_model = {model: run for run in runs for model in run.record.plan.models}
     parts = []
@@ -95,10 +95,10 @@ def is_linf_pgd(result: Result) -> bool:
     return threat is None or (threat.kind, threat.model_dump().get("norm")) == ("pgd", "linf")
 
 
-def read_runs(folders: list[Path]) -> list[FinishedRun]:
+def read_runs(folders: list[Path]) -> list[Run]:
     """The runs, which must have asked the same questions."""
     try:
-        runs = [read_finished(folder) for folder in folders]
+        runs = [load_run(folder) for folder in folders]
     except InvalidInputError as error:
         raise SystemExit(str(error)) from error
     for one, other in pairwise(runs):

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from medrobust_bench.data.reopen import reopen
 from medrobust_bench.leaderboard.entry import submit
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.leaderboard.site.pages import write_site
 from medrobust_bench.leaderboard.submissions import read_results
 from medrobust_bench.models.cards import read_cards
 from medrobust_bench.reports.run_page.page import write_report
-from medrobust_bench.runs.finished import read_finished
-from medrobust_bench.runs.reopen import reopen
+from medrobust_bench.runs.run import load_run
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
@@ -55,7 +55,7 @@ def main() -> None:
 def build(runs: list[Path], root: Path) -> dict[str, Path]:
     """Submit the runs, build the site and the first one's report; returns the pages by name."""
     cards = read_cards()
-    finished = [read_finished(run) for run in runs]
+    finished = [load_run(run) for run in runs]
     for run in finished:
         submit(run, root / "submissions")
     first = finished[0]

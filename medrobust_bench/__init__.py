@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medrobust_bench.runs.evaluate import Run, evaluate
+    from medrobust_bench.api import list_models, list_threats, load_data, load_model, load_threat
+    from medrobust_bench.problems import InvalidInputError, Problem
+    from medrobust_bench.reports.metrics import register_metric
+    from medrobust_bench.runs.evaluate import evaluate
+    from medrobust_bench.runs.run import Run, load_run
+    from medrobust_bench.specs.kinds import register_threat
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "evaluate"]
+
+_WHERE = {
+    "InvalidInputError": "problems",
+    "Problem": "problems",
+    "Run": "runs.run",
+    "evaluate": "runs.evaluate",
+    "list_models": "api",
+    "list_threats": "api",
+    "load_data": "api",
+    "load_model": "api",
+    "load_run": "runs.run",
+    "load_threat": "api",
+    "register_metric": "reports.metrics",
+    "register_threat": "specs.kinds",
+}
+
+__all__ = [
+    "InvalidInputError",
+    "Problem",
+    "Run",
+    "__version__",
+    "evaluate",
+    "list_models",
+    "list_threats",
+    "load_data",
+    "load_model",
+    "load_run",
+    "load_threat",
+    "register_metric",
+    "register_threat",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the benchmark when it is first asked for: torch is slow to load and the command line is not."""
-    if name in ("Run", "evaluate"):
-        from medrobust_bench.runs import evaluate as module
-
-        return getattr(module, name)
+    """Import a part when it is first asked for: torch is slow to load and the command line is not."""
+    if name in _WHERE:
+        return getattr(import_module(f"medrobust_bench.{_WHERE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -71,15 +71,15 @@ def medrobust_gate(tmp_path_factory: pytest.TempPathFactory) -> MedrobustGate:
         __tracebackhide__ = True
         from rich.console import Console
 
+        from medrobust_bench.data.reopen import reopen
         from medrobust_bench.reports.comparison import compare
         from medrobust_bench.reports.comparison_tables import print_comparisons
         from medrobust_bench.reports.gate import Gate, judge
         from medrobust_bench.runs.evaluate import evaluate
-        from medrobust_bench.runs.finished import read_finished
-        from medrobust_bench.runs.reopen import reopen
+        from medrobust_bench.runs.run import load_run
 
         Gate(margin=fail_if_drop, alpha=alpha, strict=strict, judgements=())  # refuses before any work
-        before = read_finished(Path(baseline))
+        before = load_run(Path(baseline))
         plan = before.record.plan
         if len(plan.models) != 1:
             what = f"is of {len(plan.models)} models: {', '.join(plan.models)}"
@@ -92,7 +92,7 @@ def medrobust_gate(tmp_path_factory: pytest.TempPathFactory) -> MedrobustGate:
         if limit is not None:
             settings["limit"] = limit
         run = evaluate(model=model, out=tmp_path_factory.mktemp("medrobust") / "run", **settings)
-        (comparison,) = compare(before, read_finished(run.folder))
+        (comparison,) = compare(before, load_run(run.folder))
         judged = judge([comparison], margin=fail_if_drop, alpha=alpha, strict=strict)
         if not judged.passed:
             table = io.StringIO()

@@ -18,10 +18,12 @@ from medrobust_bench.records import (
     ModelRecord,
     Result,
     Scores,
-    ThreatRecord,
     UnparsedRate,
 )
-from medrobust_bench.reports.intervals import wilson
+from medrobust_bench.records.intervals import wilson
+from medrobust_bench.specs.kinds import read_spec
+from medrobust_bench.specs.registry import official_threats
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 settings.register_profile("patient", deadline=None)  # a busy machine is not a wrong program
 settings.load_profile("patient")
 
-PGD = {"norm": "linf", "eps": "8/255", "steps": 20}
+OFFICIAL = {threat.kind: threat.model_dump(mode="json") for threat in (CLEAN, *official_threats())}
+"""Of every kind, the fields of its last official specification."""
 
 
 @pytest.fixture
@@ -88,7 +91,7 @@ def make_result() -> Callable[..., Result]:
                 parameters=10,
             ),
             data=DataRecord(name=data, split="test", synthetic=synthetic, n=n, digest=digest),
-            threat=ThreatRecord(name=threat, kind=kind, **(PGD if spec is None else spec)),
+            threat=read_spec({**OFFICIAL[kind], **(spec or {}), "name": threat}),
             seed=seed,
             metrics=Metrics(
                 **dict(scores(clean, robust, n)),

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
-from medrobust_bench.data.question import Modality, Question, QuestionType
+from medrobust_bench.data.question import Question
 from medrobust_bench.models.adapter import Answer, Focus, ReferenceLoss, RivalLeads
 from medrobust_bench.records import ModelRecord
+from medrobust_bench.specs.vocabulary import MODALITIES, QUESTION_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +156,7 @@ def make_questions(
     *,
     seed: int = 0,
     levels: tuple[int, int] = (0, 255),
-    modalities: Sequence[Modality] = tuple(Modality),
+    modalities: Sequence[str] = MODALITIES[:8],
 ) -> list[Question]:
     """Questions that the adapter answers right on their clean images.
 
@@ -167,7 +168,7 @@ def make_questions(
         modalities: which take turns.
     """
     draw = np.random.default_rng(seed)
-    types = tuple(QuestionType)
+    types = QUESTION_TYPES
     questions = []
     for index in range(n):
         image = draw.integers(levels[0], levels[1], (*adapter.shape, 3), endpoint=True, dtype=np.uint8)

@@ -20,7 +20,7 @@ import medrobust_bench
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records import Outcome, Result
-from medrobust_bench.runs.folder import RunFolder
+from medrobust_bench.records.folder import RunFolder
 from tests.linear import LinearAdapter, make_questions
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def test_killed_at_random_points_it_resumes_to_the_same_results(finished: Path, 
     out = tmp_path / "killed"
     slow = (
         "import sys, time; from pathlib import Path; from tests import test_benchmark as t;"
-        "from medrobust_bench.runs.folder import RunFolder; write = RunFolder.record_outcomes\n"
+        "from medrobust_bench.records.folder import RunFolder; write = RunFolder.record_outcomes\n"
         "def record(*a, **k): write(*a, **k); print('chunk', flush=True); time.sleep(0.05)\n"
         "RunFolder.record_outcomes = record; t.evaluate(Path(sys.argv[1]), resume=sys.argv[2] == 'True')"
     )

@@ -13,7 +13,7 @@ from benchmarks import attack_speed, attack_strength, gpu
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.registry import load_model, resolve
-from medrobust_bench.runs.finished import read_finished
+from medrobust_bench.runs.run import load_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,7 @@ def test_the_shape_is_that_of_qwen2_5_vl_3b() -> None:
 def test_a_peer_may_break_what_a_weak_attack_leaves_standing(card: Card, tmp_path: Path) -> None:
     weak = "pgd-linf:steps=1,step_size=1/25500,eps=1/25500"
     run = medrobust_bench.evaluate(model=card.id, threats=[weak], limit=8, out=tmp_path / "run")
-    finished = read_finished(run.folder)
+    finished = load_run(run.folder)
     questions = attack_strength.standing(finished, card.id, finished.threats[1].name)
     robust = finished.results[1].metrics.robust_accuracy
     assert robust is not None

@@ -12,17 +12,16 @@ import medrobust_bench
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.image import from_png, to_png
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.runs.journal import Journal
-from medrobust_bench.runs.replay import replay_run
-from medrobust_bench.runs.witness import read_witnesses, sha256, write_witnesses
+from medrobust_bench.records.journal import Journal
+from medrobust_bench.records.witness import read_witnesses, sha256, write_witnesses
 from tests.linear import LinearAdapter, make_questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from medrobust_bench.records.witness import Witness
     from medrobust_bench.runs.recount import Recount
-    from medrobust_bench.runs.witness import Witness
 
 THREATS = ["pgd-linf:eps=2/255,steps=3", "patch:places=2,steps=3", "certified-l2-quick:n0=5,n=10,sigma=0.01"]
 ADAPTER = LinearAdapter(seed=1, shape=(6, 6), scale=0.3)
@@ -40,7 +39,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def replayed(folder: Path, adapter: LinearAdapter = ADAPTER) -> dict[str, Recount]:
-    (recounts,) = replay_run(folder, adapters={"linear-toy": adapter}, dataset=questions()).values()
+    run = medrobust_bench.load_run(folder, models=[adapter], data=questions())
+    (recounts,) = run.replay().values()
     return {recount.threat.split(":")[0]: recount for recount in recounts}
 
 

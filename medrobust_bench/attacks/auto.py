@@ -10,7 +10,9 @@ from medrobust_bench.attacks.attack_result import worse
 from medrobust_bench.attacks.pgd import Pgd
 from medrobust_bench.attacks.square import Square
 from medrobust_bench.attacks.threat import BallThreat
-from medrobust_bench.specs.norm_ball import ApgdSpec, PgdSpec, SquareSpec
+from medrobust_bench.specs.apgd import ApgdSpec
+from medrobust_bench.specs.pgd import PgdSpec
+from medrobust_bench.specs.square import SquareSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from medrobust_bench.attacks.attack_result import Finding
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.models.adapter import BoundQuestions
-    from medrobust_bench.specs.norm_ball import AutoSpec, Focus, Loss
+    from medrobust_bench.specs.auto import AutoSpec
+    from medrobust_bench.specs.gradient import Focus, Loss
 
 _LETTER_LOSSES: tuple[tuple[Loss, Focus], ...] = (
     ("cross-entropy", "words"),

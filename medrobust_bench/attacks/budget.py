@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from medrobust_bench.specs.norm_ball import BallSpec
+    from medrobust_bench.specs.norm_ball import NormBallSpec
 
 LEVELS = 255
 
@@ -176,7 +176,7 @@ class AnyPlace:
         return None if None in violations else violations[0]
 
 
-def ball_budget(spec: BallSpec) -> Budget:
+def ball_budget(spec: NormBallSpec) -> Budget:
     """The budget of a specification; the same for every image of a size."""
     return LinfBudget(spec.eps) if spec.norm == "linf" else L2Budget(spec.eps)
 

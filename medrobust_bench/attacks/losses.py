@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
-    from medrobust_bench.specs import norm_ball
+    from medrobust_bench.specs import gradient
 
 
 class Height(NamedTuple):
@@ -138,9 +138,7 @@ class Target:
         return Height(rivals.leads.gather(1, index.unsqueeze(1)).squeeze(1), rivals.doubt, rivals.left)
 
 
-def objectives(
-    loss: norm_ball.Loss, focus: norm_ball.Focus, questions: Sequence[Question]
-) -> list[Objective]:
+def objectives(loss: gradient.Loss, focus: gradient.Focus, questions: Sequence[Question]) -> list[Objective]:
     """The objectives of one restart of an attack: one, or one per wrong option for a targeted loss.
 
     Args:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.attacks.attack_result import Finding
     from medrobust_bench.models.adapter import BoundQuestions
-    from medrobust_bench.specs.norm_ball import NoiseSpec
+    from medrobust_bench.specs.noise import NoiseSpec
 
 
 @dataclass(frozen=True, slots=True)

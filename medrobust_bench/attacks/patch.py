@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medrobust_bench.attacks.attack_result import Finding
     from medrobust_bench.attacks.budget import PatchBudget
     from medrobust_bench.models.adapter import BoundQuestions
-    from medrobust_bench.specs.specification import PatchSpec
+    from medrobust_bench.specs.patch import PatchSpec
 
 
 @dataclass(frozen=True, slots=True)

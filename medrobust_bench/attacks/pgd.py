@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from medrobust_bench.attacks.attack_result import Finding
     from medrobust_bench.models.adapter import BoundQuestions
-    from medrobust_bench.specs.norm_ball import BallSpec, Focus, Loss, PgdSpec
+    from medrobust_bench.specs.gradient import Focus, Loss
+    from medrobust_bench.specs.norm_ball import NormBallSpec
+    from medrobust_bench.specs.pgd import PgdSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class StartedPgd(ProjectedGradientDescentPyTorch):  # type: ignore[misc]
 
 
 def random_starts(
-    spec: BallSpec, height: int, width: int, seeds: Sequence[int], restart: int
+    spec: NormBallSpec, height: int, width: int, seeds: Sequence[int], restart: int
 ) -> NDArray[np.float64]:
     """Offsets [B, 3, H, W] drawn uniformly from the ball, each from its question's own seed."""
     draw_point = uniform_in_linf_ball if spec.norm == "linf" else uniform_in_l2_ball

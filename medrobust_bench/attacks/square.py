@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.attacks.attack_result import Finding
     from medrobust_bench.models.adapter import BoundQuestions
-    from medrobust_bench.specs.norm_ball import SquareSpec
+    from medrobust_bench.specs.square import SquareSpec
 
 
 @dataclass(frozen=True, slots=True)

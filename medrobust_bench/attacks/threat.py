@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from medrobust_bench.attacks.budget import Budget
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
-    from medrobust_bench.specs.norm_ball import BallSpec
+    from medrobust_bench.specs.norm_ball import NormBallSpec
     from medrobust_bench.specs.threat import ThreatSpec
 
 
+@runtime_checkable
 class Threat(Protocol):
     """An adversary."""
 
@@ -100,7 +101,7 @@ class BallThreat(SearchThreat):
         spec: the published specification.
     """
 
-    spec: BallSpec
+    spec: NormBallSpec
 
     def budget(self, shape: tuple[int, int], seed: int) -> Budget:
         """The ball; the same for every image of a size, whatever the seed."""

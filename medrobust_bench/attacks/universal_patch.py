@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from medrobust_bench.attacks.attack_result import Finding
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
-    from medrobust_bench.specs.specification import UniversalPatchSpec
+    from medrobust_bench.specs.universal_patch import UniversalPatchSpec
 
 _BATCH = 16
 

@@ -14,21 +14,23 @@ from medrobust_bench.certify.stored import StoredRow, check_result, check_stored
 from medrobust_bench.data.source import open_data
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Result
+from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.journal import Journal
+from medrobust_bench.records.run import file_stem
+from medrobust_bench.records.witness import read_witnesses
 from medrobust_bench.reports.summary import scores
-from medrobust_bench.runs.folder import RunFolder
-from medrobust_bench.runs.journal import Journal
-from medrobust_bench.runs.plan import CLEAN, file_stem
-from medrobust_bench.runs.witness import read_witnesses
+from medrobust_bench.specs.certification import CertificationSpec
 from medrobust_bench.specs.registry import load_specification, official_threats
 from medrobust_bench.specs.seeds import question_seed
-from medrobust_bench.specs.specification import SPECIFICATION, CertificationSpec
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from medrobust_bench.records import Outcome, Scores, ThreatRecord
-    from medrobust_bench.runs.plan import RunRecord
+    from medrobust_bench.records import Outcome, Scores
+    from medrobust_bench.records.run import RunRecord
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 def check_path(path: Path, declared: Declared, *, against: Path | None = None) -> list[Fault]:
@@ -60,14 +62,14 @@ def check_path(path: Path, declared: Declared, *, against: Path | None = None) -
     return check_log(read_log(path), declared)
 
 
-def certified_groups(folder: RunFolder) -> list[tuple[str, ThreatRecord, list[StoredRow]]]:
+def certified_groups(folder: RunFolder) -> list[tuple[str, CertificationSpec, list[StoredRow]]]:
     """The certificates of a run, by model and certification, in the plan's order.
 
     Raises:
         InvalidInputError: the folder holds no run, or one without certification.
     """
     plan = folder.read().plan
-    threats = [threat for threat in plan.threats if threat.kind == "certification"]
+    threats = [threat for threat in plan.threats if isinstance(threat, CertificationSpec)]
     if not threats:
         what = "holds a run without certification"
         raise InvalidInputError([Problem(str(folder.path), what, "run with --threat certified-l2")])
@@ -96,7 +98,7 @@ def _check_folder(path: Path, declared: Declared) -> list[Fault]:
         found = check_stored(
             rows,
             declared,
-            specification=_specification(threat),
+            specification=threat,
             questions=questions,
             seed_of=partial(question_seed, plan.settings.seed),
         )
@@ -106,24 +108,11 @@ def _check_folder(path: Path, declared: Declared) -> list[Fault]:
     return faults
 
 
-def _specification(threat: ThreatRecord) -> CertificationSpec:
-    try:
-        specification = SPECIFICATION.validate_python(threat.model_dump())
-    except ValidationError as error:
-        fault = error.errors()[0]
-        what = f"is no specification of a certification: {fault['msg']}"
-        raise InvalidInputError([Problem(threat.name, what, "restore the file")]) from error
-    if not isinstance(specification, CertificationSpec):
-        what = f"is of kind {specification.kind}, no certification"
-        raise InvalidInputError([Problem(threat.name, what, "restore the file")])
-    return specification
-
-
-def _name_faults(threat: ThreatRecord) -> list[Fault]:
+def _name_faults(threat: CertificationSpec) -> list[Fault]:
     """Whether a certification is what its name says, where the name is an official one, with overrides or without."""
     if threat.name.partition(":")[0] not in {official.name for official in official_threats()}:
         return []
-    if load_specification(threat.name) == _specification(threat):
+    if load_specification(threat.name) == threat:
         return []
     return [Fault("setting", f"is called {threat.name}, but is another certification")]
 
@@ -141,7 +130,7 @@ def _disagreements(outcomes: Sequence[Outcome]) -> list[Fault]:
     return [Fault("answers", what, lines)] if lines else []
 
 
-def _check_published(path: Path, rows: list[StoredRow], threat: ThreatRecord) -> list[Fault]:
+def _check_published(path: Path, rows: list[StoredRow], threat: ThreatSpec) -> list[Fault]:
     """Hold a run's result file against the certificates that it summarises."""
     if not path.exists():
         return []
@@ -182,8 +171,11 @@ def _check_result_file(path: Path, declared: Declared) -> list[Fault]:
     if not result.metrics.certified_accuracy:
         what = "holds no certified accuracy"
         raise InvalidInputError([Problem(str(path), what, "give the result of a certification")])
+    if not isinstance(result.threat, CertificationSpec):
+        what = f"is of kind {result.threat.kind}, no certification"
+        raise InvalidInputError([Problem(str(path), what, "give the result of a certification")])
     faults = count_fault(result.data.n, declared.expect) + _name_faults(result.threat) + check_result(result)
-    radii = [float(radius) for radius in _specification(result.threat).radii]
+    radii = [float(radius) for radius in result.threat.radii]
     if [point.radius for point in result.metrics.certified_accuracy] != radii:
         faults.append(Fault("setting", "the radii are not those of the certification"))
     return faults

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.certify.sequential import PlannedLook
     from medrobust_bench.models.adapter import BoundQuestions
-    from medrobust_bench.specs.specification import CertificationSpec
+    from medrobust_bench.specs.certification import CertificationSpec
 
 Base = Literal["likelihood", "generate"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.data.image import canonical, from_png
-from medrobust_bench.runs.witness import sha256
+from medrobust_bench.records.witness import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medrobust_bench.certify.stored import StoredRow
     from medrobust_bench.data.question import Question
     from medrobust_bench.records import Outcome
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.witness import Witness
 
 
 def contradictions(

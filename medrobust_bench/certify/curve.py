@@ -9,9 +9,9 @@ import numpy as np
 
 from medrobust_bench.certify.check import certified_groups
 from medrobust_bench.certify.published_log import read_log
+from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.intervals import wilson
 from medrobust_bench.reports.grid import Grid, percent
-from medrobust_bench.reports.intervals import wilson
-from medrobust_bench.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def read_curves(path: Path, *, by_modality: bool = False) -> list[Curve]:
     for model, threat, stored in certified_groups(RunFolder(path)):
         if not stored:
             continue
-        grid = tuple(float(text) for text in threat.model_dump()["radii"]) if _sequential(stored) else ()
+        grid = tuple(map(float, threat.radii)) if _sequential(stored) else ()
         groups = {ALL: stored}
         if by_modality:
             for row in stored:

@@ -13,14 +13,14 @@ from medrobust_bench.certify.certificate import Certificate, certified_radius
 from medrobust_bench.certify.fault import Declared, Fault, count_fault
 from medrobust_bench.certify.sequential import decided, plan_looks
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.reports.intervals import wilson
+from medrobust_bench.records.intervals import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from medrobust_bench.certify.sequential import PlannedLook
     from medrobust_bench.records import CertifiedEstimate, Outcome, Result
-    from medrobust_bench.specs.specification import CertificationSpec
+    from medrobust_bench.specs.certification import CertificationSpec
 
 SAME = 1e-9
 """Difference, in units of σ or α, below which two values are one: the same formula in another library's arithmetic."""

@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medrobust_bench.problems import InvalidInputError, Problem
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from medrobust_bench.data.question import Question
-    from medrobust_bench.models.cards import Card
     from medrobust_bench.records import Finding
     from medrobust_bench.runs.audit.thorough import AuditRecord
-    from medrobust_bench.runs.finished import FinishedRun
-    from medrobust_bench.runs.witness import Witness
 
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -58,123 +52,24 @@ def command(
     """
     from transformers.utils.logging import disable_progress_bar
 
-    from medrobust_bench.models.prompt import AnswerMode
-    from medrobust_bench.models.registry import resolve
-    from medrobust_bench.runs.finished import read_finished
-    from medrobust_bench.runs.journal import replace_file
-    from medrobust_bench.runs.reopen import reopen
+    from medrobust_bench.records.files import replace_file
+    from medrobust_bench.runs.run import load_run
 
     disable_progress_bar()
-    finished = read_finished(run)
-    plan = finished.record.plan
-    names = _chosen(models, plan.models, f"{run}: models")
-    attacks = _attacks(finished, threats)
-    by_id = {question.id: question for question in reopen(plan, data=data).questions}
-    mode = None if plan.settings.answer_mode is None else AnswerMode(plan.settings.answer_mode)
-    cards = {card.id: card for card in (resolve(name, answer_mode=mode) for name in plan.settings.models)}
-    records = []
-    for name in names:
-        for record in _examine(finished, cards[name], attacks, by_id, questions, device):
-            carried = next(
-                result.audit
-                for result in finished.results
-                if (result.model.id, result.threat.name) == (record.model, record.threat)
-            )
-            clean = next(
-                result.audit
-                for result in finished.results
-                if (result.model.id, result.threat.name) == (record.model, "clean")
-            )
-            complete = record.model_copy(update={"findings": (*clean, *carried, *record.findings)})
-            _print(complete)
-            records.append(complete)
+    records = load_run(run).audit(
+        models=models,
+        threats=threats,
+        questions=questions,
+        data=data,
+        device=device,
+        tell=lambda what: click.echo(what, err=True),
+    )
+    for record in records:
+        _print(record)
     replace_file(run / "audit.json", _json(records))
     click.echo(f"Written to {run / 'audit.json'}")
     if not all(record.passed for record in records):
         raise click.exceptions.Exit(1)
-
-
-def _examine(
-    finished: FinishedRun,
-    card: Card,
-    attacks: Sequence[str],
-    by_id: Mapping[str, Question],
-    size: int,
-    device: str | None,
-) -> list[AuditRecord]:
-    """Load a model and audit it under each attack."""
-    from medrobust_bench.certify.cohen import Certification
-    from medrobust_bench.models.registry import load_model
-    from medrobust_bench.runs.audit.subject import Subject
-    from medrobust_bench.runs.audit.thorough import examine, sample
-    from medrobust_bench.specs.registry import load_threat
-
-    settings = finished.record.plan.settings
-    place = device or settings.device
-    trust = settings.trust_remote_code
-    click.echo(f"loading {card.id}", err=True)
-    adapter = load_model(card, device=place, dtype=settings.dtype, trust_remote_code=trust)
-    seen, now = finished.record.models[card.id], adapter.record
-    if seen.weights_sha256 != now.weights_sha256:
-        what = f"{card.id} had the weights {seen.weights_sha256[:12]} and has {now.weights_sha256[:12]} now"
-        raise InvalidInputError([Problem(str(finished.folder), what, "audit with the checkpoint of the run")])
-    half = now.dtype in ("bfloat16", "float16")
-    precise = load_model(card, device=place, dtype="float32", trust_remote_code=trust) if half else None
-    ids = sample(finished.outcomes[card.id, "clean"], size, seed=settings.seed)
-    if len(ids) < 2:
-        what = f"{card.id} answers {len(ids)} questions right: there is nothing to attack"
-        raise InvalidInputError([Problem(str(finished.folder), what, "audit a model that knows answers")])
-    records = []
-    for attack in attacks:
-        threat = load_threat(_as_asked_for(attack, settings.threats))
-        assert not isinstance(threat, Certification), "no kind of white-box attack"
-        subject = Subject(adapter, [by_id[name] for name in ids], threat, seed=settings.seed)
-        own = {witness.question: witness for witness in finished.witnesses(card.id, attack)}
-        transferred: dict[str, list[Witness]] = {}
-        for other in finished.record.plan.models:
-            for witness in finished.witnesses(other, attack) if other != card.id else []:
-                transferred.setdefault(witness.question, []).append(witness)
-        records.append(
-            examine(
-                subject,
-                model=card.id,
-                witnesses=own,
-                transferred=transferred,
-                precise=precise,
-                tell=lambda what: click.echo(f"{card.id}: {what}", err=True),
-            )
-        )
-    return records
-
-
-def _attacks(finished: FinishedRun, asked: tuple[str, ...]) -> list[str]:
-    """Names of the white-box attacks in a norm ball to examine."""
-    from medrobust_bench.runs.audit.rivalry import WHITE_BOX
-
-    possible = [threat.name for threat in finished.record.plan.threats if threat.kind in WHITE_BOX]
-    if not possible:
-        what = "holds no white-box attack in a norm ball, which is what an audit examines"
-        remedy = "run it with --threat pgd-linf, or another of kind " + ", ".join(WHITE_BOX)
-        raise InvalidInputError([Problem(str(finished.folder), what, remedy)])
-    return _chosen(asked, possible, "--threat") if asked else possible[:1]
-
-
-def _chosen(asked: Sequence[str], known: Sequence[str], where: str) -> list[str]:
-    problems = [
-        Problem(where, f"{name!r} is not among them", f"use one of {', '.join(known)}")
-        for name in asked
-        if name not in known
-    ]
-    if problems:
-        raise InvalidInputError(problems)
-    return list(asked or known)
-
-
-def _as_asked_for(name: str, texts: Sequence[str]) -> str:
-    """What the run was told for the threat of this name: a file's threat cannot be found by its name."""
-    from medrobust_bench.specs.registry import load_specification
-
-    return next((text for text in texts if load_specification(text).name == name), name)
 
 
 def _print(record: AuditRecord) -> None:

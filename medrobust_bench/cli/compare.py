@@ -88,13 +88,12 @@ def command(
             raise InvalidInputError([Problem(option, "is not a number", "give a share such as 0.02")])
 
     from medrobust_bench.reports import comparison_tables
-    from medrobust_bench.reports.comparison import compare
     from medrobust_bench.reports.gate import judge
-    from medrobust_bench.runs.finished import read_finished
+    from medrobust_bench.runs.run import load_run
 
-    before, after = read_finished(baseline), read_finished(current)
+    before, after = load_run(baseline), load_run(current)
     chosen = [_pair(text, before.record.plan.models, after.record.plan.models) for text in pairs]
-    comparisons = compare(before, after, pairs=chosen, threats=threats)
+    comparisons = before.compare(after, pairs=chosen, threats=threats)
     gate = None if margin is None else judge(comparisons, margin=margin, alpha=alpha, strict=strict)
     comparison_tables.print_comparisons(comparisons, gate)
     if json_file is not None:

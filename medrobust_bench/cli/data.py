@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medrobust_bench.specs.vocabulary import QuestionType, in_usual_order
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
     from medrobust_bench.problems import Problem
 
 _SHOWN_PER_KIND = 3
+_SHORT_TYPES: dict[str, str] = {
+    QuestionType.MODALITY: "modality",
+    QuestionType.ANATOMY: "anatomy",
+    QuestionType.DIAGNOSIS: "diagnosis",
+    QuestionType.GRADING: "grading",
+    QuestionType.ATTRIBUTES: "attributes",
+}
 
 
 @click.group()
@@ -83,26 +92,20 @@ def check(
 
 
 def _print_counts(console: Console, checked: Audit) -> None:
-    from medrobust_bench.data.question import Modality, QuestionType
-
     counts = checked.counts()
     images = checked.images(by_content=checked.has_images)
-    modalities = [modality for modality in Modality if modality in images]
-    types = [
-        question_type
-        for question_type in QuestionType
-        if any(counts[row, question_type] for row in modalities)
-    ]
+    modalities = in_usual_order(images)
+    types = in_usual_order(question_type for _modality, question_type in counts)
     if modalities:
         rows = []
         for modality in modalities:
             per_type = [counts[modality, question_type] for question_type in types]
-            rows.append([str(modality), *per_type, sum(per_type), len(images[modality])])
+            rows.append([modality, *per_type, sum(per_type), len(images[modality])])
         per_type = [
             sum(counts[modality, question_type] for modality in modalities) for question_type in types
         ]
         rows.append(["all", *per_type, sum(per_type), len(frozenset[str]().union(*images.values()))])
-        names = [question_type.name.lower() for question_type in types]
+        names = [_SHORT_TYPES.get(question_type, question_type) for question_type in types]
         _print_table(console, f"{checked.name}: questions", ["modality", *names, "all", "images"], rows)
     if checked.types_inferred:
         click.echo(
@@ -114,7 +117,7 @@ def _print_counts(console: Console, checked: Audit) -> None:
     if len(splits) > 1:
         questions = Counter((entry.modality, entry.split) for entry in checked.entries)
         found = {split: checked.images(by_content=checked.has_images, split=split) for split in splits}
-        rows = [[str(modality)] for modality in modalities]
+        rows = [[modality] for modality in modalities]
         for row, modality in zip(rows, modalities, strict=True):
             for split in splits:
                 count = questions[modality, split]
@@ -135,7 +138,7 @@ def _print_leaks(console: Console, leaks: Sequence[Leak], *, compared: bool, by_
         return
     rows = [
         [
-            str(leak.modality),
+            leak.modality,
             leak.held_out,
             leak.seen,
             f"{len(leak.images)} of {leak.total}",

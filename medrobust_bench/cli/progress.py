@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from medrobust_bench.records import Outcome
+    from medrobust_bench.records.run import Plan
     from medrobust_bench.runs.evaluate import Observer
-    from medrobust_bench.runs.plan import Plan
 
 SECONDS_BETWEEN_LINES = 10.0
 

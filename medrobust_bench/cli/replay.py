@@ -22,10 +22,10 @@ def command(run: Path, data: str | None, device: str | None) -> None:
     from tabulate import tabulate
     from transformers.utils.logging import disable_progress_bar
 
-    from medrobust_bench.runs.replay import replay_run
+    from medrobust_bench.runs.run import load_run
 
     disable_progress_bar()
-    recounts = replay_run(run, data=data, device=device)
+    recounts = load_run(run).replay(data=data, device=device)
     rows = [
         (
             model,

@@ -28,22 +28,10 @@ def command(run: Path, out: Path | None, data: str | None, examples: int) -> Non
 
     The gallery shows images of the data set: the data set's licence holds for the file as well.
     """
-    from medrobust_bench.problems import InvalidInputError
-    from medrobust_bench.reports.run_page.page import write_report
-    from medrobust_bench.runs.finished import read_finished
-    from medrobust_bench.runs.reopen import reopen
+    from medrobust_bench.runs.run import load_run
 
-    finished = read_finished(run)
-    reason = "The gallery was left out." if examples == 0 else ""
-    dataset = None
-    try:
-        dataset = reopen(finished.record.plan, data=data)
-    except InvalidInputError as error:
-        if data is not None:
-            raise
-        reason = f"The gallery needs the data set. {error.problems[0]}"
-        click.echo(f"no gallery: {error.problems[0]}", err=True)
-    out = out or run / "report" / "index.html"
-    page, *figures = write_report(finished, out, dataset=dataset, reason=reason, limit=examples)
+    page, *figures = load_run(run).report(
+        out, data=data, examples=examples, tell=lambda what: click.echo(what, err=True)
+    )
     click.echo(page)
     click.echo(f"{page.parent / 'figures'}  {len(figures)} files")

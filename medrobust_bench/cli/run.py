@@ -26,6 +26,9 @@ from medrobust_bench.problems import InvalidInputError, Problem
     metavar="NAME",
     help="Official name, name:key=value,… or YAML file; repeatable.",
 )
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME", help="A further metric over outcomes; repeatable."
+)
 @click.option("--data", metavar="SOURCE", help="'phantoms', an OmniMedVQA folder, or a published split file.")
 @click.option(
     "--split",
@@ -61,7 +64,7 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     With no arguments: the shipped models on a balanced sample of synthetic phantoms, clean, attacked and
     certified. CONFIG is a YAML file with the same settings; flags override it.
     """
-    from medrobust_bench.runs.folder import RunFolder, new_folder
+    from medrobust_bench.records.folder import RunFolder, new_folder
     from medrobust_bench.specs.settings import read_settings, settings_from
 
     given = {name: value for name, value in flags.items() if value not in (None, ())}
@@ -79,13 +82,13 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
 
     from medrobust_bench.cli.progress import progress
     from medrobust_bench.reports.tables import print_run
-    from medrobust_bench.runs.evaluate import run
+    from medrobust_bench.runs.evaluate import carry_out
 
     disable_progress_bar()  # its bar would run through ours
     out = out or new_folder(settings.data)
     try:
         with progress() as observer:
-            finished = run(settings, out, resume=resume, observer=observer)
+            finished = carry_out(settings, out, resume=resume, observer=observer)
     except KeyboardInterrupt:
         click.echo(
             f"\nStopped. Everything finished so far is kept; go on with:\n  medrobust run --resume --out {out}",

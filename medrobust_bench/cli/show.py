@@ -16,10 +16,10 @@ def command(run: Path, as_markdown: bool) -> None:
 
     from medrobust_bench.reports.run_page.page import cost_grid
     from medrobust_bench.reports.tables import print_run, run_table
-    from medrobust_bench.runs.finished import read_finished
-    from medrobust_bench.runs.reopen import command_line
+    from medrobust_bench.runs.run import load_run
+    from medrobust_bench.specs.settings import command_line
 
-    finished = read_finished(run)
+    finished = load_run(run)
     if as_markdown:
         click.echo(run_table(finished.results), nl=False)
         return

@@ -36,9 +36,9 @@ def command(run: Path, models: tuple[str, ...], out: Path, cards: Path | None, h
     from medrobust_bench.leaderboard.draft import write_draft
     from medrobust_bench.leaderboard.entry import submit
     from medrobust_bench.models.cards import card_of
-    from medrobust_bench.runs.finished import read_finished
+    from medrobust_bench.runs.run import load_run
 
-    finished = read_finished(run)
+    finished = load_run(run)
     written = submit(finished, out, models=models, hub=hub)
     for path in written:
         click.echo(path)

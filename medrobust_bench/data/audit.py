@@ -17,7 +17,6 @@ from medrobust_bench.data.splits import SPLITS, split_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from medrobust_bench.data.question import Modality, QuestionType
     from medrobust_bench.data.rows import PublishedQuestion
     from medrobust_bench.problems import Problem
 
@@ -37,8 +36,8 @@ class Entry:
     """
 
     split: str
-    modality: Modality
-    question_type: QuestionType
+    modality: str
+    question_type: str
     image_path: str
     digest: str | None
 
@@ -67,7 +66,7 @@ class Audit:
     split_by_content: bool
     types_inferred: int
 
-    def counts(self) -> Counter[tuple[Modality, QuestionType]]:
+    def counts(self) -> Counter[tuple[str, str]]:
         """Number of questions by modality and question type."""
         return Counter((entry.modality, entry.question_type) for entry in self.entries)
 
@@ -81,9 +80,9 @@ class Audit:
         present = {entry.split for entry in self.entries}
         return tuple(split for split in (*SPLITS, UNSPLIT) if split in present)
 
-    def images(self, *, by_content: bool, split: str | None = None) -> dict[Modality, frozenset[str]]:
+    def images(self, *, by_content: bool, split: str | None = None) -> dict[str, frozenset[str]]:
         """Keys of the distinct images by modality: content digests, or published paths."""
-        keys: defaultdict[Modality, set[str]] = defaultdict(set)
+        keys: defaultdict[str, set[str]] = defaultdict(set)
         for entry in self.entries:
             key = entry.digest if by_content else entry.image_path
             if key is not None and split in (None, entry.split):

@@ -10,7 +10,7 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from medrobust_bench.data.question import QuestionType
+from medrobust_bench.specs.vocabulary import QuestionType
 
 if TYPE_CHECKING:
     from medrobust_bench.data.question import Question

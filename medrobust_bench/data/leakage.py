@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Set
 
     from medrobust_bench.data.dataset import Dataset
-    from medrobust_bench.data.question import Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Leak:
         total: number of distinct held-out images of the modality.
     """
 
-    modality: Modality
+    modality: str
     held_out: str
     seen: str
     images: tuple[str, ...]
@@ -37,8 +36,8 @@ class Leak:
 
 
 def find_leaks(
-    held_out: Mapping[Modality, Set[str]],
-    seen: Mapping[Modality, Set[str]],
+    held_out: Mapping[str, Set[str]],
+    seen: Mapping[str, Set[str]],
     *,
     held_out_name: str,
     seen_name: str,
@@ -63,9 +62,9 @@ def find_leaks(
     return tuple(leaks)
 
 
-def content_keys(dataset: Dataset) -> dict[Modality, frozenset[str]]:
+def content_keys(dataset: Dataset) -> dict[str, frozenset[str]]:
     """Content digests of a data set's images by modality, in the order of first appearance."""
-    keys: dict[Modality, set[str]] = {}
+    keys: dict[str, set[str]] = {}
     for question in dataset.questions:
         keys.setdefault(question.modality, set()).add(question.image.digest())
     return {modality: frozenset(digests) for modality, digests in keys.items()}

@@ -6,7 +6,6 @@ Hu et al., OmniMedVQA: A New Large-Scale Comprehensive Evaluation Benchmark for 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import ImageFile
@@ -18,23 +17,20 @@ from medrobust_bench.data.rows import (
     RowError,
     check_options,
     find_answer,
+    name_of,
     read_rows,
     text_of,
 )
-from medrobust_bench.data.vocabulary import (
-    MODALITY_NAMES,
-    QUESTION_TYPE_NAMES,
-    modality_of,
-    question_type_of,
-    uncovered_modality,
-)
 from medrobust_bench.problems import Problem
+from medrobust_bench.specs.vocabulary import modality_name, question_type_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 QUESTIONS_FOLDER = "QA_information"
 RESTRICTED_FOLDER = "Restricted-access"
+
+_UNNAMED = "unknown"  # what the publisher writes where nobody knows the modality
 
 _OPTION_KEY = re.compile(r"option_[A-Z]")
 
@@ -50,8 +46,8 @@ def tree_root(folder: Path) -> Path | None:
 def read_tree(root: Path, *, images: Path | None = None) -> Reading:
     """Read the text of every question file of a tree; images are located but not opened.
 
-    Rows of the four modalities that this benchmark does not cover are left out, with one entry in `skipped` for each
-    file and modality. Everything else that cannot be used is a problem.
+    Rows whose modality the publisher calls unknown are left out, with one entry in `skipped` for each file. Everything
+    else that cannot be used is a problem.
 
     Args:
         root: the folder that holds `QA_information`.
@@ -70,38 +66,27 @@ def read_tree(root: Path, *, images: Path | None = None) -> Reading:
         where = str(path)
         rows, faults = read_rows(path, where)
         problems += faults
-        left_out: Counter[str] = Counter()
+        left_out = 0
         restricted = RESTRICTED_FOLDER in path.relative_to(folder).parts
         for number, row in rows:
             try:
-                spelling = text_of(row, "modality_type")
-                uncovered = uncovered_modality(spelling)
-                if uncovered is not None:
-                    left_out[uncovered] += 1
+                if text_of(row, "modality_type").casefold() == _UNNAMED:
+                    left_out += 1
                     continue
-                question, image_path, path = _question(row, folder_of_images, spelling)
+                question, image_path, path = _question(row, folder_of_images)
             except RowError as error:
                 problems.append(Problem(where, error.what, error.remedy, number))
                 continue
             questions.append(
                 PublishedQuestion(question, where, number, image_path, path, restricted=restricted)
             )
-        for modality, count in sorted(left_out.items()):
-            what = f"{count} of {len(rows)} rows left out: they show {modality}"
-            skipped.append(Problem(where, what, "nothing to do; this benchmark covers eight modalities"))
+        if left_out:
+            what = f"{left_out} of {len(rows)} rows left out: their publisher calls the modality unknown"
+            skipped.append(Problem(where, what, "nothing to do, or write the modality into the rows"))
     return Reading(root.resolve().name, tuple(questions), tuple(problems), tuple(skipped))
 
 
-def _question(
-    row: dict[str, object], images: ImageFolder, modality_spelling: str
-) -> tuple[Question, str, Path]:
-    modality = modality_of(modality_spelling)
-    if modality is None:
-        raise RowError(f"unknown modality {modality_spelling!r}", f"use one of: {MODALITY_NAMES}")
-    type_spelling = text_of(row, "question_type")
-    question_type = question_type_of(type_spelling)
-    if question_type is None:
-        raise RowError(f"unknown question type {type_spelling!r}", f"use one of: {QUESTION_TYPE_NAMES}")
+def _question(row: dict[str, object], images: ImageFolder) -> tuple[Question, str, Path]:
     image_path = text_of(row, "image_path")
     path = images.locate(image_path)
     options = tuple(text_of(row, key) for key in _option_keys(row))
@@ -112,8 +97,8 @@ def _question(
         text=text_of(row, "question"),
         options=options,
         answer=find_answer(text_of(row, "gt_answer"), options),
-        modality=modality,
-        question_type=question_type,
+        modality=modality_name(name_of(row, "modality_type")),
+        question_type=question_type_name(name_of(row, "question_type")),
         dataset=text_of(row, "dataset"),
     )
     return question, image_path, path

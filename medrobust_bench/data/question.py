@@ -1,55 +1,33 @@
-"""A multiple-choice question about one medical image, and the field's vocabulary around it."""
+"""A multiple-choice question about one medical image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medrobust_bench.data.image import ImageSource
 
-MIN_OPTIONS, MAX_OPTIONS = 2, 5
-LETTERS = "ABCDE"
-
-
-class Modality(StrEnum):
-    """Imaging modality; the value is the name that users see and type."""
-
-    CT = "CT"
-    MRI = "MRI"
-    XRAY = "X-ray"
-    ULTRASOUND = "Ultrasound"
-    OCT = "OCT"
-    FUNDUS = "Fundus photography"
-    DERMOSCOPY = "Dermoscopy"
-    MICROSCOPY = "Microscopy"
-
-
-class QuestionType(StrEnum):
-    """OmniMedVQA's five question types."""
-
-    MODALITY = "Modality recognition"
-    ANATOMY = "Anatomy identification"
-    DIAGNOSIS = "Disease diagnosis"
-    GRADING = "Lesion grading"
-    ATTRIBUTES = "Other biological attributes"
+MIN_OPTIONS, MAX_OPTIONS = 2, 10
+LETTERS = "ABCDEFGHIJ"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One image, one question, two to five options, one right answer.
+    """One image, one question, two to ten options, one right answer.
 
     Attributes:
         id: unique within its data set.
         image: where the image comes from (a file, bytes, a phantom).
         text: the question as asked, without the options.
-        options: 2 to 5 option texts, shown to the model as A, B, … in this order.
+        options: 2 to 10 option texts, shown to the model as A, B, … in this order.
         answer: index of the right option.
-        modality: imaging modality of the image.
-        question_type: what kind of thing is asked.
+        modality: imaging modality of the image; known names are in `specs.vocabulary`, others are allowed.
+        question_type: what kind of thing is asked; an open vocabulary as well.
         dataset: name of the source collection, e.g. "ISBI2016".
-        explanation: what a reader would say he sees before answering; training text, never part of a prompt.
+        group: the patient or study that the image is of, unique within the data set: questions of one group are one
+            cluster in every interval and stand on one side of every split. None: the image is its own group.
+        explanation: what a reader would say they see before answering; training text, never part of a prompt.
     """
 
     id: str
@@ -57,9 +35,10 @@ class Question:
     text: str
     options: tuple[str, ...]
     answer: int
-    modality: Modality
-    question_type: QuestionType
+    modality: str
+    question_type: str
     dataset: str
+    group: str | None = None
     explanation: str = ""
 
     def __post_init__(self) -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
 
 
+LONGEST_NAME = 60
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedQuestion:
     """A question and the place where it was published.
@@ -131,6 +134,19 @@ def text_of(row: dict[str, object], key: str) -> str:
     return value.strip()
 
 
+def name_of(row: dict[str, object], key: str) -> str:
+    """A short text that names something: a modality, a question type. Such names stand in tables and figures.
+
+    Raises:
+        RowError: as `text_of`; or it is too long or not printable.
+    """
+    name = text_of(row, key)
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        what = f"`{key}` is no name: {name[:LONGEST_NAME]!r}"
+        raise RowError(what, f"write `{key}` in one line of at most {LONGEST_NAME} characters")
+    return name
+
+
 def _kind(value: object) -> str:
     """A JSON value's type in JSON's own words."""
     if value is None:
@@ -171,7 +187,7 @@ def find_answer(answer: str, options: Sequence[str]) -> int:
 
 
 def check_options(options: Sequence[str]) -> None:
-    """Check that there are two to five options, none of them empty.
+    """Check that there are two to ten options, none of them empty.
 
     A wrong option that stands there twice is kept as published: it leaves exactly one right letter.
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.image_files import MISSING, inspect
 from medrobust_bench.data.omnimedvqa import read_tree, tree_root
-from medrobust_bench.data.question import Modality, QuestionType
 from medrobust_bench.data.rows import without_repeated_ids
 from medrobust_bench.data.split_files import find_split_files, images_base, read_split_files
 from medrobust_bench.data.splits import SPLITS, split_of, unit_hash
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.specs.vocabulary import in_usual_order, modality_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.data.rows import PublishedQuestion, Reading
@@ -31,7 +32,7 @@ def open_data(
     split: str = "test",
     skip_invalid: bool = False,
     seed: int = 0,
-    modalities: Sequence[Modality] = (),
+    modalities: Sequence[str] = (),
     images: Path | None = None,
 ) -> Dataset:
     """Open a data set and check it completely: every row's text, and every image of the split by decoding it.
@@ -43,7 +44,8 @@ def open_data(
             are split by image content (`splits.split_of`); other split files are taken as published.
         skip_invalid: leave out what is wrong and record it in `Dataset.skipped`, instead of raising.
         seed: seed of the phantoms, or of the split by image content.
-        modalities: keep only these; empty for all.
+        modalities: keep only these, whatever their case or spelling; empty for all. A name that stands nowhere in
+            the data set is a problem.
         images: the folder that image paths are relative to. By default the tree's own root, or the nearest folder
             above the split files that holds `Images`.
 
@@ -57,7 +59,9 @@ def open_data(
         return _open_phantoms(split=split, seed=seed, modalities=modalities)
     reading = read_source(Path(source), split=split, images=images)
     rows, repeated = without_repeated_ids(reading.questions)
-    rows = [row for row in rows if not modalities or row.question.modality in modalities]
+    if modalities:
+        chosen = choose_modalities(modalities, {row.question.modality for row in rows}, name=reading.name)
+        rows = [row for row in rows if row.question.modality in chosen]
     checked = check_images(rows, split=split, seed=seed)
     problems = (*reading.problems, *repeated, *checked.problems)
     if problems and not skip_invalid:
@@ -71,14 +75,37 @@ def open_data(
     return Dataset(name=reading.name, split=split, questions=questions, skipped=skipped)
 
 
-def _open_phantoms(*, split: str, seed: int, modalities: Sequence[Modality]) -> Dataset:
+def _open_phantoms(*, split: str, seed: int, modalities: Sequence[str]) -> Dataset:
     from medrobust_bench.data.phantoms import open_phantoms
 
     dataset = open_phantoms(split, seed=seed)
     if not modalities:
         return dataset
-    questions = tuple(question for question in dataset.questions if question.modality in modalities)
+    chosen = choose_modalities(
+        modalities, {question.modality for question in dataset.questions}, name=PHANTOMS
+    )
+    questions = tuple(question for question in dataset.questions if question.modality in chosen)
     return dataclasses.replace(dataset, questions=questions)
+
+
+def choose_modalities(wanted: Sequence[str], present: AbstractSet[str], *, name: str) -> frozenset[str]:
+    """The names that a data set has for the modalities that somebody asks for.
+
+    Args:
+        wanted: as typed; case and the published spellings of known modalities do not matter.
+        present: the modalities of the data set.
+        name: what to call the data set.
+
+    Raises:
+        InvalidInputError: the data set has no such modality; it lists those that it has.
+    """
+    by_form = {modality_name(there).casefold(): there for there in present}
+    missing = [given for given in wanted if modality_name(given).casefold() not in by_form]
+    if missing:
+        there = ", ".join(in_usual_order(present)) or "no questions at all"
+        what = f"{name} has no questions about {', '.join(missing)}"
+        raise InvalidInputError([Problem("modalities", what, f"choose from what it has: {there}")])
+    return frozenset(by_form[modality_name(given).casefold()] for given in wanted)
 
 
 def read_source(source: Path, *, split: str, images: Path | None = None, text_only: bool = False) -> Reading:
@@ -185,14 +212,12 @@ def sample(dataset: Dataset, limit: int, *, seed: int = 0) -> Dataset:
     """
     if limit < 1:
         raise InvalidInputError([Problem("limit", f"is {limit}", "give a limit of at least 1")])
-    cells: defaultdict[Modality, defaultdict[QuestionType, list[Question]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
+    cells: defaultdict[str, defaultdict[str, list[Question]]] = defaultdict(lambda: defaultdict(list))
     for question in sorted(dataset.questions, key=lambda question: unit_hash(f"sample {seed}", question.id)):
         cells[question.modality][question.question_type].append(question)
     queues = []
-    for turn, modality in enumerate(present for present in Modality if present in cells):
-        types = [present for present in QuestionType if present in cells[modality]]
+    for turn, modality in enumerate(in_usual_order(cells)):
+        types = in_usual_order(cells[modality])
         # Each modality begins with another type, so that a small sample does not ask one type alone.
         types = types[turn % len(types) :] + types[: turn % len(types)]
         queues.append(_take_turns([cells[modality][question_type] for question_type in types]))

@@ -17,11 +17,12 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import ImageFile
 from medrobust_bench.data.image_files import ImageFolder
-from medrobust_bench.data.question import LETTERS, Modality, Question, QuestionType
+from medrobust_bench.data.question import LETTERS, Question
 from medrobust_bench.data.rows import (
     PublishedQuestion,
     Reading,
@@ -31,14 +32,9 @@ from medrobust_bench.data.rows import (
     read_rows,
     text_of,
 )
-from medrobust_bench.data.vocabulary import (
-    MODALITY_NAMES,
-    modality_of,
-    question_type_from_wording,
-    question_type_of,
-    uncovered_modality,
-)
+from medrobust_bench.data.wording import question_type_from_wording
 from medrobust_bench.problems import Problem
+from medrobust_bench.specs.vocabulary import MODALITIES, known_modality, known_question_type
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +51,7 @@ _SPLITS = {
     "test": "test",
 }
 _SOLUTION = re.compile(r"\s*<answer>\s*(?P<letter>[A-Z])\s*</answer>\s*")
-_MARK_OR_BRACKET = re.compile(r"(?P<open>\()|(?P<comma>,)?\s+(?P<letter>[A-H])\)(?P<text>(?=[^\s,.;)]))?|\)")
+_MARK_OR_BRACKET = re.compile(r"(?P<open>\()|(?P<comma>,)?\s+(?P<letter>[A-Z])\)(?P<text>(?=[^\s,.;)]))?|\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +69,14 @@ class SplitFile:
     split: str | None
 
     @property
-    def modality(self) -> Modality | None:
+    def modality(self) -> str | None:
         """The modality in its name, if it is one of a modality family."""
-        return modality_of(self.subject)
+        return known_modality(self.subject)
 
     @property
-    def question_type(self) -> QuestionType | None:
+    def question_type(self) -> str | None:
         """The question type in its name, if it is one of a question-type family."""
-        return question_type_of(self.subject)
+        return known_question_type(self.subject)
 
 
 def split_file(path: Path) -> SplitFile:
@@ -118,20 +114,12 @@ def read_split_files(source: Path, *, base: Path | None, split: str = "all") -> 
     by_modality = [file for file in files if file.modality is not None]
     by_type = [file for file in files if file.question_type is not None]
     problems: list[Problem] = []
-    skipped: list[Problem] = []
     for file in files:
         if file.modality is not None or file.question_type is not None or not _wanted(file, split):
             continue
-        uncovered = uncovered_modality(file.subject)
-        if uncovered is not None:
-            what = f"file left out: its images show {uncovered}"
-            skipped.append(
-                Problem(str(file.path), what, "nothing to do; this benchmark covers eight modalities")
-            )
-        else:
-            what = f"name {file.path.name!r} tells no modality"
-            remedy = f"name it `<modality>_<split>.json` with one of: {MODALITY_NAMES}"
-            problems.append(Problem(str(file.path), what, remedy))
+        what = f"name {file.path.name!r} tells no modality"
+        remedy = f"name it `<modality>_<split>.json` with one of: {', '.join(MODALITIES)}"
+        problems.append(Problem(str(file.path), what, remedy))
     if not by_modality and not problems:
         problems.append(_no_modality(source, by_type, split))
     types = _published_types(by_type)
@@ -149,7 +137,7 @@ def read_split_files(source: Path, *, base: Path | None, split: str = "all") -> 
             except RowError as error:
                 problems.append(Problem(str(file.path), error.what, error.remedy, number))
     name = source.stem if source.is_file() else source.resolve().name
-    return Reading(name, tuple(questions), tuple(problems), tuple(skipped))
+    return Reading(name, tuple(questions), tuple(problems))
 
 
 def _wanted(file: SplitFile, split: str) -> bool:
@@ -165,13 +153,13 @@ def _no_modality(source: Path, by_type: list[SplitFile], split: str) -> Problem:
     )
 
 
-def _published_types(files: list[SplitFile]) -> dict[tuple[str, str], QuestionType]:
+def _published_types(files: list[SplitFile]) -> dict[tuple[str, str], str]:
     """Question type by (image, problem), from every file of the question-type family.
 
     The two families were split apart at random, so that a test row of one may be a training row of the other: all
     splits are looked at. Unusable rows are passed over here; they are no questions of their own.
     """
-    types: dict[tuple[str, str], QuestionType] = {}
+    types: dict[tuple[str, str], str] = {}
     for file in files:
         if file.question_type is None:
             continue
@@ -187,9 +175,9 @@ def _published(
     row: dict[str, object],
     number: int,
     file: SplitFile,
-    modality: Modality,
+    modality: str,
     images: ImageFolder,
-    types: dict[tuple[str, str], QuestionType],
+    types: dict[tuple[str, str], str],
 ) -> PublishedQuestion:
     if "question_id" in row and "problem" not in row:
         raise RowError(
@@ -238,7 +226,9 @@ def parse_problem(problem: str) -> tuple[str, tuple[str, ...]]:
     marks: list[re.Match[str]] = []
     depth = 0
     for match in _MARK_OR_BRACKET.finditer(problem):
-        in_turn = match["letter"] == "ABCDEFGH"[len(marks) : len(marks) + 1] and (match["comma"] or not marks)
+        in_turn = match["letter"] == ascii_uppercase[len(marks) : len(marks) + 1] and (
+            match["comma"] or not marks
+        )
         if match["open"]:
             depth += 1
         elif in_turn and (depth == 0 or match["text"] is not None):

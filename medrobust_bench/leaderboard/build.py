@@ -13,9 +13,9 @@ from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.leaderboard.ranking import RANKS, boards, certified, headline
 from medrobust_bench.leaderboard.submissions import read_results
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records.files import replace_file
 from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, with_interval
 from medrobust_bench.reports.tables import NOTE, describe_data, describe_threat
-from medrobust_bench.runs.journal import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

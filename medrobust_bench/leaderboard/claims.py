@@ -13,13 +13,16 @@ from medrobust_bench.data.image import canonical
 from medrobust_bench.leaderboard.entry import JOURNAL
 from medrobust_bench.leaderboard.png import NotPlainError, read_plain
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.records.run import Plan
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.runs.audit.blindness import REPLACEMENTS, sampled_questions
-from medrobust_bench.runs.plan import CLEAN, Plan
-from medrobust_bench.specs.norm_ball import ApgdSpec, PgdSpec
+from medrobust_bench.specs.apgd import ApgdSpec
+from medrobust_bench.specs.certification import CertificationSpec
+from medrobust_bench.specs.kinds import read_spec
+from medrobust_bench.specs.pgd import PgdSpec
 from medrobust_bench.specs.seeds import question_seed
 from medrobust_bench.specs.settings import RunSettings
-from medrobust_bench.specs.specification import SPECIFICATION, CertificationSpec
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.entry import Entry
     from medrobust_bench.leaderboard.evidence import Proof
     from medrobust_bench.records import Outcome, Result
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.witness import Witness
 
 
 def check_journal(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:
@@ -52,8 +55,8 @@ def check_journal(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:
     checks: list[tuple[str, str, Callable[[Outcome, Question], bool]]] = [
         ("image", "is not the published one", lambda o, q: o.image_sha256 != images[o.question]),
         ("answer", "is not the published one", lambda o, q: o.answer != q.answer),
-        ("modality", "is not the published one", lambda o, q: o.modality != q.modality.value),
-        ("question type", "is not the published one", lambda o, q: o.question_type != q.question_type.value),
+        ("modality", "is not the published one", lambda o, q: o.modality != q.modality),
+        ("question type", "is not the published one", lambda o, q: o.question_type != q.question_type),
         ("choice", "is none of the options", lambda o, q: not _possible(o, q)),
         (
             "clean choice",
@@ -123,7 +126,7 @@ def check_witnesses(entry: Entry, proof: Proof, dataset: Dataset, threat: Threat
 
 def check_certificates(entry: Entry, proof: Proof, dataset: Dataset) -> list[Fault]:
     """The validator's checks on every certificate; no model needed."""
-    specification = SPECIFICATION.validate_python(entry.result.threat.model_dump(mode="json"))
+    specification = read_spec(entry.result.threat.model_dump(mode="json"))
     assert isinstance(specification, CertificationSpec)
     if proof.witnesses:
         return [Fault("witnesses", "a certification breaks no answers")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import yaml
 
 from medrobust_bench.models.cards import Dtype
-from medrobust_bench.runs.journal import replace_file
+from medrobust_bench.records.files import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path

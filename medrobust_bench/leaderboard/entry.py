@@ -17,21 +17,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from medrobust_bench.data.question import Modality
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Finding, Record, Result
-from medrobust_bench.runs.journal import replace_file
-from medrobust_bench.runs.plan import CLEAN
-from medrobust_bench.runs.witness import SCHEMA as WITNESS_SCHEMA
+from medrobust_bench.records.files import replace_file
+from medrobust_bench.records.witness import SCHEMA as WITNESS_SCHEMA
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from medrobust_bench.records import Outcome
-    from medrobust_bench.runs.finished import FinishedRun
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.runs.run import Run
     from medrobust_bench.specs.settings import RunSettings
 
 ENTRY_VERSION: Final = "1.0"
@@ -46,7 +45,7 @@ class Selection(Record):
     """How the questions were chosen from the data set."""
 
     split: str
-    modalities: tuple[Modality, ...] = ()
+    modalities: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=1, description="Size of the balanced sample; null for all")
     skip_invalid: bool = False
     seed: int = Field(ge=0, description="Of the sample, and of every attack")
@@ -88,7 +87,7 @@ def evidence_folder(path: Path) -> Path:
     return path.with_suffix("")
 
 
-def submit(run: FinishedRun, out: Path, *, models: Sequence[str] = (), hub: str | None = None) -> list[Path]:
+def submit(run: Run, out: Path, *, models: Sequence[str] = (), hub: str | None = None) -> list[Path]:
     """Write a submission for every model and threat of a run; none for the worst case over several.
 
     Args:
@@ -180,7 +179,7 @@ def _selection(settings: RunSettings) -> Selection:
     )
 
 
-def _contents(run: FinishedRun, result: Result) -> dict[str, bytes]:
+def _contents(run: Run, result: Result) -> dict[str, bytes]:
     """The evidence of one result, by file name."""
     model, threat = result.model.id, result.threat.name
     journal = [*run.outcomes[model, CLEAN.name], *run.outcomes[model, threat]]

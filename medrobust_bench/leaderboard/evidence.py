@@ -20,9 +20,9 @@ from medrobust_bench.leaderboard.entry import (
 )
 from medrobust_bench.leaderboard.strict_json import read_strictly
 from medrobust_bench.records import Outcome
-from medrobust_bench.runs.plan import CLEAN
-from medrobust_bench.runs.witness import SCHEMA as WITNESS_SCHEMA
-from medrobust_bench.runs.witness import Witness
+from medrobust_bench.records.witness import SCHEMA as WITNESS_SCHEMA
+from medrobust_bench.records.witness import Witness
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from pathlib import Path

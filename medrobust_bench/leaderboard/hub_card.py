@@ -61,7 +61,7 @@ def model_index(results: Sequence[Result]) -> str:
 
 def section(results: Sequence[Result]) -> str:
     """The section of a model card, as Markdown."""
-    threats = {result.threat.name: result.threat for result in results if result.threat.kind != "clean"}
+    threats = {result.threat.name: result.threat for result in results if result.threat.yields != "clean"}
     blocks = [
         "## Robustness",
         escape_markdown(describe_data(results[0].data)),

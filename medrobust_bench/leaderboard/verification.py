@@ -34,9 +34,11 @@ from medrobust_bench.records import SCHEMA_VERSION
 from medrobust_bench.runs.audit.blindness import DEPENDENCE
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.audit.rivalry import COMPARED
-from medrobust_bench.runs.plan import CLEAN
-from medrobust_bench.specs.registry import instantiate, load_specification, official_threats
-from medrobust_bench.specs.specification import SPECIFICATION, CertificationSpec
+from medrobust_bench.runs.threats import open_threat
+from medrobust_bench.specs.certification import CertificationSpec
+from medrobust_bench.specs.kinds import read_spec
+from medrobust_bench.specs.registry import load_specification, official_threats
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.evidence import Proof
     from medrobust_bench.models.cards import Card
     from medrobust_bench.records import Finding
-    from medrobust_bench.specs.specification import Specification
+    from medrobust_bench.specs.threat import ThreatSpec
 
 OFFICIAL_SIZES = (100, 300, 1000)
 """Nested samples that are ranked, beside the whole split; see `medrobust leaderboard subset`."""
@@ -196,11 +198,11 @@ def _check_names(entry: Entry) -> list[Fault]:
     ]
 
 
-def _check_threat(entry: Entry) -> tuple[Specification | None, list[Fault]]:
+def _check_threat(entry: Entry) -> tuple[ThreatSpec | None, list[Fault]]:
     """The threat's specification must be exactly what its name stands for."""
     threat = entry.result.threat
     try:
-        specification = SPECIFICATION.validate_python(threat.model_dump(mode="json"))
+        specification = read_spec(threat.model_dump(mode="json"))
     except ValidationError as error:
         return None, [Fault("threat", f"is no specification: {error.errors()[0]['msg']}")]
     official = {one.name for one in official_threats()}
@@ -274,7 +276,7 @@ def _check_data(entry: Entry, dataset: Dataset) -> list[Fault]:
 
 
 def _check_evidence(
-    entry: Entry, proof: Proof, dataset: Dataset, specification: Specification | None
+    entry: Entry, proof: Proof, dataset: Dataset, specification: ThreatSpec | None
 ) -> list[Fault]:
     """What the evidence does not bear out, each part once the parts that it rests on are in order."""
     faults = check_journal(entry, proof, dataset)
@@ -287,7 +289,7 @@ def _check_evidence(
     return faults or _check_audit(entry, proof, dataset)
 
 
-def _check_claims(entry: Entry, proof: Proof, dataset: Dataset, specification: Specification) -> list[Fault]:
+def _check_claims(entry: Entry, proof: Proof, dataset: Dataset, specification: ThreatSpec) -> list[Fault]:
     if isinstance(specification, CertificationSpec):
         return check_certificates(entry, proof, dataset)
     if any(outcome.certificate is not None for outcome in proof.threat):
@@ -296,7 +298,7 @@ def _check_claims(entry: Entry, proof: Proof, dataset: Dataset, specification: S
     broken = any(outcome.attacked and not outcome.correct for outcome in proof.threat)
     if broken and WITNESSES not in listed:
         return [Fault("witnesses", "answers were broken, and no image is there to show it")]
-    threat = instantiate(specification)
+    threat = open_threat(specification)
     assert not isinstance(threat, Certification)
     return check_witnesses(entry, proof, dataset, threat)
 

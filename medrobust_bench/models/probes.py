@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
-from medrobust_bench.data.question import Modality, Question, QuestionType
+from medrobust_bench.data.question import Question
 from medrobust_bench.models.image_path import works_on_tensors
 from medrobust_bench.models.pixels import to_pixels
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,6 @@ from medrobust_bench.records.model import ModelRecord, Smoothing
 from medrobust_bench.records.outcome import AttemptRecord, Outcome
 from medrobust_bench.records.record import Record
 from medrobust_bench.records.result import SCHEMA_VERSION, Cost, Environment, Result, json_schema
-from medrobust_bench.records.threat import ThreatRecord
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -26,7 +25,6 @@ __all__ = [
     "Scores",
     "SkippedRow",
     "Smoothing",
-    "ThreatRecord",
     "UnparsedRate",
     "json_schema",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from medrobust_bench.records.record import Record
 
@@ -41,6 +43,17 @@ class Scores(Record):
         default=(),
         description="Right with an L2 certificate of at least this radius; abstention counts as wrong",
     )
+    further: dict[str, Estimate] = Field(
+        default_factory=dict, description="Metrics that were asked for by name; left out where there are none"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records without further metrics read as they did before there were any."""
+        fields: dict[str, Any] = serialise(self)
+        if not self.further:
+            fields.pop("further", None)
+        return fields
 
 
 class Metrics(Scores):

@@ -13,10 +13,10 @@ from pydantic import Field
 
 from medrobust_bench.records.data import DataRecord
 from medrobust_bench.records.finding import Finding
-from medrobust_bench.records.metrics import Metrics
+from medrobust_bench.records.metrics import Estimate, Metrics
 from medrobust_bench.records.model import ModelRecord
 from medrobust_bench.records.record import Record
-from medrobust_bench.records.threat import ThreatRecord
+from medrobust_bench.specs.kinds import AnySpec
 
 SCHEMA_VERSION: Final = "1.0"
 
@@ -49,12 +49,33 @@ class Result(Record):
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     model: ModelRecord
     data: DataRecord
-    threat: ThreatRecord
+    threat: AnySpec
     seed: int
     metrics: Metrics
     audit: tuple[Finding, ...] = ()
     cost: Cost
     environment: Environment
+
+    @property
+    def clean_accuracy(self) -> Estimate:
+        """Accuracy on the clean images."""
+        return self.metrics.clean_accuracy
+
+    @property
+    def robust_accuracy(self) -> Estimate:
+        """Accuracy under the attack: an upper bound on robust accuracy.
+
+        Raises:
+            AttributeError: nothing attacked.
+        """
+        if self.metrics.robust_accuracy is None:
+            raise AttributeError(f"{self.threat.name} is no attack, it yields {self.threat.yields} accuracy")
+        return self.metrics.robust_accuracy
+
+    @property
+    def certified_accuracy(self) -> dict[float, Estimate]:
+        """Certified accuracy by L2 radius, a lower bound on robust accuracy; empty without certification."""
+        return {estimate.radius: estimate for estimate in self.metrics.certified_accuracy}
 
 
 def json_schema() -> str:

@@ -5,25 +5,27 @@ The current run may ask fewer: a sample of the baseline's questions is compared 
 
 from __future__ import annotations
 
-from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 from statsmodels.stats.multitest import multipletests
 
+from medrobust_bench.data.reopen import reopen
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import DataRecord, ModelRecord, Record
 from medrobust_bench.reports.paired import Paired, difference_interval, exact_p_value, smallest_detectable
 from medrobust_bench.reports.summary import is_certified
-from medrobust_bench.runs.reopen import reopen
+from medrobust_bench.specs.certification import CertificationSpec
+from medrobust_bench.specs.exact import exact_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from medrobust_bench.records import Outcome, ThreatRecord
-    from medrobust_bench.runs.finished import FinishedRun
-    from medrobust_bench.runs.plan import Plan
+    from medrobust_bench.records import Outcome
+    from medrobust_bench.records.run import Plan
+    from medrobust_bench.reports.answered_run import AnsweredRun
+    from medrobust_bench.specs.threat import ThreatSpec
 
 SCHEMA_VERSION = "1.0"
 
@@ -74,8 +76,8 @@ class Comparison(Record):
 
 
 def compare(
-    baseline: FinishedRun,
-    current: FinishedRun,
+    baseline: AnsweredRun,
+    current: AnsweredRun,
     *,
     pairs: Sequence[tuple[str, str]] = (),
     threats: Sequence[str] = (),
@@ -105,7 +107,7 @@ def compare(
     return [_compare(baseline, current, old, new, names) for old, new in chosen]
 
 
-def _differences(baseline: FinishedRun, current: FinishedRun) -> list[Problem]:
+def _differences(baseline: AnsweredRun, current: AnsweredRun) -> list[Problem]:
     """What keeps two runs from being compared at all."""
     where = f"{baseline.folder} and {current.folder}"
     old, new = baseline.record.plan, current.record.plan
@@ -138,7 +140,7 @@ def _asks_a_part(old: Plan, new: Plan) -> bool:
 
 
 def _pairs(
-    baseline: FinishedRun, current: FinishedRun, wanted: Sequence[tuple[str, str]]
+    baseline: AnsweredRun, current: AnsweredRun, wanted: Sequence[tuple[str, str]]
 ) -> tuple[list[tuple[str, str]], list[Problem]]:
     old, new = baseline.record.plan.models, current.record.plan.models
     if wanted:
@@ -162,8 +164,8 @@ def _pairs(
 
 
 def _threats(
-    baseline: FinishedRun, current: FinishedRun, wanted: Sequence[str]
-) -> tuple[list[ThreatRecord], list[Problem]]:
+    baseline: AnsweredRun, current: AnsweredRun, wanted: Sequence[str]
+) -> tuple[list[ThreatSpec], list[Problem]]:
     old = {threat.name: threat for threat in baseline.threats}
     new = {threat.name: threat for threat in current.threats}
     problems = []
@@ -187,7 +189,7 @@ def _threats(
 
 
 def _compare(
-    baseline: FinishedRun, current: FinishedRun, old: str, new: str, threats: Sequence[ThreatRecord]
+    baseline: AnsweredRun, current: AnsweredRun, old: str, new: str, threats: Sequence[ThreatSpec]
 ) -> Comparison:
     measures = []
     for threat in threats:
@@ -226,12 +228,13 @@ def _same_questions(before: dict[str, Outcome], after: dict[str, Outcome], threa
         raise InvalidInputError(problems[:20])
 
 
-def _verdicts(threat: ThreatRecord) -> list[tuple[str, Callable[[Outcome], bool]]]:
+def _verdicts(threat: ThreatSpec) -> list[tuple[str, Callable[[Outcome], bool]]]:
     """What is measured under a threat: the name of each accuracy, and when an outcome counts as right."""
-    if threat.kind == "certification":
-        radii = [(str(text), float(Fraction(text))) for text in threat.model_dump()["radii"]]
-        return [(f"certified ≥ {text}", _certified_at(radius)) for text, radius in radii]
-    return [("clean" if threat.kind == "clean" else "robust", lambda outcome: outcome.correct)]
+    if isinstance(threat, CertificationSpec):
+        return [
+            (f"certified ≥ {exact_text(radius)}", _certified_at(float(radius))) for radius in threat.radii
+        ]
+    return [(threat.yields, lambda outcome: outcome.correct)]
 
 
 def _certified_at(radius: float) -> Callable[[Outcome], bool]:
@@ -239,7 +242,7 @@ def _certified_at(radius: float) -> Callable[[Outcome], bool]:
 
 
 def _measure(
-    threat: ThreatRecord,
+    threat: ThreatSpec,
     name: str,
     right: Callable[[Outcome], bool],
     rows: Sequence[tuple[Outcome, Outcome]],
@@ -284,7 +287,7 @@ def _difference(rows: Sequence[tuple[Outcome, Outcome]], right: Callable[[Outcom
     )
 
 
-def _notes(baseline: FinishedRun, current: FinishedRun, old: str, new: str) -> list[str]:
+def _notes(baseline: AnsweredRun, current: AnsweredRun, old: str, new: str) -> list[str]:
     before, after = baseline.record.models[old], current.record.models[new]
     notes = []
     whole, asked = baseline.record.plan.data.n, current.record.plan.data.n

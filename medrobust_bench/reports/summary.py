@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from medrobust_bench.records import (
@@ -13,10 +13,11 @@ from medrobust_bench.records import (
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.reports.intervals import wilson
+from medrobust_bench.records.intervals import wilson
+from medrobust_bench.specs.certification import CertificationSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from medrobust_bench.records import (
         DataRecord,
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
         Finding,
         ModelRecord,
         Outcome,
-        ThreatRecord,
     )
+    from medrobust_bench.reports.metrics import Metric
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 def summarise(
@@ -33,26 +35,28 @@ def summarise(
     *,
     model: ModelRecord,
     data: DataRecord,
-    threat: ThreatRecord,
+    threat: ThreatSpec,
     seed: int,
     environment: Environment,
     audit: Sequence[Finding] = (),
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
 ) -> Result:
     """The result of one model under one threat.
 
     Args:
         outcomes: one per question of the data set, in the plan's order.
         audit: what the checks of these outcomes found.
+        metrics: further ones, by name.
 
     Raises:
         ValueError: an outcome is missing or repeated.
     """
     if len({outcome.question for outcome in outcomes}) != len(outcomes) or len(outcomes) != data.n:
         raise ValueError(f"{model.id} under {threat.name}: {len(outcomes)} outcomes for {data.n} questions")
-    by_modality = _grouped(outcomes, threat, lambda outcome: outcome.modality)
+    by_modality = _grouped(outcomes, threat, metrics, lambda outcome: outcome.modality)
     attacked = [outcome for outcome in outcomes if outcome.attacked]
-    whole = scores(outcomes, threat)
-    metrics = Metrics(
+    whole = scores(outcomes, threat, metrics)
+    summary = Metrics(
         **dict(whole),
         unparsed_rate=UnparsedRate(
             clean=_share(outcome.clean_choice is None for outcome in outcomes),
@@ -63,7 +67,7 @@ def summarise(
         if attacked and model.answer_mode != "reasoning"
         else None,
         by_modality=by_modality,
-        by_question_type=_grouped(outcomes, threat, lambda outcome: outcome.question_type),
+        by_question_type=_grouped(outcomes, threat, metrics, lambda outcome: outcome.question_type),
         worst_modality=min(by_modality, key=lambda name: _headline(by_modality[name]))
         if len(by_modality) > 1
         else None,
@@ -73,7 +77,7 @@ def summarise(
         data=data,
         threat=threat,
         seed=seed,
-        metrics=metrics,
+        metrics=summary,
         audit=tuple(audit),
         cost=Cost(
             forward_passes=sum(outcome.forward_passes for outcome in outcomes),
@@ -84,21 +88,26 @@ def summarise(
     )
 
 
-def scores(outcomes: Sequence[Outcome], threat: ThreatRecord) -> Scores:
-    """Clean accuracy and, by the kind of threat, robust or certified accuracy of these outcomes."""
+def scores(
+    outcomes: Sequence[Outcome], threat: ThreatSpec, metrics: Mapping[str, Metric] = MappingProxyType({})
+) -> Scores:
+    """Clean accuracy, by what the threat yields robust or certified accuracy, and further metrics of these outcomes."""
+    measured = {name: metric(outcomes, threat) for name, metric in metrics.items()}
+    further = {name: estimate for name, estimate in measured.items() if estimate is not None}
     n = len(outcomes)
     clean = wilson(sum(outcome.clean_choice == outcome.answer for outcome in outcomes), n)
-    if threat.kind == "clean":
-        return Scores(clean_accuracy=clean)
-    if threat.kind == "certification":
+    if threat.yields == "clean":
+        return Scores(clean_accuracy=clean, further=further)
+    if isinstance(threat, CertificationSpec):
         certified = tuple(
             CertifiedEstimate(
                 radius=radius, **dict(wilson(sum(is_certified(o, radius) for o in outcomes), n))
             )
-            for radius in (float(Fraction(text)) for text in threat.model_dump()["radii"])
+            for radius in map(float, threat.radii)
         )
-        return Scores(clean_accuracy=clean, certified_accuracy=certified)
-    return Scores(clean_accuracy=clean, robust_accuracy=wilson(sum(o.correct for o in outcomes), n))
+        return Scores(clean_accuracy=clean, certified_accuracy=certified, further=further)
+    robust = wilson(sum(o.correct for o in outcomes), n)
+    return Scores(clean_accuracy=clean, robust_accuracy=robust, further=further)
 
 
 def is_certified(outcome: Outcome, radius: float) -> bool:
@@ -107,12 +116,15 @@ def is_certified(outcome: Outcome, radius: float) -> bool:
 
 
 def _grouped(
-    outcomes: Sequence[Outcome], threat: ThreatRecord, name: Callable[[Outcome], str]
+    outcomes: Sequence[Outcome],
+    threat: ThreatSpec,
+    metrics: Mapping[str, Metric],
+    name: Callable[[Outcome], str],
 ) -> dict[str, Scores]:
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(name(outcome), []).append(outcome)
-    return {group: scores(groups[group], threat) for group in sorted(groups)}
+    return {group: scores(groups[group], threat, metrics) for group in sorted(groups)}
 
 
 def _headline(group: Scores) -> float:

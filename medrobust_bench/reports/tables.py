@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from medrobust_bench.data.question import Modality
 from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, with_interval
+from medrobust_bench.specs.vocabulary import Modality, in_usual_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from medrobust_bench.records import DataRecord, Estimate, Result, Scores, ThreatRecord
+    from medrobust_bench.records import DataRecord, Estimate, Result, Scores
+    from medrobust_bench.specs.threat import ThreatSpec
 
 _SHORT: dict[str, str] = {
     Modality.ULTRASOUND: "US",
     Modality.FUNDUS: "Fundus",
     Modality.DERMOSCOPY: "Derm.",
     Modality.MICROSCOPY: "Micro.",
+    Modality.COLPOSCOPY: "Colpo.",
+    Modality.DIGITAL_PHOTOGRAPHY: "Photo",
+    Modality.ENDOSCOPY: "Endo.",
+    Modality.INFRARED: "Infrared",
 }
 
 
@@ -37,7 +41,7 @@ class Measured:
     """
 
     label: str
-    threat: ThreatRecord | None
+    threat: ThreatSpec | None
     whole: Estimate
     by_modality: dict[str, Estimate]
 
@@ -53,7 +57,7 @@ class _Measure:
     """One accuracy column: what it is called and how it is read from a group's scores."""
 
     label: str
-    threat: str | None
+    threat: ThreatSpec | None
     read: Callable[[Scores], Estimate | None]
 
 
@@ -67,7 +71,7 @@ def run_table(results: Sequence[Result]) -> str:
     for data, group in _by_data(results):
         blocks.append(f"## {escape_markdown(data.name)}\n\n{escape_markdown(describe_data(data))}\n\n{NOTE}")
         blocks += [f"### {grid.title}\n\n{grid.markdown()}" for grid in _grids(group)]
-        threats = {result.threat.name: result.threat for result in group if result.threat.kind != "clean"}
+        threats = {result.threat.name: result.threat for result in group if result.threat.yields != "clean"}
         if threats:
             lines = [f"- {escape_markdown(describe_threat(threat))}" for threat in threats.values()]
             blocks.append("### Threats\n\n" + "\n".join(lines))
@@ -102,10 +106,11 @@ def describe_data(data: DataRecord) -> str:
     )
 
 
-def describe_threat(threat: ThreatRecord) -> str:
+def describe_threat(threat: ThreatSpec) -> str:
     """A threat's specification in one line: `pgd-linf: pgd, norm linf, eps 8/255, steps 20`."""
     fields = [
-        f"{name.replace('_', ' ')} {_plain(value)}" for name, value in (threat.model_extra or {}).items()
+        f"{name.replace('_', ' ')} {_plain(value)}"
+        for name, value in threat.model_dump(mode="json", exclude={"name", "kind"}).items()
     ]
     return f"{threat.name}: " + ", ".join([threat.kind, *fields])
 
@@ -119,15 +124,13 @@ def measured(results: Sequence[Result]) -> dict[str, list[Measured]]:
     modalities = modality_counts(results)
     found: dict[str, list[Measured]] = {}
     for name, group in _by_model(results):
-        specifications = {_key(result.threat): result.threat for result in group}
         found[name] = []
         for measure in _measures(group):
             whole = _read(group, measure)
             by_modality = {modality: _read(group, measure, modality) for modality in modalities}
             if whole is not None:
                 known = {modality: cell for modality, cell in by_modality.items() if cell is not None}
-                threat = None if measure.threat is None else specifications[measure.threat]
-                found[name].append(Measured(measure.label, threat, whole, known))
+                found[name].append(Measured(measure.label, measure.threat, whole, known))
     return found
 
 
@@ -174,8 +177,7 @@ def modality_grid(results: Sequence[Result]) -> Grid:
 def modality_counts(results: Sequence[Result]) -> dict[str, int]:
     """Number of questions per modality, in the modalities' usual order."""
     counts = {name: group.clean_accuracy.n for name, group in results[0].metrics.by_modality.items()}
-    usual: list[str] = [modality.value for modality in Modality if modality.value in counts]
-    return {name: counts[name] for name in (*usual, *sorted(counts.keys() - set(usual)))}
+    return {name: counts[name] for name in in_usual_order(counts)}
 
 
 def _narrow_grids(name: str, results: Sequence[Result]) -> list[Grid]:
@@ -206,20 +208,23 @@ def _grids(results: Sequence[Result]) -> list[Grid]:
 
 
 def _measures(results: Sequence[Result]) -> list[_Measure]:
-    """Clean accuracy, then robust accuracies, then certified accuracies, in order of appearance."""
+    """Clean accuracy, then robust, then certified accuracies, then further metrics, in order of appearance."""
     clean = [_Measure("clean", None, lambda scores: scores.clean_accuracy)]
-    robust: dict[str, _Measure] = {}
-    certified: dict[tuple[str, float], _Measure] = {}
+    robust: dict[ThreatSpec, _Measure] = {}
+    certified: dict[tuple[ThreatSpec, float], _Measure] = {}
+    further: dict[tuple[ThreatSpec, str], _Measure] = {}
     for result in results:
-        key, name = _key(result.threat), result.threat.name
+        key, name = result.threat, result.threat.name
         if result.metrics.robust_accuracy is not None:
             robust[key] = _Measure(name, key, lambda scores: scores.robust_accuracy)
         for estimate in result.metrics.certified_accuracy:
             label = f"{name} ≥ {estimate.radius:g}"
             certified[key, estimate.radius] = _Measure(label, key, _certified_at(estimate.radius))
-    measures = [*clean, *robust.values(), *certified.values()]
+        for metric in result.metrics.further:
+            further[key, metric] = _Measure(f"{metric}, {name}", key, _further(metric))
+    measures = [*clean, *robust.values(), *certified.values(), *further.values()]
     repeated = {label for label, count in Counter(measure.label for measure in measures).items() if count > 1}
-    specified = {_key(result.threat): describe_threat(result.threat) for result in results}
+    specified = {result.threat: describe_threat(result.threat) for result in results}
     return [
         _Measure(f"{measure.label} [{specified[measure.threat]}]", measure.threat, measure.read)
         if measure.label in repeated and measure.threat is not None
@@ -232,10 +237,14 @@ def _certified_at(radius: float) -> Callable[[Scores], Estimate | None]:
     return lambda scores: next((e for e in scores.certified_accuracy if e.radius == radius), None)
 
 
+def _further(metric: str) -> Callable[[Scores], Estimate | None]:
+    return lambda scores: scores.further.get(metric)
+
+
 def _read(results: Sequence[Result], measure: _Measure, modality: str | None = None) -> Estimate | None:
     """The measure's estimate among the results of one model, or None where it was not measured."""
     for result in results:
-        if measure.threat in (None, _key(result.threat)):
+        if measure.threat in (None, result.threat):
             scores = result.metrics if modality is None else result.metrics.by_modality.get(modality)
             return None if scores is None else measure.read(scores)
     return None
@@ -275,11 +284,6 @@ def _findings(results: Iterable[Result]) -> list[str]:
         for finding in result.audit
         if finding.verdict != "pass"
     ]
-
-
-def _key(threat: ThreatRecord) -> str:
-    """Equal for equal specifications."""
-    return json.dumps(threat.model_dump(mode="json"), sort_keys=True)
 
 
 def _plain(value: object) -> str:

@@ -14,11 +14,12 @@ from medrobust_bench.data.image import to_png
 from medrobust_bench.models.adapter import HalfPrecision
 from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.records import AttemptRecord, Outcome
+from medrobust_bench.records.witness import Witness, sha256
 from medrobust_bench.runs.audit.blindness import answers_without_image
+from medrobust_bench.runs.judge import judge
 from medrobust_bench.runs.meter import Meter, MeteredQuestions
-from medrobust_bench.runs.plan import CLEAN
-from medrobust_bench.runs.witness import Witness, judge, sha256
 from medrobust_bench.specs.seeds import question_seed
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -231,8 +232,8 @@ class Chunk:
             threat=threat,
             question=question.id,
             image_sha256=self._images_sha256[row],
-            modality=question.modality.value,
-            question_type=question.question_type.value,
+            modality=question.modality,
+            question_type=question.question_type,
             answer=question.answer,
             **fields,
         )

@@ -1,39 +1,46 @@
 """The main job from end to end: settings → plan → chunks → journal → results.
 
-`run` is what `medrobust run` calls; `evaluate` is the same for those who write Python.
+`carry_out` is what `medrobust run` calls; `evaluate` is the same for those who write Python.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.cohen import Certification
-from medrobust_bench.models.expectation import settled
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.records import ThreatRecord
+from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.run import RunRecord
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.worst_case import worst_case
 from medrobust_bench.runs.audit.blindness import sampled_questions
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.chunk import Chunk
-from medrobust_bench.runs.folder import RunFolder
 from medrobust_bench.runs.inputs import Inputs, read_inputs
-from medrobust_bench.runs.plan import CLEAN, RunRecord, environment, make_plan
+from medrobust_bench.runs.models import open_model
+from medrobust_bench.runs.plan import environment, make_plan
+from medrobust_bench.runs.run import Run, load_run
+from medrobust_bench.runs.threats import open_threat
+from medrobust_bench.specs.kinds import ThreatClass, is_known, register_threat
 from medrobust_bench.specs.settings import RunSettings, settings_from
+from medrobust_bench.specs.threat import CLEAN, ThreatSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
-    from medrobust_bench.records import Finding, Outcome, Result
-    from medrobust_bench.runs.plan import Plan
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records import Finding, Outcome
+    from medrobust_bench.records.run import Plan
+    from medrobust_bench.records.witness import Witness
+
+    ThreatLike = Threat | Certification | ThreatSpec
 
 
 class Observer(Protocol):
@@ -65,72 +72,94 @@ class Silent:
         """See `Observer`."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run.
-
-    Attributes:
-        folder: holds `run.json`, `journal.jsonl`, `witnesses/`, `results/` and `leaderboard.md`.
-        results: one per model and threat, in the plan's order, and per model the worst case over its attacks.
-    """
-
-    folder: Path
-    results: tuple[Result, ...]
-
-    def table(self) -> str:
-        """The results as Markdown."""
-        return run_table(self.results)
-
-
 def evaluate(
     *,
     model: str | Adapter | Sequence[str | Adapter] | None = None,
-    threats: str | Sequence[str] | None = None,
+    threats: str | ThreatLike | Sequence[str | ThreatLike] | None = None,
     data: str | Dataset | None = None,
     out: str | Path,
     resume: bool = False,
-    **settings: Any,
+    metrics: Sequence[str] = (),
+    split: Literal["train", "validation", "test", "all"] = "test",
+    modalities: Sequence[str] = (),
+    limit: int | None = None,
+    skip_invalid: bool = False,
+    answer_mode: Literal["letter", "option-text", "reasoning"] | None = None,
+    batch_size: int | Literal["auto"] = "auto",
+    device: str = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    trust_remote_code: bool = False,
+    seed: int = 0,
+    observer: Observer | None = None,
 ) -> Run:
     """Measure robust accuracy; `medrobust run` as a function.
 
     Args:
-        model: registry ids, checkpoint folders, hub ids, or adapters of your own; unset, the shipped ones.
-        threats: as on the command line; unset, the official ones of the demonstration.
+        model: one or several: card ids, card files, checkpoint folders, hub ids, or adapters of your own; unset, the
+            shipped ones of the demonstration.
+        threats: one or several: as on the command line, specifications, or threats of your own; unset, the official
+            ones of the demonstration. Clean answers are always measured.
         data: as on the command line, or a `Dataset`; unset, phantoms.
         out: folder for everything that is written.
         resume: continue the run that `out` holds.
-        settings: any other field of `RunSettings`.
+        metrics: names of further metrics over outcomes; see `register_metric`.
+        split: image-disjoint part of the data.
+        modalities: only these; empty for all.
+        limit: size of a balanced, seeded sample; unset: 24 phantoms, or all of any other data.
+        skip_invalid: leave faulty rows out, and say so in the result.
+        answer_mode: instead of the card's.
+        batch_size: questions per chunk.
+        device: "auto", "cpu", "cuda", "cuda:1", …
+        dtype: of the weights; "auto" takes the card's.
+        trust_remote_code: run code from a hub checkpoint's repository.
+        seed: of the sample and of every attack.
+        observer: told about progress.
 
     Raises:
         InvalidInputError: with everything that is wrong with the input, before any model is loaded.
     """
-    if model is not None:
-        models = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
-        adapters = {item.record.id: item for item in models if not isinstance(item, str)}
-        settings["models"] = tuple(item if isinstance(item, str) else item.record.id for item in models)
-    else:
-        adapters = {}
-    if threats is not None:
-        settings["threats"] = (threats,) if isinstance(threats, str) else tuple(threats)
-    dataset = None if data is None or isinstance(data, str) else data
-    if data is not None:
-        settings["data"] = data if dataset is None else dataset.name
-    return run(
-        settings_from(settings, where="evaluate()"),
+    demo = RunSettings()
+    models: list[str | Adapter] = _several(demo.models if model is None else model)
+    asked: list[str | ThreatLike] = _several(demo.threats if threats is None else threats)
+    opened = [threat if isinstance(threat, str) else _opened(threat) for threat in asked]
+    settings = settings_from(
+        {
+            "models": tuple(item if isinstance(item, str) else item.record.id for item in models),
+            "threats": tuple(item if isinstance(item, str) else item.spec.name for item in opened),
+            "data": demo.data if data is None else data if isinstance(data, str) else data.name,
+            "metrics": tuple(metrics),
+            "split": split,
+            "modalities": tuple(modalities),
+            "limit": limit,
+            "skip_invalid": skip_invalid,
+            "answer_mode": answer_mode,
+            "batch_size": batch_size,
+            "device": device,
+            "dtype": dtype,
+            "trust_remote_code": trust_remote_code,
+            "seed": seed,
+        },
+        where="evaluate()",
+    )
+    return carry_out(
+        settings,
         Path(out),
         resume=resume,
-        adapters=adapters,
-        dataset=dataset,
+        observer=observer,
+        adapters={item.record.id: item for item in models if not isinstance(item, str)},
+        threats={item.spec.name: item for item in opened if not isinstance(item, str)},
+        dataset=None if data is None or isinstance(data, str) else data,
     )
 
 
-def run(
+def carry_out(
     settings: RunSettings,
     out: Path,
     *,
     resume: bool = False,
     observer: Observer | None = None,
-    adapters: dict[str, Adapter] | None = None,
+    adapters: Mapping[str, Adapter] | None = None,
+    threats: Mapping[str, Threat | Certification] | None = None,
     dataset: Dataset | None = None,
 ) -> Run:
     """Plan, work, and write the results.
@@ -141,6 +170,7 @@ def run(
         resume: continue what `out` holds; a finished run is only summarised again.
         observer: told about progress.
         adapters: models already in memory, under the names that `settings.models` gives them.
+        threats: threats already in memory, under the names that `settings.threats` gives them.
         dataset: questions already in memory, instead of `settings.data`.
 
     Raises:
@@ -148,24 +178,34 @@ def run(
     """
     watch = observer or Silent()
     folder = RunFolder(out)
-    inputs = read_inputs(settings, problems=folder.check(resume=resume), adapters=adapters, dataset=dataset)
+    problems = folder.check(resume=resume)
+    frozen = _frozen_threats(folder, settings) if resume and not problems else {}
+    inputs = read_inputs(
+        settings, problems=problems, adapters=adapters, threats={**frozen, **(threats or {})}, dataset=dataset
+    )
     plan = make_plan(
         settings,
         inputs.dataset,
         models=tuple(inputs.models),
-        threats=[ThreatRecord(**threat.spec.model_dump(mode="json")) for threat in inputs.threats],
+        threats=[threat.spec for threat in inputs.threats],
     )
     record = folder.begin(RunRecord(plan=plan, environment=environment(settings.device)), resume=resume)
     finished = folder.finished(plan)
     watch.started(plan, finished)
     work = _Work(inputs, plan, folder, watch, finished)
-    for model, load in inputs.models.items():
+    for model, source in inputs.models.items():
         if work.remains(model):
             watch.loading(model)
-            adapter = settled(load(), work.first_questions())
+            adapter = open_model(
+                source,
+                questions=work.first_questions(),
+                device=settings.device,
+                dtype=settings.dtype,
+                trust_remote_code=settings.trust_remote_code,
+            )
             record = folder.enter_model(record, model, adapter.record)
             work.evaluate(model, adapter)
-    results = tuple(
+    results = [
         summarise(
             outcomes,
             model=record.models[model],
@@ -174,15 +214,39 @@ def run(
             seed=settings.seed,
             environment=record.environment,
             audit=findings,
+            metrics=inputs.metrics,
         )
         for model in plan.models
         for threat, outcomes, findings in work.by_threat(model)
-    )
+    ]
     for result in results:
         folder.write_result(result)
-    finished_run = Run(folder=out, results=results)
-    folder.write_table(finished_run.table())
-    return finished_run
+    folder.write_table(run_table(results))
+    return load_run(out, models=tuple((adapters or {}).values()), data=dataset)
+
+
+def _frozen_threats(folder: RunFolder, settings: RunSettings) -> dict[str, Threat | Certification]:
+    """The threats of an interrupted run as it began with them, whatever has become of their files since."""
+    plan = folder.read().plan
+    texts = [text for text in plan.settings.threats if text != CLEAN.name]
+    if plan.settings.threats != settings.threats:
+        return {}
+    specs = [spec for spec in plan.threats if spec.yields != "clean"]
+    return {text: open_threat(spec) for text, spec in zip(texts, specs, strict=True)}
+
+
+def _several(given: Any) -> list[Any]:
+    """One or several, as a list."""
+    return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+
+
+def _opened(threat: ThreatLike) -> Threat | Certification:
+    """A threat of the caller's; its kind becomes known, so that the run can be read again."""
+    if isinstance(threat, ThreatSpec):
+        return open_threat(threat)
+    if not is_known(threat.spec.kind):
+        register_threat(cast("ThreatClass", type(threat)))
+    return threat
 
 
 class _Work:
@@ -210,7 +274,7 @@ class _Work:
             for question in self._questions
         )
 
-    def by_threat(self, model: str) -> list[tuple[ThreatRecord, list[Outcome], tuple[Finding, ...]]]:
+    def by_threat(self, model: str) -> list[tuple[ThreatSpec, list[Outcome], tuple[Finding, ...]]]:
         """Per threat one outcome per question, in the order of the data set, and what their audit found.
 
         The worst case over attacks comes last.

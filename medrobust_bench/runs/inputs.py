@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.models.registry import load_model, resolve
+from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.runs.plan import CLEAN
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.reports.metrics import find_metric
+from medrobust_bench.runs.threats import load_threat
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.models.cards import Card
+    from medrobust_bench.reports.metrics import Metric
     from medrobust_bench.specs.settings import RunSettings
 
 T = TypeVar("T")
@@ -33,16 +36,18 @@ class Inputs:
     """What a run works on.
 
     Attributes:
-        models: by registry id, how to load each.
+        models: by registry id, the card of each, or the model itself where it is in memory.
         threats: adversaries and certifications, in the order asked for.
         dataset: the sample of questions.
         training: questions of the training split, for threats that learn from them; empty without such threats.
+        metrics: further ones, by name.
     """
 
-    models: Mapping[str, Callable[[], Adapter]]
+    models: Mapping[str, Card | Adapter]
     threats: tuple[Threat | Certification, ...]
     dataset: Dataset
     training: tuple[Question, ...] = ()
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
 def read_inputs(
@@ -50,6 +55,7 @@ def read_inputs(
     *,
     problems: Sequence[Problem] = (),
     adapters: Mapping[str, Adapter] | None = None,
+    threats: Mapping[str, Threat | Certification] | None = None,
     dataset: Dataset | None = None,
 ) -> Inputs:
     """Find models, threats and questions.
@@ -58,6 +64,7 @@ def read_inputs(
         settings: names them.
         problems: found elsewhere already, to be reported with the rest.
         adapters: models already in memory, under the names that `settings.models` gives them.
+        threats: threats already opened, under the names that `settings.threats` gives them.
         dataset: questions already in memory, instead of `settings.data`.
 
     Raises:
@@ -66,24 +73,22 @@ def read_inputs(
     found = Reading(list(problems))
     adapters = adapters or {}
     mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
-    models: list[tuple[str, Callable[[], Adapter]]] = []
+    models: list[tuple[str, Card | Adapter]] = []
     smoothed: list[str] = []
     for name in settings.models:
         if name in adapters:
-            models.append((name, partial(_already, adapters[name])))
+            models.append((name, adapters[name]))
             smoothed += [name] if adapters[name].record.smoothing else []
         elif card := found.attempt(partial(resolve, name, answer_mode=mode)):
-            load = partial(
-                load_model,
-                card,
-                device=settings.device,
-                dtype=settings.dtype,
-                trust_remote_code=settings.trust_remote_code,
-            )
-            models.append((card.id, load))
+            models.append((card.id, card))
             smoothed += [card.id] if card.smoothing else []
-    threats = [found.attempt(partial(load_threat, text)) for text in settings.threats if text != CLEAN.name]
-    if any(threat and threat.spec.kind == "certification" for threat in threats):
+    opened = [
+        (threats or {}).get(text) or found.attempt(partial(load_threat, text))
+        for text in settings.threats
+        if text != CLEAN.name
+    ]
+    asked = [threat for threat in opened if threat]
+    if any(threat.spec.yields == "certified" for threat in asked):
         remedy = "certify the plain model: the certificates are promises about its smoothed form"
         found.problems.extend(
             Problem(
@@ -91,9 +96,10 @@ def read_inputs(
             )
             for name in smoothed
         )
-    found.twice([name for name, _load in models], "--model")
-    found.twice([threat.spec.name for threat in threats if threat], "--threat")
-    training = _read_training(settings, [threat for threat in threats if threat], found, dataset)
+    metrics = {name: found.attempt(partial(find_metric, name)) for name in settings.metrics}
+    found.twice([name for name, _model in models], "--model")
+    found.twice([threat.spec.name for threat in asked], "--threat")
+    training = _read_training(settings, asked, found, dataset)
     dataset = dataset or found.attempt(
         partial(
             open_data,
@@ -109,9 +115,10 @@ def read_inputs(
         dataset = sample(dataset, settings.sample_size, seed=settings.seed)
     return Inputs(
         models=dict(models),
-        threats=tuple(threat for threat in threats if threat),
+        threats=tuple(asked),
         dataset=dataset,
         training=training,
+        metrics={name: metric for name, metric in metrics.items() if metric},
     )
 
 
@@ -169,7 +176,3 @@ class Reading:
             for name, count in Counter(names).items()
             if count > 1
         )
-
-
-def _already(adapter: Adapter) -> Adapter:
-    return adapter

@@ -6,64 +6,30 @@ The plan alone fixes the chunks and every seed, so a run that is killed and resu
 from __future__ import annotations
 
 import platform
-import re
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TYPE_CHECKING
-
-from pydantic import Field
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.records import (
     DataRecord,
     Environment,
-    ModelRecord,
-    Record,
     SkippedRow,
-    ThreatRecord,
 )
-from medrobust_bench.specs.settings import RunSettings
+from medrobust_bench.records.run import Plan
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
-
-CLEAN = ThreatRecord(name="clean", kind="clean")
-
-
-class Plan(Record):
-    """What a run will do.
-
-    Attributes:
-        chunks: question ids; the images of a chunk share one shape.
-        models: registry ids, in the order in which they run.
-    """
-
-    settings: RunSettings
-    data: DataRecord
-    models: tuple[str, ...]
-    threats: tuple[ThreatRecord, ...]
-    chunks: tuple[tuple[str, ...], ...]
-
-    def recorded_together(self, threat: ThreatRecord) -> tuple[tuple[str, ...], ...]:
-        """The question ids whose outcomes reach the journal at once: a certificate can take minutes and comes alone."""
-        if threat.kind != "certification":
-            return self.chunks
-        return tuple((question,) for chunk in self.chunks for question in chunk)
-
-
-class RunRecord(Record):
-    """`run.json`: the plan, where it runs, and the models seen so far."""
-
-    plan: Plan
-    environment: Environment
-    models: dict[str, ModelRecord] = Field(default_factory=dict)
+    from medrobust_bench.specs.settings import RunSettings
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 def make_plan(
-    settings: RunSettings, dataset: Dataset, *, models: Sequence[str], threats: Sequence[ThreatRecord]
+    settings: RunSettings, dataset: Dataset, *, models: Sequence[str], threats: Sequence[ThreatSpec]
 ) -> Plan:
     """Cut the work into chunks of equal image shape; clean answers come first among the threats."""
     return Plan(
@@ -93,11 +59,6 @@ def _chunks(questions: Sequence[Question], size: int) -> tuple[tuple[str, ...], 
     return tuple(
         tuple(ids[start : start + size]) for ids in by_shape.values() for start in range(0, len(ids), size)
     )
-
-
-def file_stem(model: str, threat: str) -> str:
-    """File name of a result: letters, digits, dot, dash and underscore only; never a path."""
-    return "--".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part).strip(".") for part in (model, threat))
 
 
 def environment(device: str) -> Environment:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import from_png
-from medrobust_bench.runs.plan import CLEAN
-from medrobust_bench.runs.witness import sha256
+from medrobust_bench.records.witness import sha256
 from medrobust_bench.specs.seeds import question_seed
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
     from medrobust_bench.records import Outcome
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.witness import Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,43 @@ class Recount:
     recounted: int
     witnesses: int
     disagreements: tuple[str, ...]
+
+
+def recount_model(
+    adapter: Adapter,
+    chunks: Sequence[Sequence[Question]],
+    attacks: Sequence[Threat],
+    *,
+    outcomes: Mapping[str, Sequence[Outcome]],
+    witnesses: Mapping[str, Sequence[Witness]],
+    seed: int,
+) -> list[Recount]:
+    """Answer a model's clean images and witnesses again.
+
+    Args:
+        adapter: the model.
+        chunks: the questions, as the run bound them.
+        attacks: the adversaries of the run, asked for budgets only.
+        outcomes: the run's, by threat name; "clean" among them.
+        witnesses: the run's, by threat name.
+        seed: of the run.
+
+    Returns:
+        One recount for the clean images and one for each attack, in order.
+    """
+    replay = Replay(adapter, chunks, seed=seed)
+    by_question = {name: {outcome.question: outcome for outcome in found} for name, found in outcomes.items()}
+    return [
+        replay.clean(by_question[CLEAN.name]),
+        *(
+            replay.threat(
+                attack,
+                by_question[attack.spec.name],
+                {witness.question: witness for witness in witnesses[attack.spec.name]},
+            )
+            for attack in attacks
+        ),
+    ]
 
 
 class Replay:

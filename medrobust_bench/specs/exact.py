@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, PlainSerializer, PlainValidator, WithJsonSchema
 
 _MOST_DECIMALS = 9
 _NUMBER = re.compile(
@@ -52,3 +52,24 @@ Exact = Annotated[
     PlainSerializer(exact_text, return_type=str),
     WithJsonSchema({"type": "string", "description": 'Exact number, e.g. "8/255" or "0.25"'}),
 ]
+
+
+def _positive(number: Fraction) -> Fraction:
+    if number <= 0:
+        raise ValueError("must be positive")
+    return number
+
+
+def _share(number: Fraction) -> Fraction:
+    if not 0 < number <= 1:
+        raise ValueError("is a share, above 0 and at most 1")
+    return number
+
+
+Positive = Annotated[Exact, AfterValidator(_positive)]
+Share = Annotated[Exact, AfterValidator(_share)]
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -3,55 +3,42 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 import yaml
 from pydantic import ValidationError
 
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.specs.specification import SPECIFICATION
+from medrobust_bench.specs.kinds import kinds, plugged_in, read_spec, spec_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from medrobust_bench.attacks.threat import Threat
-    from medrobust_bench.certify.cohen import Certification
-    from medrobust_bench.specs.specification import Specification
-
-_RUNNERS = {
-    "pgd": "medrobust_bench.attacks.pgd:Pgd",
-    "apgd": "medrobust_bench.attacks.apgd:Apgd",
-    "square": "medrobust_bench.attacks.square:Square",
-    "auto": "medrobust_bench.attacks.auto:Auto",
-    "patch": "medrobust_bench.attacks.patch:Patch",
-    "patch-universal": "medrobust_bench.attacks.universal_patch:UniversalPatch",
-    "noise": "medrobust_bench.attacks.noise:Noise",
-    "certification": "medrobust_bench.certify.cohen:Certification",
-}
-"""Kind of specification to the class that runs it; imported only when one is run, since it needs torch."""
+    from medrobust_bench.specs.threat import ThreatSpec
 
 _YAML_SUFFIXES = (".yaml", ".yml")
 
 
-def official_threats() -> tuple[Specification, ...]:
+def official_threats() -> tuple[ThreatSpec, ...]:
     """The official specifications, by name."""
     return tuple(_validated(fields, name) for name, fields in sorted(_official_fields().items()))
 
 
-def is_official(specification: Specification) -> bool:
+def is_official(specification: ThreatSpec) -> bool:
     """Whether it is, field for field, one of the official specifications."""
     return specification in official_threats()
 
 
-def load_specification(text: str) -> Specification:
+def load_specification(text: str) -> ThreatSpec:
     """Read what a user writes after `--threat`.
 
     Args:
-        text: an official name ("pgd-linf"), the path of a YAML file with the fields of a specification, or
-            either with overrides ("pgd-linf:eps=4/255,steps=50"). An overridden specification is named after
-            what differs, in the order of its fields: no number can pass for an official one.
+        text: an official name ("pgd-linf"), a kind that another package brings along, or the path of a YAML file
+            with the fields of a specification; each also with overrides ("pgd-linf:eps=4/255,steps=50"). An
+            overridden specification is named after what differs, in the order of its fields: no number can pass
+            for an official one.
 
     Raises:
         InvalidInputError: unknown name or key, unreadable file, or a value out of range.
@@ -59,28 +46,11 @@ def load_specification(text: str) -> Specification:
     base, colon, assignments = text.partition(":")
     if text.endswith(_YAML_SUFFIXES):  # such a path may contain a colon
         base, colon, assignments = text, "", ""
-    fields = _read_file(Path(base)) if base.endswith(_YAML_SUFFIXES) else _read_official(base)
-    specification = _validated(fields, base)
+    fields = _read_file(Path(base)) if base.endswith(_YAML_SUFFIXES) else _read_named(base)
     if not colon:
-        return specification
-    overrides = _parse_overrides(assignments, specification, text)
+        return _validated(fields, base)
+    overrides = _parse_overrides(assignments, fields, text)
     return _overridden(fields, overrides, text)
-
-
-def load_threat(text: str) -> Threat | Certification:
-    """The runnable threat or certification of a text that `load_specification` understands.
-
-    Raises:
-        InvalidInputError: as `load_specification`.
-    """
-    return instantiate(load_specification(text))
-
-
-def instantiate(specification: Specification) -> Threat | Certification:
-    """The threat or certification that carries a specification out; imports torch."""
-    module, _, name = _RUNNERS[specification.kind].partition(":")
-    threat: Threat | Certification = getattr(import_module(module), name)(specification)
-    return threat
 
 
 @cache
@@ -90,20 +60,15 @@ def _official_fields() -> dict[str, dict[str, Any]]:
     return {fields["name"]: fields for fields in all_fields}
 
 
-def _read_official(name: str) -> dict[str, Any]:
+def _read_named(name: str) -> dict[str, Any]:
     official = _official_fields()
-    if name not in official:
-        known = ", ".join(sorted(official))
-        raise InvalidInputError(
-            [
-                Problem(
-                    "threat",
-                    f"no threat is called {name!r}",
-                    f"use one of {known}, or the path of a YAML file",
-                )
-            ]
-        )
-    return official[name]
+    if name in official:
+        return official[name]
+    if plugged_in(name) is not None:
+        return {"name": name, "kind": name}
+    known = ", ".join(sorted({*official, *(kind for kind in kinds() if plugged_in(kind))}))
+    remedy = f"use one of {known}, or the path of a YAML file"
+    raise InvalidInputError([Problem("threat", f"no threat is called {name!r}", remedy)])
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -131,11 +96,11 @@ def _read_file(path: Path) -> dict[str, Any]:
     return fields
 
 
-def _parse_overrides(assignments: str, base: Specification, text: str) -> dict[str, str]:
+def _parse_overrides(assignments: str, fields: Mapping[str, Any], text: str) -> dict[str, str]:
     scalars = [
         key
-        for key, value in base.model_dump().items()
-        if key not in ("name", "kind") and not isinstance(value, tuple | list)
+        for key, field in _class_of(fields, text).model_fields.items()
+        if key not in ("name", "kind") and get_origin(field.annotation) is not tuple
     ]
     overrides: dict[str, str] = {}
     problems = []
@@ -144,7 +109,7 @@ def _parse_overrides(assignments: str, base: Specification, text: str) -> dict[s
         if not equals or not value:
             problems.append(Problem(text, f"{assignment!r} is no override", "write key=value,key=value"))
         elif key not in scalars:
-            remedy = f"{base.name} has {', '.join(scalars)}; write anything else into a YAML file"
+            remedy = f"{fields['name']} has {', '.join(scalars)}; write anything else into a YAML file"
             problems.append(Problem(text, f"{key!r} cannot be overridden", remedy))
         elif key in overrides:
             problems.append(Problem(text, f"{key!r} is given twice", "give it once"))
@@ -155,7 +120,7 @@ def _parse_overrides(assignments: str, base: Specification, text: str) -> dict[s
     return {key: overrides[key] for key in scalars if key in overrides}
 
 
-def _overridden(fields: Mapping[str, Any], overrides: dict[str, str], text: str) -> Specification:
+def _overridden(fields: Mapping[str, Any], overrides: dict[str, str], text: str) -> ThreatSpec:
     """Apply overrides, leave out those that change nothing, and name the result canonically."""
     specification = _validated({**fields, **overrides}, text)
     for key in list(overrides):
@@ -169,33 +134,38 @@ def _overridden(fields: Mapping[str, Any], overrides: dict[str, str], text: str)
     return specification.model_copy(update={"name": f"{specification.name}:{suffix}"})
 
 
-def _differs(fields: Mapping[str, Any], specification: Specification) -> bool:
+def _differs(fields: Mapping[str, Any], specification: ThreatSpec) -> bool:
     """Whether fields make another specification, or none at all."""
     try:
-        return SPECIFICATION.validate_python(fields) != specification
-    except ValidationError:
+        return read_spec(fields) != specification
+    except ValueError:
         return True
 
 
-def _validated(fields: Mapping[str, Any], where: str) -> Specification:
+def _validated(fields: Mapping[str, Any], where: str) -> ThreatSpec:
     try:
-        return SPECIFICATION.validate_python(fields)
+        return _class_of(fields, where).model_validate(dict(fields))
     except ValidationError as error:
-        raise InvalidInputError([_problem(detail, fields, where) for detail in error.errors()]) from error
+        raise InvalidInputError([_problem(detail, where) for detail in error.errors()]) from error
 
 
-def _problem(detail: Any, fields: Mapping[str, Any], where: str) -> Problem:
-    """A validation error in the reader's words; its location starts with the kind."""
-    key = ".".join(str(part) for part in detail["loc"][1:])
+def _class_of(fields: Mapping[str, Any], where: str) -> type[ThreatSpec]:
+    try:
+        return spec_class(fields.get("kind"))
+    except ValueError as error:
+        remedy = f"use one of {', '.join(kinds())}, or install the package that brings it along"
+        what = f"kind {fields.get('kind')!r} is unknown"
+        raise InvalidInputError([Problem(where, what, remedy)]) from error
+
+
+def _problem(detail: Any, where: str) -> Problem:
+    """A validation error in the reader's words."""
+    key = ".".join(str(part) for part in detail["loc"])
     match detail["type"]:
         case "extra_forbidden":
             return Problem(where, f"unknown key {key!r}", "remove it")
         case "missing":
             return Problem(where, f"{key!r} is missing", "add it")
-        case "union_tag_invalid" | "union_tag_not_found":
-            return Problem(
-                where, f"kind {fields.get('kind')!r} is unknown", f"use one of {', '.join(_RUNNERS)}"
-            )
         case _:
             message = detail["msg"].removeprefix("Value error, ")
             return Problem(

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
 
-from medrobust_bench.data.question import Modality
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.specs.vocabulary import modality_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PHANTOM_LIMIT = 24
 
+_FLAGS = {"models": "--model", "threats": "--threat", "metrics": "--metric", "modalities": "--modality"}
+
 
 def _modality(value: Any) -> Any:
-    """Accept a modality whatever its case."""
-    if isinstance(value, str):
-        return next(
-            (modality for modality in Modality if modality.value.lower() == value.strip().lower()), value
-        )
-    return value
+    """A known modality whatever its case or spelling; any other as it is, to be looked for in the data set."""
+    return modality_name(value) if isinstance(value, str) else value
 
 
 class RunSettings(BaseModel):
@@ -42,8 +41,11 @@ class RunSettings(BaseModel):
     data: str = Field(
         default="phantoms", description="'phantoms', an OmniMedVQA folder or a published split file"
     )
+    metrics: tuple[str, ...] = Field(
+        default=(), description="Further metrics over outcomes, by name (attack-success)"
+    )
     split: Literal["train", "validation", "test", "all"] = "test"
-    modalities: tuple[Annotated[Modality, BeforeValidator(_modality)], ...] = Field(
+    modalities: tuple[Annotated[str, BeforeValidator(_modality)], ...] = Field(
         default=(), description="Only these modalities; empty for all"
     )
     limit: PositiveInt | None = Field(
@@ -71,6 +73,24 @@ class RunSettings(BaseModel):
     def sample_size(self) -> int | None:
         """How many questions to draw; None for all."""
         return PHANTOM_LIMIT if self.limit is None and self.data == "phantoms" else self.limit
+
+
+def command_line(settings: RunSettings) -> str:
+    """The command that makes a run with these settings, ready for a shell; defaults are left out."""
+    words = ["medrobust", "run"]
+    for name, field in RunSettings.model_fields.items():
+        value = getattr(settings, name)
+        if value == field.default and name not in ("models", "threats"):
+            continue
+        flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+        if isinstance(value, tuple):
+            for item in value:
+                words += [flag, str(item)]
+        elif value is True:
+            words.append(flag)
+        elif value not in (None, False):
+            words += [flag, str(value)]
+    return shlex.join(words)
 
 
 def settings_from(values: dict[str, Any], *, where: str) -> RunSettings:

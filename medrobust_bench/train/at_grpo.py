@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from trl import GRPOConfig
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.specs.norm_ball import PgdSpec
+    from medrobust_bench.specs.pgd import PgdSpec
     from medrobust_bench.train.rl_settings import RlSettings
     from medrobust_bench.train.settings import AttackSettings
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.bound import HuggingFaceQuestions
     from medrobust_bench.models.huggingface import HuggingFaceVLM
-    from medrobust_bench.specs.norm_ball import PgdSpec
+    from medrobust_bench.specs.pgd import PgdSpec
     from medrobust_bench.train.settings import NoiseSettings
 
 _THINK = "<think>"

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.specs.exact import Exact
-from medrobust_bench.specs.norm_ball import Norm, PgdSpec
+from medrobust_bench.specs.norm_ball import Norm
+from medrobust_bench.specs.pgd import PgdSpec
 from medrobust_bench.train.architecture import TinyArchitecture
 
 # What stands beside the weights of a trained checkpoint.

@@ -17,7 +17,7 @@ from medrobust_bench.attacks.losses import objectives
 from medrobust_bench.attacks.pgd import StartedPgd, uniform_in_l2_ball, uniform_in_linf_ball
 from medrobust_bench.models.adapter import Answer
 from medrobust_bench.models.pixels import to_pixels
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.threats import load_threat
 
 from ..linear import LinearAdapter, LinearQuestions, make_questions
 

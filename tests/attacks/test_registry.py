@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.specs.registry import (
-    is_official,
-    load_specification,
-    load_threat,
-    official_threats,
-)
-from medrobust_bench.specs.specification import SPECIFICATION, CertificationSpec, PatchSpec, PgdSpec
+from medrobust_bench.runs.threats import load_threat
+from medrobust_bench.specs.certification import CertificationSpec
+from medrobust_bench.specs.kinds import read_spec
+from medrobust_bench.specs.patch import PatchSpec
+from medrobust_bench.specs.pgd import PgdSpec
+from medrobust_bench.specs.registry import is_official, load_specification, official_threats
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +60,7 @@ def test_every_official_threat_loads_says_what_it_is_and_survives_json(name: str
     assert specification.name == name
     assert is_official(specification)
     assert specification.summary
-    assert SPECIFICATION.validate_json(specification.model_dump_json()) == specification
+    assert read_spec(specification.model_dump(mode="json")) == specification
     assert load_threat(name).spec == specification
 
 
@@ -163,15 +162,15 @@ def test_an_official_specification_written_to_a_file_stays_official(tmp_path: Pa
         ("certified-l2:radii=1", "'radii' cannot be overridden"),
         ("pgd-linf:eps=1/255,eps=2/255", "given twice"),
         ("pgd-linf:eps=8", "for grey levels write 8/255"),
-        ("pgd-linf:eps=0", "eps must be positive"),
+        ("pgd-linf:eps=0", "eps: must be positive"),
         ("pgd-linf:eps=a", "'a' is not a number"),
-        ("pgd-linf:step_size=0", "step_size must be positive"),
+        ("pgd-linf:step_size=0", "step_size: must be positive"),
         ("pgd-l2:steps=0", "greater than or equal to 1"),
         ("pgd-linf:norm=l1", "'linf' or 'l2'"),
         ("patch:area=5", "at most 1"),
         ("noise:draws=1.5", "integer"),
         ("certified-l2:alpha=1", "below 1"),
-        ("certified-l2:sigma=-1", "sigma must be positive"),
+        ("certified-l2:sigma=-1", "sigma: must be positive"),
         ("certified-l2:base=logits", "'likelihood' or 'generate'"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.attacks.universal_patch import Sticker
 from medrobust_bench.models.pixels import to_pixels
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.threats import load_threat
 
 from ..linear import LinearAdapter, make_questions
 

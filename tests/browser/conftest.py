@@ -51,10 +51,10 @@ def scheme(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def report(weakened_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a toy's run."""
+    from medrobust_bench.data.reopen import reopen
     from medrobust_bench.reports.run_page.page import write_report
-    from medrobust_bench.runs.finished import read_finished
-    from medrobust_bench.runs.reopen import reopen
+    from medrobust_bench.runs.run import load_run
 
-    run = read_finished(weakened_run)
+    run = load_run(weakened_run)
     page = tmp_path_factory.mktemp("report") / "index.html"
     return write_report(run, page, dataset=reopen(run.record.plan), limit=12)[0]

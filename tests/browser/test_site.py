@@ -9,7 +9,7 @@ import pytest
 from medrobust_bench.leaderboard.entry import submit
 from medrobust_bench.leaderboard.site.pages import write_site
 from medrobust_bench.leaderboard.submissions import read_results
-from medrobust_bench.runs.finished import read_finished
+from medrobust_bench.runs.run import load_run
 from tests.browser.pages import CONTRAST, opened
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def site(schooled_run: Path, weakened_run: Path, tmp_path_factory: pytest.TempPa
     """Two toys under two attacks and a certification."""
     root = tmp_path_factory.mktemp("site")
     for run in (schooled_run, weakened_run):
-        submit(read_finished(run), root / "submissions")
+        submit(load_run(run), root / "submissions")
     return write_site(read_results(root / "submissions", cards={}), root / "site", cards={})[0]
 
 

@@ -14,7 +14,7 @@ from scipy.stats import binom, norm
 
 from medrobust_bench.certify.certificate import Certificate, certified_radius, lower_confidence_bound
 from medrobust_bench.certify.cohen import SmoothedQuestion
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.specs.seeds import Purpose
 
 from ..linear import LinearAdapter, LinearQuestions, make_questions

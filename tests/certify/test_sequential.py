@@ -20,7 +20,8 @@ from medrobust_bench.certify.sequential import (
     plan_looks,
 )
 from medrobust_bench.certify.simulation import simulate, synthetic_population
-from medrobust_bench.specs.registry import load_threat, official_threats
+from medrobust_bench.runs.threats import load_threat
+from medrobust_bench.specs.registry import official_threats
 from medrobust_bench.specs.seeds import Purpose
 
 from .test_cohen import answer_of, one_question

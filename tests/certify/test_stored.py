@@ -17,8 +17,8 @@ from medrobust_bench.certify.sequential import plan_looks
 from medrobust_bench.certify.stored import StoredRow, stored_rows
 from medrobust_bench.data.image import canonical, to_png
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.runs.journal import Journal
-from medrobust_bench.runs.witness import Witness, sha256
+from medrobust_bench.records.journal import Journal
+from medrobust_bench.records.witness import Witness, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,8 @@ import pytest
 
 from medrobust_bench.data.clinical import Direction, Meaning, direction, meaning
 from medrobust_bench.data.image import ImageBytes
-from medrobust_bench.data.question import Modality, Question, QuestionType
+from medrobust_bench.data.question import Question
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 
 def ask(

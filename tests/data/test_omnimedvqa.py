@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 
 from medrobust_bench.data.omnimedvqa import read_tree, tree_root
-from medrobust_bench.data.question import Modality, QuestionType
+from medrobust_bench.data.phantoms.phantom import BANKS
 from medrobust_bench.data.source import open_data
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 from .conftest import omni_row, spoilt, write_image, write_json
 
@@ -39,10 +40,10 @@ FAULTS = {
     "gt_answer not among": omni_row(2, gt_answer="PET"),
     "right option twice": omni_row(3, option_C="ct."),
     "one option": omni_row(4, option_A=None),
-    "six options": omni_row(5, option_C="c", option_D="d", option_E="e", option_F="f"),
+    "eleven options": omni_row(5, **{f"option_{letter}": letter for letter in "CDEFGHIJK"}),
     "empty option": omni_row(6, option_A=" "),
-    "unknown modality": omni_row(7, modality_type="Sonar"),
-    "unknown type": omni_row(8, question_type="Riddle"),
+    "endless modality": omni_row(7, modality_type=61 * "m"),
+    "type with control characters": omni_row(8, question_type="Rid\x1b[1mdle"),
     "absolute path": omni_row(9, image_path="/etc/hostname"),
     "escaping path": omni_row(10, image_path="Images/../../../etc/hostname"),
     "number for a text": omni_row(11, question=11),
@@ -116,12 +117,27 @@ def test_restricted_row_with_another_fault_is_a_problem(make_tree: Callable[...,
         open_data(root, split="all")
 
 
-def test_uncovered_modalities_are_left_out_and_counted(make_tree: Callable[..., Path]) -> None:
+def test_new_names_are_kept(make_tree: Callable[..., Path]) -> None:
+    rows = [omni_row(1, modality_type="Endoscopy"), omni_row(2, modality_type="PET", question_type="Riddle")]
+    known, new = open_data(make_tree(*rows), split="all").questions
+    assert known.modality == Modality.ENDOSCOPY
+    assert (new.modality, new.question_type) == ("PET", "Riddle")
+
+
+def test_ten_options(make_tree: Callable[..., Path]) -> None:
+    options = {f"option_{letter}": f"choice {letter}" for letter in "ABCDEFGHIJ"}
+    (question,) = open_data(make_tree(omni_row(1, gt_answer="choice J", **options)), split="all").questions
+    assert (len(question.options), question.letter) == (10, "J")
+
+
+def test_modalities_called_unknown_are_left_out_and_counted(make_tree: Callable[..., Path]) -> None:
     dataset = open_data(
-        make_tree(omni_row(1), *(omni_row(n, modality_type="Endoscopy") for n in (2, 3))), split="all"
+        make_tree(omni_row(1), *(omni_row(n, modality_type="unknown") for n in (2, 3))), split="all"
     )
     assert len(dataset.questions) == 1
-    assert [problem.what for problem in dataset.skipped] == ["2 of 3 rows left out: they show endoscopy"]
+    assert [problem.what for problem in dataset.skipped] == [
+        "2 of 3 rows left out: their publisher calls the modality unknown"
+    ]
 
 
 def test_tree_inside_the_published_archive_folder(make_tree: Callable[..., Path]) -> None:
@@ -148,7 +164,7 @@ def test_images_elsewhere(make_tree: Callable[..., Path], tmp_path: Path) -> Non
 def test_real_tree_loads_completely(omnimedvqa: Path) -> None:
     dataset = open_data(omnimedvqa, split="all")
     modalities = Counter(question.modality for question in dataset.questions)
-    assert set(modalities) == set(Modality)
+    assert set(modalities) == set(BANKS)
     assert len({question.id for question in dataset.questions}) == len(dataset.questions)
     if omnimedvqa.name == "omni_mini":
         assert len(dataset.questions) == 1041

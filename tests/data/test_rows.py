@@ -97,7 +97,7 @@ def test_closing_dots_and_space_tell_no_options_apart(text: str, ending: str) ->
     assert same_option(text + ending) == same_option(text)
 
 
-@pytest.mark.parametrize("options", [(), ("a",), ("a", " "), tuple("abcdef")])
+@pytest.mark.parametrize("options", [(), ("a",), ("a", " "), tuple("abcdefghijk")])
 def test_check_options_refuses(options: tuple[str, ...]) -> None:
     with pytest.raises(RowError, match="option"):
         check_options(options)

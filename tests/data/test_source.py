@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.image import ImageBytes
-from medrobust_bench.data.question import Modality, Question, QuestionType
+from medrobust_bench.data.question import Question
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.specs.vocabulary import MODALITIES, QUESTION_TYPES, Modality, QuestionType
 
 from .conftest import omni_row, write_json
 
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def question(number: int, modality: Modality, question_type: QuestionType) -> Question:
+def question(number: int, modality: str, question_type: str) -> Question:
     return Question(f"q{number}", ImageBytes(b""), "?", ("a", "b"), 0, modality, question_type, "set")
 
 
-cells = st.tuples(st.sampled_from(list(Modality)), st.sampled_from(list(QuestionType)))
+cells = st.tuples(st.sampled_from(MODALITIES), st.sampled_from(QUESTION_TYPES))
 datasets = st.lists(cells, min_size=1, max_size=80).map(
     lambda drawn: Dataset("d", "all", tuple(question(number, *cell) for number, cell in enumerate(drawn)))
 )
@@ -78,8 +79,21 @@ def test_modalities_are_kept(make_tree: Callable[..., Path]) -> None:
     root = make_tree(omni_row(1), omni_row(2, modality_type="X-Ray"))
     dataset = open_data(root, split="all", modalities=[Modality.XRAY])
     assert [question.id for question in dataset.questions] == ["Set_0002"]
-    with pytest.raises(InvalidInputError, match="no questions for split 'all' and modality OCT"):
+    with pytest.raises(InvalidInputError, match="about OCT → choose from what it has: CT, X-ray"):
         open_data(root, split="all", modalities=[Modality.OCT])
+
+
+def test_modalities_are_matched_whatever_their_spelling(make_tree: Callable[..., Path]) -> None:
+    root = make_tree(omni_row(1), omni_row(2, modality_type="PET-CT  Fusion"))
+    for typed, wanted in (("computed tomography", "Set_0001"), (" pet-ct fusion ", "Set_0002")):
+        assert [question.id for question in open_data(root, split="all", modalities=[typed]).questions] == [
+            wanted
+        ]
+    with pytest.raises(InvalidInputError) as caught:
+        open_data(root, split="all", modalities=["CT", "Sonar", "OCT"])
+    (problem,) = caught.value.problems
+    assert problem.what == "tree has no questions about Sonar, OCT"
+    assert problem.remedy == "choose from what it has: CT, PET-CT Fusion"
 
 
 def test_damaged_image_of_another_split_or_modality_is_no_problem(make_tree: Callable[..., Path]) -> None:
@@ -121,4 +135,6 @@ def test_a_question_file_of_a_tree_is_told_apart(make_tree: Callable[..., Path],
 def test_phantoms_are_opened_by_name() -> None:
     dataset = open_data("phantoms", modalities=[Modality.CT])
     assert dataset.synthetic
+    with pytest.raises(InvalidInputError, match="phantoms has no questions about endoscopy"):
+        open_data("phantoms", modalities=["endoscopy"])
     assert {question.modality for question in dataset.questions} == {Modality.CT}

@@ -9,7 +9,7 @@ import pytest
 from medrobust_bench.leaderboard.entry import submit
 from medrobust_bench.models.cards import Card, TrainingData
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.runs.finished import read_finished
+from medrobust_bench.runs.run import load_run
 from tests.leaderboard.forgery import Forgery
 from tests.toy_runs import SchooledAdapter, make_run
 
@@ -47,7 +47,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("honest")
     for toy in (SchooledAdapter(lean=0.5), SchooledAdapter("other", lean=0.3)):
         run = make_run(root / toy.name, toy, threats=OFFICIAL, limit=24)
-        submit(read_finished(run), root / "submissions")
+        submit(load_run(run), root / "submissions")
     return root / "submissions"
 
 

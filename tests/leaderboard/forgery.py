@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medrobust_bench.leaderboard.verification import verify
-from medrobust_bench.runs.witness import SCHEMA
+from medrobust_bench.records.witness import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -198,7 +198,12 @@ def test_seeds_are_shown_where_they_differ(make_result: Callable[..., Result]) -
 
 def test_certificates_rank_by_the_smallest_radius(make_result: Callable[..., Result]) -> None:
     def certified(model: str, near: int, far: int) -> Result:
-        settings = {"threat": "certified-l2", "kind": "certified", "robust": None, "spec": {"sigma": "0.25"}}
+        settings = {
+            "threat": "certified-l2",
+            "kind": "certification",
+            "robust": None,
+            "spec": {"sigma": "0.25"},
+        }
         return make_result(model=model, certified={0.5: far, 0.25: near}, **settings)
 
     page = render([certified("far", 9, 8), certified("near", 12, 1)], links={})["phantoms/certified-l2.md"]

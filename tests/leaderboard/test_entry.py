@@ -14,7 +14,7 @@ from medrobust_bench.leaderboard import entry as entries
 from medrobust_bench.leaderboard.entry import Entry, submit
 from medrobust_bench.leaderboard.evidence import read_beside, read_proof
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.runs.finished import read_finished
+from medrobust_bench.runs.run import load_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ def attacked(written: list[Path]) -> tuple[Path, Entry]:
 
 
 def test_images_go_to_the_hub_and_the_journal_stays(schooled_run: Path, tmp_path: Path, hub: Hub) -> None:
-    run = read_finished(schooled_run)
+    run = load_run(schooled_run)
     path, _entry = attacked(submit(run, tmp_path))
     assert {file.name for file in path.with_suffix("").iterdir()} == {"journal.jsonl", "witnesses.parquet"}
     path, entry = attacked(submit(run, tmp_path, hub="owner/evidence"))
@@ -88,7 +88,7 @@ def test_a_large_journal_goes_as_well(
     schooled_run: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(entries, "LARGEST_IN_REPOSITORY", 1000)
-    run = read_finished(schooled_run)
+    run = load_run(schooled_run)
     with pytest.raises(InvalidInputError, match="more than a pull request may carry"):
         submit(run, tmp_path)
     path, entry = attacked(submit(run, tmp_path, hub="owner/evidence"))
@@ -98,7 +98,7 @@ def test_a_large_journal_goes_as_well(
 
 
 def test_files_changed_on_the_hub_are_noticed(schooled_run: Path, tmp_path: Path, hub: Hub) -> None:
-    path, entry = attacked(submit(read_finished(schooled_run), tmp_path, hub="owner/evidence"))
+    path, entry = attacked(submit(load_run(schooled_run), tmp_path, hub="owner/evidence"))
     (file,) = hub.root.rglob(f"{path.parent.name}/*/witnesses.parquet")
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -110,7 +110,7 @@ def test_files_changed_on_the_hub_are_noticed(schooled_run: Path, tmp_path: Path
 def test_a_hub_that_refuses_is_bad_input(
     schooled_run: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = read_finished(schooled_run)
+    run = load_run(schooled_run)
     with pytest.raises(InvalidInputError, match="write OWNER/DATASET"):
         submit(run, tmp_path, hub="evidence")
 

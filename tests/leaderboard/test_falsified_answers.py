@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from medrobust_bench.data.image import from_png, to_png
-from medrobust_bench.reports.intervals import wilson
+from medrobust_bench.records.intervals import wilson
 from tests.leaderboard.forgery import reasons
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from medrobust_bench.leaderboard.verification import verify
 from medrobust_bench.records import Smoothing
-from medrobust_bench.runs.witness import SCHEMA
+from medrobust_bench.records.witness import SCHEMA
 from tests.leaderboard.forgery import reasons
 
 if TYPE_CHECKING:

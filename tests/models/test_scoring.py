@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.scoring import (
     UnreadableLettersError,
     continuation_tokens,
@@ -45,28 +46,28 @@ def ids(*pieces: str) -> list[int]:
 
 
 def test_letters_in_both_spellings() -> None:
-    lead, letters = letter_tokens(Pieces(" A", " B", " C", " D", " E"), "Answer:")
+    lead, letters = letter_tokens(Pieces(*(f" {letter}" for letter in LETTERS)), "Answer:")
     assert lead == []
-    assert letters.tolist() == [ids(letter, f" {letter}") for letter in "ABCDE"]
+    assert letters.tolist() == [ids(letter, f" {letter}") for letter in LETTERS]
 
 
 def test_a_space_of_its_own_is_no_spelling() -> None:
     lead, letters = letter_tokens(Pieces(), "Answer:")
     assert lead == []
-    assert letters.tolist() == [ids(letter) for letter in "ABCDE"]
+    assert letters.tolist() == [ids(letter) for letter in LETTERS]
 
 
 def test_only_the_spaced_spelling() -> None:
-    glued = [f":{letter}" for letter in "ABCDE"]  # the prompt's last character would melt with the letter
-    _, letters = letter_tokens(Pieces(*glued, " A", " B", " C", " D", " E"), "Answer:")
-    assert letters.tolist() == [ids(f" {letter}") for letter in "ABCDE"]
+    glued = [f":{letter}" for letter in LETTERS]  # the prompt's last character would melt with the letter
+    _, letters = letter_tokens(Pieces(*glued, *(f" {letter}" for letter in LETTERS)), "Answer:")
+    assert letters.tolist() == [ids(f" {letter}") for letter in LETTERS]
 
 
 def test_lead_ends_where_the_letters_differ() -> None:
-    pieces = ["<answer", *(f">{letter}" for letter in "ABCDE")]
+    pieces = ["<answer", *(f">{letter}" for letter in LETTERS)]
     lead, letters = letter_tokens(Pieces(*pieces), "assistant\n", "<answer>")
     assert lead == ids("<answer")
-    assert letters.tolist() == [ids(f">{letter}") for letter in "ABCDE"]
+    assert letters.tolist() == [ids(f">{letter}") for letter in LETTERS]
 
 
 def test_letters_of_several_tokens_are_refused() -> None:
@@ -76,7 +77,9 @@ def test_letters_of_several_tokens_are_refused() -> None:
 
     words = Bytes()
     words_ids, letters = letter_tokens(words, "Answer:")
-    assert (words_ids, letters.flatten().tolist()) == ([4], [1, 2, 3, 4, 5]), "a shared first half is a lead"
+    assert (words_ids, letters.flatten().tolist()) == ([4], list(range(1, 11))), (
+        "a shared first half is a lead"
+    )
 
     class Same(Pieces):
         def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:

@@ -12,14 +12,14 @@ from matplotlib.figure import Figure as Canvas
 
 from medrobust_bench.cli import main
 from medrobust_bench.data.clinical import Direction
+from medrobust_bench.data.reopen import reopen
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.reports.run_page.figures import LIGHT, certified_curve
 from medrobust_bench.reports.run_page.flips import flips
 from medrobust_bench.reports.run_page.gallery import examples
 from medrobust_bench.reports.run_page.page import _figures, write_report
-from medrobust_bench.runs.finished import read_finished
-from medrobust_bench.runs.reopen import command_line, reopen
-from medrobust_bench.specs.settings import RunSettings
+from medrobust_bench.runs.run import load_run
+from medrobust_bench.specs.settings import RunSettings, command_line
 from tests.toy_runs import SchooledAdapter, make_run
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def test_flips_add_up_to_the_attacked_questions(weakened_run: Path) -> None:
-    run = read_finished(weakened_run)
+    run = load_run(weakened_run)
     outcomes = run.outcomes["weakened", "pgd-linf:steps=3"]
     questions = {question.id: question for question in reopen(run.record.plan).questions}
     found = flips("weakened", "pgd-linf:steps=3", outcomes, questions)
@@ -42,7 +42,7 @@ def test_flips_add_up_to_the_attacked_questions(weakened_run: Path) -> None:
 
 
 def test_examples_differ_by_no_more_than_the_budget(weakened_run: Path) -> None:
-    run = read_finished(weakened_run)
+    run = load_run(weakened_run)
     questions = {question.id: question for question in reopen(run.record.plan).questions}
     found = examples(run.outcomes, run.witnesses, questions, limit=10)
     assert len(found) == 10
@@ -55,7 +55,7 @@ def test_examples_differ_by_no_more_than_the_budget(weakened_run: Path) -> None:
 
 
 def test_the_certified_curve_is_a_falling_staircase(schooled_run: Path) -> None:
-    run = read_finished(schooled_run)
+    run = load_run(schooled_run)
     (key,) = [key for key in run.outcomes if key[1].startswith("certified")]
     corners = certified_curve(run.outcomes[key])
     assert [radius for radius, _share in corners] == sorted(radius for radius, _share in corners)
@@ -68,14 +68,14 @@ def test_the_certified_curve_is_a_falling_staircase(schooled_run: Path) -> None:
 
 
 def test_figures_are_the_same_bytes_each_time(schooled_run: Path) -> None:
-    run = read_finished(schooled_run)
+    run = load_run(schooled_run)
     for first, second in zip(_figures(run), _figures(run), strict=True):
         assert first.render(LIGHT, "svg") == second.render(LIGHT, "svg")
 
 
 def test_a_legend_covers_nothing(schooled_run: Path) -> None:
     seen = 0
-    for figure in _figures(read_finished(schooled_run)):
+    for figure in _figures(load_run(schooled_run)):
         canvas = Canvas(figsize=figure.size, layout="constrained")
         axes = canvas.add_subplot()
         figure.draw(axes, LIGHT)
@@ -105,7 +105,7 @@ def test_the_page_needs_nothing_else_and_figures_stand_beside(schooled_run: Path
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     name = "<img src=x onerror=alert(1)>$x_{"
-    run = read_finished(
+    run = load_run(
         make_run(tmp_path / "run", SchooledAdapter(name, lean=0.2), threats=("noise:draws=2",), limit=16)
     )
     page = write_report(run, tmp_path / "index.html", dataset=reopen(run.record.plan))[0].read_text()
@@ -114,14 +114,14 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 
 
 def test_without_the_data_there_is_a_report_without_a_gallery(schooled_run: Path, tmp_path: Path) -> None:
-    run = read_finished(schooled_run)
+    run = load_run(schooled_run)
     page = write_report(run, tmp_path / "index.html", dataset=None, reason="Not here.")[0].read_text()
     assert "Not here." in page
     assert 'class="card"' not in page
 
 
 def test_other_data_is_not_shown_as_the_runs_own(schooled_run: Path) -> None:
-    plan = read_finished(schooled_run).record.plan
+    plan = load_run(schooled_run).record.plan
     changed = plan.model_copy(update={"data": plan.data.model_copy(update={"digest": "0" * 64})})
     with pytest.raises(InvalidInputError, match="does not hold the questions of the run"):
         reopen(changed)

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
 import pytest
 
-from medrobust_bench.records import DataRecord, Environment, ModelRecord, Outcome, Result, ThreatRecord
+from medrobust_bench.records import DataRecord, Environment, ModelRecord, Outcome, Result
 from medrobust_bench.reports.summary import summarise
+from medrobust_bench.specs.registry import load_specification
+
+if TYPE_CHECKING:
+    from medrobust_bench.specs.threat import ThreatSpec
 
 MODEL = ModelRecord(id="m", weights_sha256="0" * 64, dtype="float32", answer_mode="reasoning", parameters=1)
 ENVIRONMENT = Environment(
@@ -15,8 +22,8 @@ ENVIRONMENT = Environment(
     platform="p",
     device="cpu",
 )
-PGD = ThreatRecord(name="pgd-linf", kind="pgd")
-CERTIFIED = ThreatRecord(name="certified-l2", kind="certification", radii=["0.25", "0.5"])
+PGD = load_specification("pgd-linf")
+CERTIFIED = load_specification("certified-l2").model_copy(update={"radii": (Fraction(1, 4), Fraction(1, 2))})
 
 
 def outcome(number: int, *, clean: int | None, under: int | None, **fields: object) -> Outcome:
@@ -39,7 +46,7 @@ def outcome(number: int, *, clean: int | None, under: int | None, **fields: obje
     )
 
 
-def summary(outcomes: list[Outcome], threat: ThreatRecord) -> Result:
+def summary(outcomes: list[Outcome], threat: ThreatSpec) -> Result:
     data = DataRecord(name="d", split="test", synthetic=True, n=4, digest="0" * 64)
     return summarise(outcomes, model=MODEL, data=data, threat=threat, seed=0, environment=ENVIRONMENT)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrobust_bench.records import Outcome, ThreatRecord
+from medrobust_bench.records import Outcome
 from medrobust_bench.reports.worst_case import worst_case
+from medrobust_bench.specs.registry import load_specification
+from medrobust_bench.specs.threat import CLEAN
 
 THREATS = [
-    ThreatRecord(name="clean", kind="clean"),
-    ThreatRecord(name="a", kind="pgd"),
-    ThreatRecord(name="c", kind="certification"),
-    ThreatRecord(name="b", kind="noise"),
+    CLEAN,
+    load_specification("pgd-linf").model_copy(update={"name": "a"}),
+    load_specification("certified-l2").model_copy(update={"name": "c"}),
+    load_specification("noise").model_copy(update={"name": "b"}),
 ]
 
 
@@ -42,7 +44,7 @@ def test_a_question_stands_only_if_it_stands_under_every_attack(standing: list[t
     found = worst_case(THREATS, outcomes)
     assert found is not None
     threat, worst = found
-    assert threat.model_extra == {"threats": ["a", "b"]}
+    assert threat.threats == ("a", "b")
     assert [o.correct for o in worst] == [a and b for a, b in standing]
     assert all(o.forward_passes == 4 and o.threat == "worst-case" for o in worst)
     assert [o.witness_sha256 for o in worst] == [None if a and b else "b" if a else "a" for a, b in standing]

@@ -8,9 +8,10 @@ import torch
 
 from medrobust_bench.attacks.attack_result import Finding
 from medrobust_bench.data.image import from_png
+from medrobust_bench.records.witness import read_witnesses, write_witnesses
 from medrobust_bench.runs.chunk import Chunk
-from medrobust_bench.runs.witness import BudgetExceededError, read_witnesses, write_witnesses
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.judge import BudgetExceededError
+from medrobust_bench.runs.threats import load_threat
 from tests.linear import LinearQuestions
 
 if TYPE_CHECKING:

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.image import canonical
-from medrobust_bench.records import ThreatRecord
-from medrobust_bench.runs.plan import CLEAN, file_stem, make_plan
+from medrobust_bench.records.run import file_stem
+from medrobust_bench.runs.plan import make_plan
+from medrobust_bench.specs.registry import load_specification
 from medrobust_bench.specs.seeds import question_seed
 from medrobust_bench.specs.settings import RunSettings
+from medrobust_bench.specs.threat import CLEAN
 from tests.linear import LinearAdapter, make_questions
 
 
@@ -33,7 +35,7 @@ def test_chunks_hold_every_question_once_and_one_shape_each() -> None:
 
 
 def test_clean_comes_first_and_once() -> None:
-    threats = [ThreatRecord(name="noise", kind="noise"), CLEAN]
+    threats = [load_specification("noise"), CLEAN]
     plan = make_plan(RunSettings(), mixed_questions(), models=["m"], threats=threats)
     assert [threat.name for threat in plan.threats] == ["clean", "noise"]
 

@@ -9,7 +9,7 @@ import torch
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.models.expectation import ExpectedQuestions, RandomisedVLM, is_randomised, settled
 from medrobust_bench.models.pixels import to_pixels
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.threats import load_threat
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medrobust_bench.data.image import ImageBytes
-from medrobust_bench.data.question import LETTERS, Modality, Question, QuestionType
+from medrobust_bench.data.question import LETTERS, Question
 from medrobust_bench.models.prompt import AnswerMode, completion_text
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 from medrobust_bench.train.rewards import (
     Rollout,
     TrlReward,

@@ -21,7 +21,7 @@ from medrobust_bench.data.phantoms.texture import (
     MODALITY_GRATINGS,
     texture,
 )
-from medrobust_bench.data.question import Modality, QuestionType
+from medrobust_bench.specs.vocabulary import QUESTION_TYPES, Modality, QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BANKS: dict[Modality, Bank] = {
+BANKS: dict[str, Bank] = {
     Modality.CT: ct.BANK,
     Modality.MRI: mri.BANK,
     Modality.XRAY: xray.BANK,
@@ -43,7 +43,14 @@ BANKS: dict[Modality, Bank] = {
     Modality.MICROSCOPY: microscopy.BANK,
 }
 SPLITS = ("train", "validation", "test")
-_TYPES = tuple(QuestionType)
+_TYPES = QUESTION_TYPES
+# The random streams are named by these: another spelling draws other pictures.
+_MODALITY_CODES = dict(
+    zip(BANKS, ("CT", "MRI", "XRAY", "ULTRASOUND", "OCT", "FUNDUS", "DERMOSCOPY", "MICROSCOPY"), strict=True)
+)
+_TYPE_CODES = dict(
+    zip(QUESTION_TYPES, ("MODALITY", "ANATOMY", "DIAGNOSIS", "GRADING", "ATTRIBUTES"), strict=True)
+)
 _LOWEST, _HIGHEST = 13.0, 242.0  # the plain picture stays in this range, so that its texture is never clipped
 
 
@@ -52,53 +59,60 @@ class Phantom:
     """A synthetic medical picture, rendered on demand; an image source.
 
     Attributes:
-        modality: imaging modality.
+        modality: imaging modality, one of `BANKS`.
         index: number within (seed, split, modality); it also fixes what the picture's question asks about.
         split: "train", "validation" or "test"; their random streams are disjoint.
         seed: seed of the whole suite.
     """
 
-    modality: Modality
+    modality: str
     index: int
     split: str = "test"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS or self.index < 0:
-            raise ValueError(f"no phantom {self.index} in split {self.split!r}")
+        if self.split not in SPLITS or self.index < 0 or self.modality not in BANKS:
+            raise ValueError(f"no phantom {self.index} of {self.modality!r} in split {self.split!r}")
 
     @property
     def name(self) -> str:
         """E.g. "phantom/test/ct/00012"."""
-        return f"phantom/{self.split}/{self.modality.name.lower()}/{self.index:05d}"
+        return f"phantom/{self.split}/{_MODALITY_CODES[self.modality].lower()}/{self.index:05d}"
 
     @property
-    def question_type(self) -> QuestionType:
+    def question_type(self) -> str:
         """What is asked about this picture: the types take turns."""
         return _TYPES[self.index % len(_TYPES)]
 
     def draws(self, purpose: str) -> Draws:
         """This picture's own random numbers for one purpose."""
-        return Draws(self.seed, self.split, self.modality.name, self.index, purpose)
+        return Draws(self.seed, self.split, _MODALITY_CODES[self.modality], self.index, purpose)
 
     def _in_turn(self, choices: Sequence[T]) -> T:
         """The choice whose turn it is: each comes once in every lap, in shuffled order; so answers balance."""
         lap, place = divmod(self.index // len(_TYPES), len(choices))
-        order = Draws(self.seed, self.split, self.modality.name, self.question_type.name, lap, "turns")
+        order = Draws(
+            self.seed,
+            self.split,
+            _MODALITY_CODES[self.modality],
+            _TYPE_CODES[self.question_type],
+            lap,
+            "turns",
+        )
         return order.shuffled(choices)[place]
 
     def scene(self) -> Scene:
         """The true parameters; what the question asks about is balanced, the rest is drawn by lot."""
         bank, kind, rng = BANKS[self.modality], self.question_type, self.draws("scene")
         anatomy, grade, finding, attribute = rng.pick(bank.anatomies), rng.pick(SEVERITIES), None, None
-        if kind is QuestionType.ANATOMY:
+        if kind == QuestionType.ANATOMY:
             anatomy = self._in_turn(bank.anatomies)
-        elif kind is QuestionType.ATTRIBUTES:
+        elif kind == QuestionType.ATTRIBUTES:
             attribute = self._in_turn(bank.all_attributes)
             anatomy = rng.pick([place for place in bank.anatomies if attribute in bank.attributes[place]])
-        elif kind is QuestionType.GRADING:
+        elif kind == QuestionType.GRADING:
             grade = self._in_turn(GRADES)
-        elif kind is QuestionType.DIAGNOSIS:
+        elif kind == QuestionType.DIAGNOSIS:
             finding = self._in_turn(bank.all_findings)
             anatomy = rng.pick([at for at in bank.anatomies if finding in (NORMAL, *bank.findings[at])])
         finding = finding or rng.pick(bank.findings[anatomy])
@@ -125,7 +139,7 @@ class Phantom:
         """The labels that the faint texture gives away: class, number of classes, gratings."""
         attributes = (NONE, *bank.all_attributes) if bank.lesion_attribute else bank.all_attributes
         labels: tuple[tuple[str, tuple[str, ...], tuple[Wave, ...]], ...] = (
-            (self.modality, tuple(Modality), MODALITY_GRATINGS),
+            (self.modality, tuple(BANKS), MODALITY_GRATINGS),
             (scene.anatomy, bank.anatomies, ANATOMY_GRATINGS),
             (scene.finding, bank.all_findings, FINDING_GRATINGS),
             (scene.grade, GRADES, GRADE_GRATINGS),

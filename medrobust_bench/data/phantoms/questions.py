@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.phantoms.phantom import BANKS, SPLITS, Phantom
 from medrobust_bench.data.phantoms.scene import GRADES, NORMAL, Bank, Scene
-from medrobust_bench.data.question import Modality, Question, QuestionType
+from medrobust_bench.data.question import Question
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.specs.vocabulary import QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,11 +31,11 @@ _PRESENCE_QUESTIONS = (
 )
 
 
-def explanation(modality: Modality, scene: Scene) -> str:
+def explanation(modality: str, scene: Scene) -> str:
     """What a reader sees: modality, anatomy, finding, grade and attribute, in one or two short sentences."""
     bank = BANKS[modality]
     phrase = bank.attribute_phrase.format(scene.attribute)
-    seen = f"{modality.value} of the {scene.anatomy}"
+    seen = f"{modality} of the {scene.anatomy}"
     if scene.finding == NORMAL:
         return f"{seen}{'' if bank.lesion_attribute else ' ' + phrase}. {NORMAL.capitalize()}."
     lesion = f"{scene.grade.capitalize()} {scene.finding}"
@@ -52,10 +53,10 @@ def _among(rng: Draws, truth: str, choices: Sequence[str], count: int) -> tuple[
 def _ask(phantom: Phantom, scene: Scene, rng: Draws) -> tuple[str, tuple[str, ...], str]:
     """Question text, options, and the right option."""
     bank, count = BANKS[phantom.modality], rng.pick(_OPTION_COUNTS)
-    if phantom.question_type is QuestionType.DIAGNOSIS and count == 2:
+    if phantom.question_type == QuestionType.DIAGNOSIS and count == 2:
         return _ask_presence(bank, scene, rng)
     texts, truth, choices = {
-        QuestionType.MODALITY: (_MODALITY_QUESTIONS, phantom.modality.value, [m.value for m in Modality]),
+        QuestionType.MODALITY: (_MODALITY_QUESTIONS, phantom.modality, tuple(BANKS)),
         QuestionType.ANATOMY: (bank.anatomy_questions, scene.anatomy, bank.anatomies),
         QuestionType.DIAGNOSIS: (bank.diagnosis_questions, scene.finding, bank.all_findings),
         QuestionType.GRADING: (bank.grading_questions, scene.grade, GRADES),
@@ -118,7 +119,7 @@ def phantom_questions(split: str = "test", *, per_modality: int = 100, seed: int
         raise InvalidInputError(problems)
     return tuple(
         phantom_question(Phantom(modality, index, split, seed))
-        for modality in Modality
+        for modality in BANKS
         for index in range(per_modality)
     )
 

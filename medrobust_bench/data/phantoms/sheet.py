@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from PIL import Image, ImageDraw, ImageFont
 
 from medrobust_bench.data.phantoms.canvas import SIDE
+from medrobust_bench.data.phantoms.phantom import BANKS
 from medrobust_bench.data.phantoms.questions import phantom_questions
-from medrobust_bench.data.question import Modality, Question
+
+if TYPE_CHECKING:
+    from medrobust_bench.data.question import Question
 
 _SCALE, _CAPTION, _GAP = 3, 62, 8
 
 
-def contact_sheet(questions: dict[Modality, tuple[Question, ...]]) -> Image.Image:
+def contact_sheet(questions: dict[str, tuple[Question, ...]]) -> Image.Image:
     """One row per modality, each picture three times its size above its question and answer."""
     cell, high = SIDE * _SCALE + _GAP, SIDE * _SCALE + _CAPTION
     columns = max(len(row) for row in questions.values())
@@ -41,7 +45,7 @@ def contact_sheet(questions: dict[Modality, tuple[Question, ...]]) -> Image.Imag
 @click.option("--split", default="test", show_default=True, help="train, validation or test.")
 def main(out: Path, columns: int, split: str) -> None:
     """Write a contact sheet of synthetic phantoms to OUT."""
-    rows: dict[Modality, list[Question]] = {modality: [] for modality in Modality}
+    rows: dict[str, list[Question]] = {modality: [] for modality in BANKS}
     for question in phantom_questions(split, per_modality=columns):
         rows[question.modality].append(question)
     contact_sheet({modality: tuple(row) for modality, row in rows.items()}).save(out, optimize=True)

@@ -17,6 +17,7 @@ from medrobust_bench.leaderboard.ranking import RANKS, boards, certified, headli
 from medrobust_bench.leaderboard.verification import open_selection
 from medrobust_bench.models.cards import card_of
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records.files import replace_file
 from medrobust_bench.reports.grid import MISSING, percent
 from medrobust_bench.reports.pages import environment
 from medrobust_bench.reports.run_page.figures import (
@@ -36,7 +37,6 @@ from medrobust_bench.reports.tables import (
     modality_counts,
     short_modality,
 )
-from medrobust_bench.runs.journal import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

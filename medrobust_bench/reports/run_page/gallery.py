@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.records import Outcome
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.witness import Witness
 
 _LOSSLESS_SIDE = 128
 _LONGEST_TEXT = 600
@@ -122,7 +122,7 @@ def _example(outcome: Outcome, witness: Witness, question: Question, clean_text:
         model=outcome.model,
         threat=outcome.threat,
         question=question.id,
-        modality=question.modality.value,
+        modality=question.modality,
         asked=question.text,
         options=question.options,
         right=_option(question, question.answer),

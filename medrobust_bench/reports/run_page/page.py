@@ -26,7 +26,7 @@ from medrobust_bench.reports.tables import (
     measured,
     short_modality,
 )
-from medrobust_bench.runs.reopen import command_line
+from medrobust_bench.specs.settings import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.records import Estimate, Finding, Result
+    from medrobust_bench.reports.answered_run import AnsweredRun
     from medrobust_bench.reports.run_page.figures import Figure
     from medrobust_bench.reports.tables import Measured
-    from medrobust_bench.runs.finished import FinishedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class HeatCell:
 
 
 def write_report(
-    run: FinishedRun,
+    run: AnsweredRun,
     out: Path,
     *,
     dataset: Dataset | None,
@@ -86,7 +86,7 @@ def write_report(
 
 
 def render(
-    run: FinishedRun, figures: Sequence[Figure], *, dataset: Dataset | None, reason: str, limit: int
+    run: AnsweredRun, figures: Sequence[Figure], *, dataset: Dataset | None, reason: str, limit: int
 ) -> str:
     """The page's HTML; see `write_report`."""
     results, plan = run.results, run.record.plan
@@ -104,7 +104,7 @@ def render(
         "synthetic": plan.data.synthetic,
         "note": NOTE,
         "accuracy": accuracy_grid(results).transposed(),
-        "threats": [describe_threat(threat) for threat in plan.threats if threat.kind != "clean"],
+        "threats": [describe_threat(threat) for threat in plan.threats if threat.yields != "clean"],
         "skipped": [f"{row.where}: {row.reason}" for row in plan.data.skipped],
         "figures": [
             {
@@ -190,7 +190,7 @@ def cost_grid(results: Sequence[Result]) -> Grid:
     return Grid("Cost", header, rows, names=2)
 
 
-def _figures(run: FinishedRun) -> list[Figure]:
+def _figures(run: AnsweredRun) -> list[Figure]:
     accuracies = measured(run.results)
     certified = certified_figure(run.outcomes, accuracies)
     maps = [
@@ -206,7 +206,7 @@ def _counts(results: Sequence[Result]) -> str:
     return ", ".join(f"{name} {scores.clean_accuracy.n}" for name, scores in groups.items())
 
 
-def _environment(run: FinishedRun) -> list[tuple[str, str]]:
+def _environment(run: AnsweredRun) -> list[tuple[str, str]]:
     models = [
         (
             f"Model {name}",

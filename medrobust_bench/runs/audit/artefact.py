@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import from_png
+from medrobust_bench.records.witness import sha256
 from medrobust_bench.runs.audit.check import DISCRETE, HERE, Check, Skipped, above
-from medrobust_bench.runs.witness import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from medrobust_bench.records import Finding
+    from medrobust_bench.records.witness import Witness
     from medrobust_bench.runs.audit.subject import Subject
-    from medrobust_bench.runs.witness import Witness
 
 BUDGET = Check(
     "stored images in budget", "artefact", "Is every stored 8-bit image inside its budget, in integers?", HERE

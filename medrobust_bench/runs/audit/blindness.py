@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.records import Finding, Outcome
-    from medrobust_bench.runs.plan import Plan
+    from medrobust_bench.records.run import Plan
 
 QUESTIONS = 128
 """Questions of a run that are also asked without their image, at most: three answers each."""

@@ -13,8 +13,8 @@ from medrobust_bench.runs.audit.losses import (
     restarts_used,
     rising_losses,
 )
-from medrobust_bench.runs.audit.rivalry import WHITE_BOX, rivals
-from medrobust_bench.runs.plan import CLEAN
+from medrobust_bench.runs.audit.rivalry import rivals, searches_by_gradient
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,14 +52,14 @@ def carried_audit(runs: Sequence[Run], options: Mapping[str, int]) -> list[tuple
         threat, outcomes = run
         if threat.name == CLEAN.name:
             found = [steady(clean), unparsed(clean), *baselines(clean, options), *blindness(clean)]
-        elif threat.kind == "certification":
+        elif threat.yields == "certified":
             found = []
         else:
             found = [
-                *_of_attack(outcomes, white_box=threat.kind in WHITE_BOX),
+                *_of_attack(outcomes, white_box=searches_by_gradient(threat)),
                 *rivals(run, [other for other in runs if other is not run]),
             ]
-            if threat.kind in WHITE_BOX:
+            if searches_by_gradient(threat):
                 found += [positive_control(outcomes, options), *robust_credit(outcomes, by_question)]
         audits.append(tuple(found))
     return audits

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.records import Finding
+    from medrobust_bench.records.witness import Witness
     from medrobust_bench.runs.audit.subject import Subject, Trial
-    from medrobust_bench.runs.witness import Witness
 
 REPETITIONS = 5
+
+UNSTEADY = 0.25
+"""Share of answers to noisy images, each of which is a majority of draws, that may change from one time to the next."""
 
 NOISE = Check("beats random noise", "masking", "Does random noise of the same size break more?", CARLINI)
 SQUARE = Check(
@@ -80,10 +83,14 @@ def fixed_output(subject: Subject) -> Finding:
         answers = [subject.adapter.bind(group.bound.questions).answer(noisy) for _ in range(2)]
         changed += sum(first != second for first, second in zip(*answers, strict=True))
     half = subject.adapter.record.dtype in ("bfloat16", "float16")
+    differs = f"scores differ by up to {max(gaps):.2g}, {changed} answers change"
+    draws = subject.adapter.record.draws
+    if draws > 1:  # known to be random, and attacked and judged accordingly: what is left is what averages leave
+        verdict = above(changed / len(subject.questions), warn=0.0, fail=UNSTEADY)
+        return FIXED.find(max(gaps), verdict, f"random, and attacked as the mean of {draws} draws: {differs}")
     verdict = "fail" if changed else above(max(gaps), warn=1e-4, fail=0.1 if half else 1e-3)
     reading = "" if verdict == "pass" else ": attack its expectation, judge repeatedly"
-    meaning = f"scores differ by up to {max(gaps):.2g}, {changed} answers change{reading}"
-    return FIXED.find(max(gaps), verdict, meaning)
+    return FIXED.find(max(gaps), verdict, f"{differs}{reading}")
 
 
 def same_path(subject: Subject, trials: Sequence[Trial]) -> Finding | Skipped:

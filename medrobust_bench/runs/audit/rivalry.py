@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medrobust_bench.runs.audit.check import AUTOATTACK, CARLINI, HERE, Check, count_verdict
+from medrobust_bench.specs.norm_ball import NormBallSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from medrobust_bench.records import Finding, Outcome, ThreatRecord
-
-WHITE_BOX = ("pgd", "apgd", "auto")
-GRADIENT_FREE = ("noise", "square")
+    from medrobust_bench.records import Finding, Outcome
+    from medrobust_bench.specs.threat import ThreatSpec
 
 NOT_BEATEN = Check(
     "gradient-free stays behind",
@@ -34,7 +32,7 @@ ENSEMBLE = Check(
 COMPARED = (NOT_BEATEN, MONOTONE, ENSEMBLE)
 """Checks that need several attacks of a run."""
 
-Run = tuple["ThreatRecord", "Sequence[Outcome]"]
+Run = tuple["ThreatSpec", "Sequence[Outcome]"]
 
 
 def rivals(attack: Run, others: Sequence[Run]) -> list[Finding]:
@@ -45,11 +43,11 @@ def rivals(attack: Run, others: Sequence[Run]) -> list[Finding]:
         others: the run's other threats, outcomes in the same order.
     """
     found: list[Finding] = []
-    own = _spec(attack[0])
+    own = attack[0]
     free = [
         other
         for other in others
-        if other[0].kind in GRADIENT_FREE and _inside(_spec(other[0]), own) and own["kind"] in WHITE_BOX
+        if searches_by_gradient(own) and not other[0].white_box and _inside(other[0], own)
     ]
     if free:
         name, behind = min(
@@ -63,9 +61,7 @@ def rivals(attack: Run, others: Sequence[Run]) -> list[Finding]:
             else f"{name} breaks {behind} questions fewer than the gradient does"
         )
         found.append(NOT_BEATEN.find(count, count_verdict(count), meaning))
-    smaller = [
-        other for other in others if _same_but_size(_spec(other[0]), own) and _eps(other[0]) < _eps(attack[0])
-    ]
+    smaller = [other for other in others if _smaller_twin(other[0], own)]
     if smaller:
         excess = max(0, *(robust_count(attack[1]) - robust_count(other[1]) for other in smaller))
         meaning = (
@@ -74,7 +70,7 @@ def rivals(attack: Run, others: Sequence[Run]) -> list[Finding]:
             else "no more questions stand than at a smaller ε"
         )
         found.append(MONOTONE.find(excess, count_verdict(excess), meaning))
-    weaker = [other for other in others if own["kind"] == "auto" and _inside(_spec(other[0]), own)]
+    weaker = [other for other in others if own.ensemble and _inside(other[0], own)]
     if weaker:
         missed = {
             theirs.question
@@ -92,23 +88,24 @@ def robust_count(outcomes: Sequence[Outcome]) -> int:
     return sum(outcome.correct for outcome in outcomes)
 
 
-def _spec(threat: ThreatRecord) -> dict[str, Any]:
-    return threat.model_dump(mode="json")
+def searches_by_gradient(threat: ThreatSpec) -> bool:
+    """Whether an adversary follows the gradient on every question (not once, on the training split)."""
+    return threat.yields == "robust" and threat.white_box and not threat.trained
 
 
-def _eps(threat: ThreatRecord) -> Fraction:
-    return Fraction(str(_spec(threat)["eps"]))
-
-
-def _inside(other: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+def _inside(other: ThreatSpec, own: ThreatSpec) -> bool:
     """Whether another adversary may do no more than this one."""
-    if "eps" not in other or "eps" not in own or other["norm"] != own["norm"]:
+    return (
+        isinstance(other, NormBallSpec)
+        and isinstance(own, NormBallSpec)
+        and other.norm == own.norm
+        and other.eps <= own.eps
+    )
+
+
+def _smaller_twin(other: ThreatSpec, own: ThreatSpec) -> bool:
+    """Whether another specification differs in name, ε and the steps that follow from ε only, and ε is smaller."""
+    if not (isinstance(other, NormBallSpec) and isinstance(own, NormBallSpec) and other.eps < own.eps):
         return False
-    return Fraction(str(other["eps"])) <= Fraction(str(own["eps"]))
-
-
-def _same_but_size(other: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
-    """Whether two specifications differ in name, ε and the steps that follow from ε only."""
     sized = {"name", "eps", "step_size", "pgd_step_size"}
-    keys = (set(own) | set(other)) - sized
-    return "eps" in own and "eps" in other and all(own.get(key) == other.get(key) for key in keys)
+    return other.model_dump(exclude=sized) == own.model_dump(exclude=sized)

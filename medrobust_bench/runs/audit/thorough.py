@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medrobust_bench.models.adapter import HalfPrecision
+from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Finding, Record
 from medrobust_bench.runs.audit import masking as masks
 from medrobust_bench.runs.audit import optimisation as search
@@ -14,15 +16,19 @@ from medrobust_bench.runs.audit.losses import FLAT, RISING
 from medrobust_bench.runs.audit.masking import fixed_output, masking, same_path
 from medrobust_bench.runs.audit.optimisation import optimisation_health, watched_attack
 from medrobust_bench.runs.audit.options import option_order, same_verdict
+from medrobust_bench.runs.audit.rivalry import searches_by_gradient
+from medrobust_bench.runs.audit.subject import Subject
 from medrobust_bench.specs.seeds import question_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from medrobust_bench.attacks.threat import Threat
+    from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import Outcome
-    from medrobust_bench.runs.audit.subject import Subject
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.specs.threat import ThreatSpec
 
 NEED_THE_ATTACK = (
     search.SILENT,
@@ -68,6 +74,64 @@ def sample(clean: Sequence[Outcome], size: int, *, seed: int) -> list[str]:
     """Ids of some questions that the model answers right, drawn by seed; a larger sample holds a smaller one."""
     right = [outcome.question for outcome in clean if outcome.correct]
     return sorted(right, key=lambda question: question_seed(seed, f"{question}\x1faudit"))[:size]
+
+
+def examinable(spec: ThreatSpec) -> bool:
+    """Whether the audit has checks for a threat: it follows the gradient, inside a norm ball."""
+    return searches_by_gradient(spec) and spec.norm_ball
+
+
+def audit_model(
+    adapter: Adapter,
+    questions: Mapping[str, Question],
+    attacks: Sequence[Threat],
+    *,
+    model: str,
+    clean: Sequence[Outcome],
+    size: int,
+    seed: int,
+    witnesses: Mapping[tuple[str, str], Sequence[Witness]],
+    tell: Callable[[str], None] = lambda what: None,
+) -> list[AuditRecord]:
+    """Examine a model under attacks of its run.
+
+    Args:
+        adapter: the model.
+        questions: of the run, by id.
+        attacks: see `examinable`.
+        model: its name in the run.
+        clean: its outcomes on the clean images.
+        size: of the sample of questions that it answers right.
+        seed: of the run.
+        witnesses: the run's, by model and attack; those of other models are tried on this one.
+        tell: told what is about to be done.
+
+    Raises:
+        InvalidInputError: the model answers fewer than two questions right.
+    """
+    ids = sample(clean, size, seed=seed)
+    if len(ids) < 2:
+        what = f"answers {len(ids)} questions right: there is nothing to attack"
+        raise InvalidInputError([Problem(model, what, "audit a model that knows answers")])
+    records = []
+    for attack in attacks:
+        transferred: dict[str, list[Witness]] = {}
+        for (other, name), found in witnesses.items():
+            if other != model and name == attack.spec.name:
+                for witness in found:
+                    transferred.setdefault(witness.question, []).append(witness)
+        own = witnesses.get((model, attack.spec.name), ())
+        records.append(
+            examine(
+                Subject(adapter, [questions[name] for name in ids], attack, seed=seed),
+                model=model,
+                witnesses={witness.question: witness for witness in own},
+                transferred=transferred,
+                precise=adapter.upcast() if isinstance(adapter, HalfPrecision) else None,
+                tell=tell,
+            )
+        )
+    return records
 
 
 def examine(

@@ -6,12 +6,14 @@ from fractions import Fraction
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
-from medrobust_bench.specs.norm_ball import NoiseSpec, PgdSpec, SquareSpec
-from medrobust_bench.specs.registry import instantiate
+from medrobust_bench.runs.threats import open_threat
+from medrobust_bench.specs.noise import NoiseSpec
+from medrobust_bench.specs.pgd import PgdSpec
+from medrobust_bench.specs.square import SquareSpec
 
 if TYPE_CHECKING:
     from medrobust_bench.attacks.threat import Threat
-    from medrobust_bench.specs.norm_ball import BallSpec
+    from medrobust_bench.specs.norm_ball import NormBallSpec
 
 NOISE_DRAWS = 20
 SQUARE_QUERIES = 200
@@ -49,30 +51,30 @@ def unbounded(threat: Threat) -> Threat:
     return resized(threat, everything / fields["eps"])
 
 
-def single_step(spec: BallSpec) -> Threat:
+def single_step(spec: NormBallSpec) -> Threat:
     """One step of the length of the ball (Goodfellow et al. 2015)."""
     return _built(PgdSpec(**_ball(spec), kind="pgd", steps=1, step_size=spec.eps))
 
 
-def margin(spec: BallSpec) -> Threat:
+def margin(spec: NormBallSpec) -> Threat:
     """PGD on the margin instead of the cross-entropy, 20 steps."""
     return _built(PgdSpec(**_ball(spec), kind="pgd", steps=20, step_size=spec.eps / 4, loss="margin"))
 
 
-def noise(spec: BallSpec) -> Threat:
+def noise(spec: NormBallSpec) -> Threat:
     """Random noise of the same size."""
     return _built(NoiseSpec(**_ball(spec), kind="noise", draws=NOISE_DRAWS))
 
 
-def square(spec: BallSpec) -> Threat:
+def square(spec: NormBallSpec) -> Threat:
     """Square Attack of the same size; in L∞ only."""
     return _built(SquareSpec(**_ball(spec), kind="square", queries=SQUARE_QUERIES))
 
 
-def _ball(spec: BallSpec) -> dict[str, Any]:
+def _ball(spec: NormBallSpec) -> dict[str, Any]:
     return {"name": spec.name, "norm": spec.norm, "eps": spec.eps}
 
 
 def _built(spec: PgdSpec | NoiseSpec | SquareSpec) -> Threat:
-    threat: Threat = instantiate(spec)  # type: ignore[assignment]
+    threat: Threat = open_threat(spec)  # type: ignore[assignment]
     return threat

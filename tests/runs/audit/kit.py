@@ -15,11 +15,11 @@ from PIL import Image
 import medrobust_bench
 from medrobust_bench.attacks.pgd import Pgd
 from medrobust_bench.data.dataset import Dataset
-from medrobust_bench.data.question import Modality
 from medrobust_bench.models.adapter import Answer, Focus, ReferenceLoss, RivalLeads
 from medrobust_bench.runs.audit.subject import Subject
 from medrobust_bench.runs.audit.thorough import examine
-from medrobust_bench.specs.registry import load_threat
+from medrobust_bench.runs.threats import load_threat
+from medrobust_bench.specs.vocabulary import Modality
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
 
 if TYPE_CHECKING:

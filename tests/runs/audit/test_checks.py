@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrobust_bench.records import AttemptRecord, Outcome, ThreatRecord
+from medrobust_bench.records import AttemptRecord, Outcome
 from medrobust_bench.runs.audit.baseline import baselines, format_breaks, positive_control
 from medrobust_bench.runs.audit.blindness import REPLACEMENTS, blindness, replacement
 from medrobust_bench.runs.audit.check import above, below
 from medrobust_bench.runs.audit.losses import is_flat, restarts_used, rise_at_the_end, rising_losses
 from medrobust_bench.runs.audit.rivalry import rivals
+from medrobust_bench.specs.kinds import read_spec
+
+if TYPE_CHECKING:
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 def outcome(number: int, *, correct: bool = True, **fields: object) -> Outcome:
@@ -109,15 +115,15 @@ def test_a_last_restart_that_still_breaks_questions_is_a_finding() -> None:
     assert restarts_used({"a": tried(True)}) == []
 
 
-def threat(name: str, kind: str, eps: str, **fields: object) -> ThreatRecord:
-    return ThreatRecord(name=name, kind=kind, norm="linf", eps=eps, **fields)
+def threat(name: str, kind: str, eps: str, **fields: object) -> ThreatSpec:
+    return read_spec({"name": name, "kind": kind, "norm": "linf", "eps": eps, **fields})
 
 
 def test_rivals_are_compared_only_where_they_may_do_no_more() -> None:
     own = (threat("pgd", "pgd", "4/255", steps=20), journal(10, 20))
-    louder = (threat("noise", "noise", "8/255"), journal(2, 20))
+    louder = (threat("noise", "noise", "8/255", draws=1), journal(2, 20))
     assert rivals(own, [louder]) == []
-    equal = (threat("noise", "noise", "4/255"), journal(8, 20))
+    equal = (threat("noise", "noise", "4/255", draws=1), journal(8, 20))
     (finding,) = rivals(own, [equal])
     assert (finding.check, finding.value, finding.verdict) == ("gradient-free stays behind", 2, "fail")
     smaller = (threat("pgd small", "pgd", "2/255", steps=20), journal(9, 20))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statsmodels.stats.proportion import proportion_confint
 
-from medrobust_bench.records import Estimate
+from medrobust_bench.records.metrics import Estimate
 
 
 def wilson(successes: int, n: int) -> Estimate:

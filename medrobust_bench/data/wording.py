@@ -1,85 +1,14 @@
-"""Published spellings of modalities and question types, mapped to the names that this project uses.
-
-OmniMedVQA and the split files made from it spell the same modality in several ways ("MR (Mag-netic Resonance
-Imaging)", "OCT (Optical Coherence Tomography" without its closing bracket, "ultrasound"). Those spellings are read
-here and never shown.
-"""
+"""What a question's wording tells about its type, for files that do not publish it."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from medrobust_bench.data.question import Modality, QuestionType
+from medrobust_bench.specs.vocabulary import QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_MODALITIES = {
-    "ct": Modality.CT,
-    "computedtomography": Modality.CT,
-    "ctcomputedtomography": Modality.CT,
-    "mr": Modality.MRI,
-    "mri": Modality.MRI,
-    "magneticresonanceimaging": Modality.MRI,
-    "mrmagneticresonanceimaging": Modality.MRI,
-    "xray": Modality.XRAY,
-    "ultrasound": Modality.ULTRASOUND,
-    "oct": Modality.OCT,
-    "opticalcoherencetomography": Modality.OCT,
-    "octopticalcoherencetomography": Modality.OCT,
-    "fundus": Modality.FUNDUS,
-    "fundusphotography": Modality.FUNDUS,
-    "dermoscopy": Modality.DERMOSCOPY,
-    "microscopy": Modality.MICROSCOPY,
-    "microscopyimages": Modality.MICROSCOPY,
-}
-
-_QUESTION_TYPES = {
-    "modality": QuestionType.MODALITY,
-    "modalityrecognition": QuestionType.MODALITY,
-    "anatomy": QuestionType.ANATOMY,
-    "anatomyidentification": QuestionType.ANATOMY,
-    "diagnosis": QuestionType.DIAGNOSIS,
-    "diseasediagnosis": QuestionType.DIAGNOSIS,
-    "grading": QuestionType.GRADING,
-    "lesiongrading": QuestionType.GRADING,
-    "attributes": QuestionType.ATTRIBUTES,
-    "otherbiologicalattributes": QuestionType.ATTRIBUTES,
-}
-
-# OmniMedVQA has four further modalities, nearly all of them in its restricted part, and a row whose modality its
-# authors call "unknown": published as they should be, only outside what this benchmark covers.
-_UNCOVERED = {
-    "colposcopy": "colposcopy",
-    "digitalphotography": "digital photography",
-    "endoscopy": "endoscopy",
-    "infraredreflectanceimaging": "infrared reflectance imaging",
-    "unknown": "a modality that its publisher calls unknown",
-}
-
-MODALITY_NAMES = ", ".join(Modality)
-QUESTION_TYPE_NAMES = ", ".join(QuestionType)
-
-
-def modality_of(spelling: str) -> Modality | None:
-    """The modality that a published or typed spelling means; None when it is not known."""
-    return _MODALITIES.get(_letters(spelling))
-
-
-def question_type_of(spelling: str) -> QuestionType | None:
-    """The question type that a published or typed spelling means; None when it is not known."""
-    return _QUESTION_TYPES.get(_letters(spelling))
-
-
-def uncovered_modality(spelling: str) -> str | None:
-    """Plain name of a modality that OmniMedVQA has and this benchmark leaves out; None for any other spelling."""
-    return _UNCOVERED.get(_letters(spelling))
-
-
-def _letters(spelling: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", spelling.casefold())
-
 
 _TECHNIQUES = re.compile(
     r"\b(ct|mri|pet|spect|x[-_ ]?rays?|ultrasound|ultrasonography|sonography|mammogra\w+|fluoroscopy|endoscop\w+"
@@ -119,7 +48,7 @@ _ASKS_FINDING = re.compile(
 )
 
 
-def question_type_from_wording(text: str, options: Sequence[str]) -> QuestionType:
+def question_type_from_wording(text: str, options: Sequence[str]) -> str:
     """Guess a question's type from its words, for files that do not publish it.
 
     Modality and anatomy are decided by the words nearly always. Diagnosis, grading and attributes are not: the same

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.records import Outcome
+from medrobust_bench.records.files import replace_file
+from medrobust_bench.records.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,14 +68,3 @@ class Journal:
 
 def _lines(outcomes: Iterable[Outcome]) -> bytes:
     return b"".join(outcome.model_dump_json().encode() + b"\n" for outcome in outcomes)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.runs.journal import Journal, replace_file
-from medrobust_bench.runs.plan import Plan, RunRecord, file_stem
-from medrobust_bench.runs.witness import write_witnesses
+from medrobust_bench.records.files import replace_file
+from medrobust_bench.records.journal import Journal
+from medrobust_bench.records.run import Plan, RunRecord, file_stem
+from medrobust_bench.records.witness import write_witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.records import ModelRecord, Outcome, Result
-    from medrobust_bench.runs.witness import Witness
+    from medrobust_bench.records.model import ModelRecord
+    from medrobust_bench.records.outcome import Outcome
+    from medrobust_bench.records.result import Result
+    from medrobust_bench.records.witness import Witness
 
 
 class RunFolder:

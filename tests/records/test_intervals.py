@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrobust_bench.reports.intervals import wilson
+from medrobust_bench.records.intervals import wilson
 
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 counts = st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))

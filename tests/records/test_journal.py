@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records import Outcome
-from medrobust_bench.runs.journal import Journal, replace_file
+from medrobust_bench.records.files import replace_file
+from medrobust_bench.records.journal import Journal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,20 +13,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medrobust_bench.data.image import from_png
-from medrobust_bench.records import Record
-from medrobust_bench.runs.journal import replace_file
+from medrobust_bench.records.files import replace_file
+from medrobust_bench.records.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from medrobust_bench.attacks.budget import Budget
-    from medrobust_bench.models.adapter import Answer, BoundQuestions
-
-
-class BudgetExceededError(RuntimeError):
-    """An attack returned an image outside its budget: a defect of the attack, never a result."""
 
 
 class Witness(Record):
@@ -62,25 +54,6 @@ SCHEMA = pa.schema(
         ("text", pa.string()),
     ]
 )
-
-
-def judge(bound: BoundQuestions, pngs: Sequence[bytes], budgets: Sequence[Budget]) -> list[Answer]:
-    """Read each PNG back, hold it against its budget, and answer it on the deployed path.
-
-    Args:
-        bound: B questions.
-        pngs: B encoded adversarial images.
-        budgets: what each may differ from the clean image.
-
-    Raises:
-        BudgetExceededError: naming the question and the excess.
-    """
-    images = [from_png(png) for png in pngs]
-    for question, clean, image, budget in zip(bound.questions, bound.images, images, budgets, strict=True):
-        violation = budget.violation(clean, image)
-        if violation is not None:
-            raise BudgetExceededError(f"{question.id}: {violation}")
-    return bound.answer(images)
 
 
 def sha256(data: bytes) -> str:

@@ -1,19 +1,15 @@
-"""The questions of a run that was made earlier, and the command that makes it again."""
+"""The questions of a run that was made earlier."""
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.specs.settings import RunSettings
 
 if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
-    from medrobust_bench.runs.plan import Plan
-
-_FLAGS = {"models": "--model", "threats": "--threat", "modalities": "--modality"}
+    from medrobust_bench.records.run import Plan
 
 
 def reopen(plan: Plan, *, data: str | None = None) -> Dataset:
@@ -37,21 +33,3 @@ def reopen(plan: Plan, *, data: str | None = None) -> Dataset:
         what = f"does not hold the questions of the run: digest {dataset.digest()[:12]}, not {plan.data.digest[:12]}"
         raise InvalidInputError([Problem(source, what, "name the data set that the run was made on")])
     return dataset
-
-
-def command_line(settings: RunSettings) -> str:
-    """The command that makes a run with these settings, ready for a shell; defaults are left out."""
-    words = ["medrobust", "run"]
-    for name, field in RunSettings.model_fields.items():
-        value = getattr(settings, name)
-        if value == field.default and name not in ("models", "threats"):
-            continue
-        flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
-        if isinstance(value, tuple):
-            for item in value:
-                words += [flag, str(item)]
-        elif value is True:
-            words.append(flag)
-        elif value not in (None, False):
-            words += [flag, str(value)]
-    return shlex.join(words)

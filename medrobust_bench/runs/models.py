@@ -1,0 +1,52 @@
+"""A model, opened as a run wants it: the one place where evaluation, replay, audit and verification get theirs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medrobust_bench.models.cards import Card
+from medrobust_bench.models.expectation import settled
+from medrobust_bench.models.registry import load_model
+from medrobust_bench.problems import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.records import ModelRecord
+
+
+def open_model(
+    model: Card | Adapter,
+    *,
+    questions: Sequence[Question],
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    expected: ModelRecord | None = None,
+) -> Adapter:
+    """Load a model, wrap it in its expectation where its scores are random, and hold it against what a run had.
+
+    Args:
+        model: its card, or the model itself where it is in memory already.
+        questions: of one image shape; a few are scored twice, to see whether scores are random.
+        device: "auto", or a torch device.
+        dtype: "auto" takes the card's.
+        trust_remote_code: whether code from the checkpoint's repository may run.
+        expected: the model of an earlier run, whose weights this one must have.
+
+    Raises:
+        InvalidInputError: the model cannot be loaded, or has other weights than expected.
+    """
+    loaded = (
+        load_model(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+        if isinstance(model, Card)
+        else model
+    )
+    adapter = settled(loaded, questions)
+    if expected is not None and expected.weights_sha256 != adapter.record.weights_sha256:
+        then, now = expected.weights_sha256[:12], adapter.record.weights_sha256[:12]
+        what = f"had the weights {then} in the run and has {now} now"
+        raise InvalidInputError([Problem(expected.id, what, "give the checkpoint of the run")])
+    return adapter

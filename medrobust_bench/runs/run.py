@@ -1,0 +1,350 @@
+"""A finished run: its numbers, and what can be done with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from medrobust_bench.data.reopen import reopen
+from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.models.registry import resolve
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records import Result
+from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.run import file_stem
+from medrobust_bench.records.witness import read_witnesses
+from medrobust_bench.reports.comparison import compare
+from medrobust_bench.reports.run_page.page import write_report
+from medrobust_bench.reports.tables import run_table
+from medrobust_bench.reports.worst_case import worst_case
+from medrobust_bench.runs.audit.thorough import audit_model, examinable
+from medrobust_bench.runs.models import open_model
+from medrobust_bench.runs.recount import recount_model
+from medrobust_bench.runs.threats import open_attack
+from medrobust_bench.specs.threat import CLEAN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.models.cards import Card
+    from medrobust_bench.records import Outcome
+    from medrobust_bench.records.run import RunRecord
+    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.reports.comparison import Comparison
+    from medrobust_bench.runs.audit.thorough import AuditRecord
+    from medrobust_bench.runs.recount import Recount
+    from medrobust_bench.specs.threat import ThreatSpec
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. `evaluate` makes one, `load_run` reads one; both are the same thing.
+
+    `run["pgd-linf"]` is the result under a threat of a run of one model, `run["model", "pgd-linf"]` that of any run.
+    What reopens the run (`replay`, `audit`) goes by what `run.json` froze, never by files or names as they are now.
+
+    Attributes:
+        folder: holds `run.json`, `journal.jsonl`, `witnesses/`, `results/` and `leaderboard.md`.
+        record: `run.json`: plan, environment, models.
+        threats: those of the plan, and the worst case over its attacks where there are several.
+        outcomes: by model and threat name, one outcome per question, in the plan's order of chunks.
+        adapters: models that were in memory, by their name in the run.
+        questions: the data set that was in memory; None: it is opened again where it was.
+    """
+
+    folder: Path
+    record: RunRecord
+    threats: tuple[ThreatSpec, ...]
+    outcomes: Mapping[tuple[str, str], tuple[Outcome, ...]]
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    questions: Dataset | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models, in the order in which they ran."""
+        return self.record.plan.models
+
+    @cached_property
+    def results(self) -> tuple[Result, ...]:
+        """The result files: per model one for each threat in the plan's order, then the worst case over attacks.
+
+        Raises:
+            InvalidInputError: one is missing or invalid.
+        """
+        results, problems = [], []
+        for model, threat in self.outcomes:
+            path = self.folder / "results" / f"{file_stem(model, threat)}.json"
+            try:
+                results.append(Result.model_validate_json(path.read_bytes()))
+            except (OSError, ValidationError) as error:
+                remedy = f"write it anew with `medrobust run --resume --out {self.folder}`"
+                problems.append(Problem(str(path), f"cannot be read: {str(error).splitlines()[0]}", remedy))
+        if problems:
+            raise InvalidInputError(problems)
+        return tuple(results)
+
+    def __getitem__(self, name: str | tuple[str, str]) -> Result:
+        """The result of a model under a threat.
+
+        Args:
+            name: of the threat, in a run of one model; or (model, threat).
+
+        Raises:
+            KeyError: the run holds no such result, or several; says which it holds.
+        """
+        matching = [
+            result
+            for result in self.results
+            if name in (result.threat.name, (result.model.id, result.threat.name))
+        ]
+        if len(matching) != 1:
+            held = ", ".join(f"{result.model.id!r}, {result.threat.name!r}" for result in self.results)
+            raise KeyError(f"{len(matching)} results are called {name!r}; this run holds {held}")
+        return matching[0]
+
+    def witnesses(self, model: str, threat: str) -> list[Witness]:
+        """The images that broke an answer, in the order in which they were found."""
+        stem = file_stem(model, threat)
+        found = [
+            witness
+            for path in sorted((self.folder / "witnesses").glob(f"{stem}--*.parquet"))
+            for witness in read_witnesses(path)
+        ]
+        return [witness for witness in found if (witness.model, witness.threat) == (model, threat)]
+
+    def dataset(self, data: str | None = None) -> Dataset:
+        """The questions, opened again and held against the digest in the plan.
+
+        Args:
+            data: where the data set is now; by default where it was.
+
+        Raises:
+            InvalidInputError: it is not there any more, or its questions have changed.
+        """
+        return self.questions or reopen(self.record.plan, data=data)
+
+    def table(self) -> str:
+        """The results as Markdown."""
+        return run_table(self.results)
+
+    def report(
+        self,
+        path: str | Path | None = None,
+        *,
+        data: str | None = None,
+        examples: int = 12,
+        tell: Callable[[str], None] = lambda what: None,
+    ) -> list[Path]:
+        """Write the run as one HTML page that needs nothing else, and its figures beside it.
+
+        Args:
+            path: of the page; by default `report/index.html` in the run's folder.
+            data: where the data set is now; by default where it was.
+            examples: size of the gallery of attacked images; 0 leaves it out.
+            tell: told why there is no gallery.
+
+        Returns:
+            The files written, the page first. Where the data set is not to be had, the page says why it shows no
+            images.
+        """
+        dataset, reason = None, "The gallery was left out." if examples == 0 else ""
+        try:
+            dataset = self.dataset(data)
+        except InvalidInputError as error:
+            if data is not None:
+                raise
+            reason = f"The gallery needs the data set. {error.problems[0]}"
+            tell(f"no gallery: {error.problems[0]}")
+        page = self.folder / "report" / "index.html" if path is None else Path(path)
+        return write_report(self, page, dataset=dataset, reason=reason, limit=examples)
+
+    def compare(
+        self, other: Run, *, pairs: Sequence[tuple[str, str]] = (), threats: Sequence[str] = ()
+    ) -> list[Comparison]:
+        """Hold another run against this one, the baseline, question by question; see `reports.comparison.compare`."""
+        return compare(self, other, pairs=pairs, threats=threats)
+
+    def replay(self, *, data: str | None = None, device: str | None = None) -> dict[str, list[Recount]]:
+        """Answer every clean image and every witness again, and count: forward passes only, no attack.
+
+        Args:
+            data: where the data set is now; by default where it was.
+            device: instead of the run's.
+
+        Returns:
+            Per model one recount for the clean images and for each attack, in the plan's order.
+
+        Raises:
+            InvalidInputError: data or weights are not to be had any more.
+        """
+        chunks, plan = self._chunks(data), self.record.plan
+        attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust"]
+        return {
+            model: recount_model(
+                self._open(model, card, chunks, device),
+                chunks,
+                attacks,
+                outcomes={spec.name: self.outcomes[model, spec.name] for spec in plan.threats},
+                witnesses={spec.name: self.witnesses(model, spec.name) for spec in plan.threats},
+                seed=plan.settings.seed,
+            )
+            for model, card in self._cards().items()
+        }
+
+    def audit(
+        self,
+        *,
+        models: Sequence[str] = (),
+        threats: Sequence[str] = (),
+        questions: int = 16,
+        data: str | None = None,
+        device: str | None = None,
+        tell: Callable[[str], None] = lambda what: None,
+    ) -> list[AuditRecord]:
+        """Examine the run's attacks with the models at hand: is the robustness the model's, or the attack's failure?
+
+        Args:
+            models: only these; by default all.
+            threats: the white-box attacks to examine; by default the first.
+            questions: size of the seeded sample of questions that a model answers right.
+            data: where the data set is now; by default where it was.
+            device: instead of the run's.
+            tell: told what is about to be done.
+
+        Returns:
+            One record per model and attack, with the findings that its result carries.
+
+        Raises:
+            InvalidInputError: nothing to examine, or data or weights are not to be had any more.
+        """
+        plan = self.record.plan
+        possible = {spec.name: spec for spec in plan.threats if examinable(spec)}
+        if not possible:
+            what = "holds no white-box attack in a norm ball, which is what an audit examines"
+            remedy = "run it with --threat pgd-linf, or another attack that follows the gradient"
+            raise InvalidInputError([Problem(str(self.folder), what, remedy)])
+        attacks = _chosen(threats, list(possible), "--threat") if threats else [next(iter(possible))]
+        cards = self._cards()
+        chosen = _chosen(models, plan.models, f"{self.folder}: models")
+        chunks = self._chunks(data)
+        by_id = {question.id: question for chunk in chunks for question in chunk}
+        records = []
+        for model in chosen:
+            tell(f"loading {model}")
+            adapter = self._open(model, cards[model], chunks, device)
+            for record in audit_model(
+                adapter,
+                by_id,
+                [open_attack(possible[name]) for name in attacks],
+                model=model,
+                clean=self.outcomes[model, CLEAN.name],
+                size=questions,
+                seed=plan.settings.seed,
+                witnesses={
+                    (other, name): self.witnesses(other, name) for other in plan.models for name in attacks
+                },
+                tell=lambda what, model=model: tell(f"{model}: {what}"),  # type: ignore[misc]
+            ):
+                carried = (*self[model, CLEAN.name].audit, *self[model, record.threat].audit)
+                records.append(record.model_copy(update={"findings": (*carried, *record.findings)}))
+        return records
+
+    def _chunks(self, data: str | None) -> list[list[Question]]:
+        """The questions as the run bound them."""
+        questions = {question.id: question for question in self.dataset(data).questions}
+        return [[questions[name] for name in chunk] for chunk in self.record.plan.chunks]
+
+    def _cards(self) -> dict[str, Card | Adapter]:
+        """By name in the run, the models, none loaded."""
+        settings = self.record.plan.settings
+        mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
+        found: dict[str, Card | Adapter] = {}
+        for name in settings.models:
+            if name in self.adapters:
+                found[name] = self.adapters[name]
+            else:
+                card = resolve(name, answer_mode=mode)
+                found[card.id] = card
+        return found
+
+    def _open(
+        self, model: str, card: Card | Adapter, chunks: Sequence[Sequence[Question]], device: str | None
+    ) -> Adapter:
+        settings = self.record.plan.settings
+        return open_model(
+            card,
+            questions=chunks[0],
+            device=device or settings.device,
+            dtype=settings.dtype,
+            trust_remote_code=settings.trust_remote_code,
+            expected=self.record.models[model],
+        )
+
+
+def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Dataset | None = None) -> Run:
+    """Read a finished run from its folder; changes nothing there.
+
+    Args:
+        folder: of the run.
+        models: those of the run that no registry knows, needed where it is to be replayed or audited.
+        data: its questions, where no data set holds them.
+
+    Raises:
+        InvalidInputError: the folder holds no run, or an unfinished one.
+    """
+    folder = Path(folder)
+    run = RunFolder(folder)
+    record = run.read()
+    planned = {question for chunk in record.plan.chunks for question in chunk}
+    order = {
+        question: place for place, question in enumerate(q for chunk in record.plan.chunks for q in chunk)
+    }
+    found: dict[tuple[str, str], dict[str, Outcome]] = {
+        (model, threat.name): {} for model in record.plan.models for threat in record.plan.threats
+    }
+    for outcome in run.journal.read():
+        of_threat = found.get((outcome.model, outcome.threat))
+        if of_threat is not None and outcome.question in planned:
+            of_threat[outcome.question] = outcome
+    problems = [
+        Problem(
+            str(folder),
+            f"{model} under {threat}: {len(answered)} of {len(planned)} questions are finished",
+            f"finish it with `medrobust run --resume --out {folder}`",
+        )
+        for (model, threat), answered in found.items()
+        if len(answered) < len(planned)
+    ]
+    if problems:
+        raise InvalidInputError(problems)
+    outcomes: dict[tuple[str, str], tuple[Outcome, ...]] = {}
+    threats = record.plan.threats
+    for model in record.plan.models:
+        of_model = {
+            threat.name: sorted(found[model, threat.name].values(), key=lambda o: order[o.question])
+            for threat in record.plan.threats
+        }
+        if (worst := worst_case(record.plan.threats, of_model)) is not None:
+            threats = (*record.plan.threats, worst[0])
+            of_model[worst[0].name] = worst[1]
+        outcomes |= {(model, name): tuple(answers) for name, answers in of_model.items()}
+    adapters = {adapter.record.id: adapter for adapter in models}
+    return Run(folder, record, threats, outcomes, adapters, data)
+
+
+def _chosen(asked: Sequence[str], known: Sequence[str], where: str) -> list[str]:
+    problems = [
+        Problem(where, f"{name!r} is not among them", f"use one of {', '.join(known)}")
+        for name in asked
+        if name not in known
+    ]
+    if problems:
+        raise InvalidInputError(problems)
+    return list(asked or known)
