@@ -20,6 +20,7 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 baseline: $(VENV)/.installed ## measure anew what the gate compares with: after a checkpoint was meant to change
 	rm -rf runs/baseline

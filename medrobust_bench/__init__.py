@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medrobust_bench.api import list_models, list_threats, load_data, load_model, load_threat
+    from medrobust_bench.models.read_answer import ReadAnswer, read_answer
     from medrobust_bench.problems import InvalidInputError, Problem
     from medrobust_bench.reports.metrics import register_metric
     from medrobust_bench.runs.evaluate import evaluate
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "InvalidInputError": "problems",
     "Problem": "problems",
+    "ReadAnswer": "models.read_answer",
     "Run": "runs.run",
     "evaluate": "runs.evaluate",
     "list_models": "api",
@@ -26,6 +28,7 @@ _WHERE = {
     "load_model": "api",
     "load_run": "runs.run",
     "load_threat": "api",
+    "read_answer": "models.read_answer",
     "register_metric": "reports.metrics",
     "register_threat": "specs.kinds",
 }
@@ -33,6 +36,7 @@ _WHERE = {
 __all__ = [
     "InvalidInputError",
     "Problem",
+    "ReadAnswer",
     "Run",
     "__version__",
     "evaluate",
@@ -42,6 +46,7 @@ __all__ = [
     "load_model",
     "load_run",
     "load_threat",
+    "read_answer",
     "register_metric",
     "register_threat",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from medrobust_bench import __version__
-from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.cli.ending import ending, speak_any_encoding
 
 COMMANDS = {
     "run": "Measure a model's robust accuracy; with no arguments, the shipped models on phantoms.",
@@ -49,17 +49,14 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run; bad input prints every problem, one a line, and exits with 2."""
-        try:
+        """Run; see `ending` for what becomes of errors."""
+        with ending():
             return super().invoke(ctx)
-        except InvalidInputError as error:
-            count = len(error.problems)
-            click.secho(
-                f"medrobust: {count} problem{'s' if count != 1 else ''} with the input", fg="red", err=True
-            )
-            for problem in error.problems:
-                click.echo(f"  {problem}", err=True)
-            ctx.exit(2)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run from the command line."""
+        speak_any_encoding()
+        return super().main(*args, **kwargs)
 
 
 @click.group(

@@ -65,6 +65,7 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     certified. CONFIG is a YAML file with the same settings; flags override it.
     """
     from medrobust_bench.records.folder import RunFolder, new_folder
+    from medrobust_bench.runs.inputs import unknown_names
     from medrobust_bench.specs.settings import read_settings, settings_from
 
     given = {name: value for name, value in flags.items() if value not in (None, ())}
@@ -77,6 +78,9 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
         base = {**RunFolder(out).read().plan.settings.model_dump(), **base}
     where = f"{config} and flags" if config and given else str(config or "flags")
     settings = settings_from({**base, **given}, where=where)
+    out = out or new_folder(settings.data)
+    if not resume and (problems := [*unknown_names(settings), *RunFolder(out).check(resume=False)]):
+        raise InvalidInputError(problems)
 
     from transformers.utils.logging import disable_progress_bar
 
@@ -85,7 +89,6 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     from medrobust_bench.runs.evaluate import carry_out
 
     disable_progress_bar()  # its bar would run through ours
-    out = out or new_folder(settings.data)
     try:
         with progress() as observer:
             finished = carry_out(settings, out, resume=resume, observer=observer)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-import medrobust_bench
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Smoothing
@@ -119,7 +118,7 @@ class _Document:
 
 def card_folder() -> Path:
     """Folder of the cards that come with the package: inside it when installed, beside it in a checkout."""
-    package = Path(medrobust_bench.__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "model_cards"
     return installed if installed.is_dir() else package.parent / "model_cards"
 

@@ -9,7 +9,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import medrobust_bench
 from medrobust_bench.models.cards import Card, TrainingData, read_card, read_cards
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -102,7 +101,7 @@ def checkpoint(card: Card) -> str | Path:
     """
     where = str(card.path or card.id)
     if card.shipped:
-        return _checkpoint_folder(Path(medrobust_bench.__file__).parent / card.source, where)
+        return _checkpoint_folder(Path(__file__).parents[1] / card.source, where)
     if _is_path(card.source):
         folder = Path(card.source).expanduser()
         return _checkpoint_folder(folder if card.path is None else card.path.parent / folder, where)

@@ -14,6 +14,7 @@ from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.reports.metrics import find_metric
 from medrobust_bench.runs.threats import load_threat
+from medrobust_bench.specs.registry import load_specification
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -48,6 +49,20 @@ class Inputs:
     dataset: Dataset
     training: tuple[Question, ...] = ()
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+
+def unknown_names(settings: RunSettings) -> list[Problem]:
+    """What is wrong with the names of models, threats and metrics; found at once, before data are read or torch."""
+    mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
+    found = Reading([])
+    for name in settings.models:
+        found.attempt(partial(resolve, name, answer_mode=mode))
+    for text in settings.threats:
+        if text != CLEAN.name:
+            found.attempt(partial(load_specification, text))
+    for metric in settings.metrics:
+        found.attempt(partial(find_metric, metric))
+    return found.problems
 
 
 def read_inputs(

@@ -67,3 +67,15 @@ def test_bad_input_prints_every_problem_exits_2_and_leaves_nothing(
     assert "no-such-model" in result.output
     assert "no-such-threat" in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_nobody_knows_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from medrobust_bench.cli import main;"
+        "done = CliRunner().invoke(main, ['run', '--model', 'nope', '--threat', 'pdg-linf']);"
+        "print(done.exit_code, 'torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.split() == ["2", "False", "False"]

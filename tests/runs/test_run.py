@@ -54,7 +54,9 @@ def test_what_evaluate_returns_is_what_load_run_reads(tmp_path: Path) -> None:
 
 
 def test_results_are_found_by_name(tmp_path: Path) -> None:
-    run = medrobust_bench.evaluate(model=ADAPTER, threats="noise:draws=2", data=questions(), out=tmp_path / "run")
+    run = medrobust_bench.evaluate(
+        model=ADAPTER, threats="noise:draws=2", data=questions(), out=tmp_path / "run"
+    )
     result = run["noise:draws=2"]
     assert result is run["linear-toy", "noise:draws=2"]
     right = sum(outcome.correct for outcome in run.outcomes["linear-toy", "noise:draws=2"])

@@ -85,7 +85,9 @@ def fixed_output(subject: Subject) -> Finding:
     half = subject.adapter.record.dtype in ("bfloat16", "float16")
     differs = f"scores differ by up to {max(gaps):.2g}, {changed} answers change"
     draws = subject.adapter.record.draws
-    if draws > 1:  # known to be random, and attacked and judged accordingly: what is left is what averages leave
+    if (
+        draws > 1
+    ):  # known to be random, and attacked and judged accordingly: what is left is what averages leave
         verdict = above(changed / len(subject.questions), warn=0.0, fail=UNSTEADY)
         return FIXED.find(max(gaps), verdict, f"random, and attacked as the mean of {draws} draws: {differs}")
     verdict = "fail" if changed else above(max(gaps), warn=1e-4, fail=0.1 if half else 1e-3)
