@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from medrobust_bench.certify.cohen import Certification
+from medrobust_bench.attacks.threat import Threat
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.data.source import PHANTOMS, open_data, sample
+from medrobust_bench.leaderboard.altered import check_alterations
 from medrobust_bench.leaderboard.claims import (
     check_certificates,
     check_journal,
@@ -34,7 +35,7 @@ from medrobust_bench.records import SCHEMA_VERSION
 from medrobust_bench.runs.audit.blindness import DEPENDENCE
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.audit.rivalry import COMPARED
-from medrobust_bench.runs.threats import open_threat
+from medrobust_bench.runs.threats import open_altering, open_threat
 from medrobust_bench.specs.certification import CertificationSpec
 from medrobust_bench.specs.kinds import read_spec
 from medrobust_bench.specs.registry import load_specification, official_threats
@@ -294,12 +295,16 @@ def _check_claims(entry: Entry, proof: Proof, dataset: Dataset, specification: T
         return check_certificates(entry, proof, dataset)
     if any(outcome.certificate is not None for outcome in proof.threat):
         return [Fault("certificates", "an attack certifies nothing")]
+    if specification.remade:
+        return check_alterations(entry, proof, dataset, open_altering(specification))
+    if any(outcome.alterations for outcome in proof.threat):
+        return [Fault("witnesses", "an attack stores its images, and alters none that can be made again")]
     listed = {file.name for file in entry.evidence}
     broken = any(outcome.attacked and not outcome.correct for outcome in proof.threat)
     if broken and WITNESSES not in listed:
         return [Fault("witnesses", "answers were broken, and no image is there to show it")]
     threat = open_threat(specification)
-    assert not isinstance(threat, Certification)
+    assert isinstance(threat, Threat)
     return check_witnesses(entry, proof, dataset, threat)
 
 

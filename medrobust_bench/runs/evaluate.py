@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+from medrobust_bench.attacks.altering import AlteringThreat
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from medrobust_bench.records.run import Plan
     from medrobust_bench.records.witness import Witness
 
-    ThreatLike = Threat | Certification | ThreatSpec
+    ThreatLike = Threat | AlteringThreat | Certification | ThreatSpec
 
 
 class Observer(Protocol):
@@ -159,7 +160,7 @@ def carry_out(
     resume: bool = False,
     observer: Observer | None = None,
     adapters: Mapping[str, Adapter] | None = None,
-    threats: Mapping[str, Threat | Certification] | None = None,
+    threats: Mapping[str, Threat | AlteringThreat | Certification] | None = None,
     dataset: Dataset | None = None,
 ) -> Run:
     """Plan, work, and write the results.
@@ -225,7 +226,9 @@ def carry_out(
     return load_run(out, models=tuple((adapters or {}).values()), data=dataset)
 
 
-def _frozen_threats(folder: RunFolder, settings: RunSettings) -> dict[str, Threat | Certification]:
+def _frozen_threats(
+    folder: RunFolder, settings: RunSettings
+) -> dict[str, Threat | AlteringThreat | Certification]:
     """The threats of an interrupted run as it began with them, whatever has become of their files since."""
     plan = folder.read().plan
     texts = [text for text in plan.settings.threats if text != CLEAN.name]
@@ -240,7 +243,7 @@ def _several(given: Any) -> list[Any]:
     return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
 
 
-def _opened(threat: ThreatLike) -> Threat | Certification:
+def _opened(threat: ThreatLike) -> Threat | AlteringThreat | Certification:
     """A threat of the caller's; its kind becomes known, so that the run can be read again."""
     if isinstance(threat, ThreatSpec):
         return open_threat(threat)
@@ -327,10 +330,13 @@ class _Work:
                 if isinstance(threat, Certification):
                     for outcome in chunk.certify(threat, clean, rows):
                         self._keep([outcome], [], index)
+                elif isinstance(threat, AlteringThreat):
+                    if rows:
+                        self._keep(chunk.alter(threat, clean), [], index)
                 elif rows:
                     self._keep(*chunk.attack(threat, clean), index)
 
-    def _trained(self, model: str, adapter: Adapter) -> list[Threat | Certification]:
+    def _trained(self, model: str, adapter: Adapter) -> list[Threat | AlteringThreat | Certification]:
         """The threats, those that learn trained against a model if any of their questions is left to do."""
         left = {
             threat.name

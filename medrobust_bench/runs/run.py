@@ -24,7 +24,7 @@ from medrobust_bench.reports.worst_case import worst_case
 from medrobust_bench.runs.audit.thorough import audit_model, examinable
 from medrobust_bench.runs.models import open_model
 from medrobust_bench.runs.recount import recount_model
-from medrobust_bench.runs.threats import open_attack
+from medrobust_bench.runs.threats import open_altering, open_attack
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -185,12 +185,14 @@ class Run:
             InvalidInputError: data or weights are not to be had any more.
         """
         chunks, plan = self._chunks(data), self.record.plan
-        attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust"]
+        attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust" and not spec.remade]
+        altering = [open_altering(spec) for spec in plan.threats if spec.remade]
         return {
             model: recount_model(
                 self._open(model, card, chunks, device),
                 chunks,
                 attacks,
+                altering,
                 outcomes={spec.name: self.outcomes[model, spec.name] for spec in plan.threats},
                 witnesses={spec.name: self.witnesses(model, spec.name) for spec in plan.threats},
                 seed=plan.settings.seed,

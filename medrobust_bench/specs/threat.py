@@ -23,6 +23,9 @@ class ThreatSpec(BaseModel):
         white_box: whether it differentiates through the model; a model without gradients in the pixels cannot meet it.
         norm_ball: whether it may move every pixel within a norm ball (it has `norm`, `eps` and `radius` then).
         ensemble: whether it keeps the worst case over several attacks, and so breaks what any of them breaks.
+        remade: whether its images can be made again from the clean ones and the journal, so that none is stored.
+        shorthand: the field that may stand without its key right after the kind (`corruption:jpeg,severity=3`), of a
+            kind that has no official specification to override.
         trained: whether it learns from the training split first, and then does the same to every image.
     """
 
@@ -33,6 +36,8 @@ class ThreatSpec(BaseModel):
     norm_ball: ClassVar[bool] = False
     ensemble: ClassVar[bool] = False
     trained: ClassVar[bool] = False
+    remade: ClassVar[bool] = False
+    shorthand: ClassVar[str | None] = None
 
     name: str
     kind: str

@@ -15,8 +15,7 @@ from medrobust_bench.attacks.corruptions.levels import planes
 from medrobust_bench.attacks.corruptions.registry import OWN
 from medrobust_bench.attacks.corruptions.severity import SEVERITIES, Calibration, Steps, ladder
 from medrobust_bench.data.image import canonical
-from medrobust_bench.data.phantoms.phantom import Phantom
-from medrobust_bench.data.question import Modality
+from medrobust_bench.data.phantoms.phantom import BANKS, Phantom
 from medrobust_bench.data.source import open_data
 from medrobust_bench.specs.seeds import Purpose, question_seed, stream
 
@@ -34,19 +33,10 @@ _CLOSE = 0.01
 
 
 def ssim(clean: Image, corrupted: Image) -> float:
-    """Mean structural similarity with the Gaussian window of Wang et al. 2004, averaged over the channels."""
+    """Mean structural similarity as scikit-image takes it: windows of 7 by 7 pixels, the mean over the channels."""
     grey = len(planes(clean)) == len(planes(corrupted)) == 1
     first, second = (clean[:, :, :1], corrupted[:, :, :1]) if grey else (clean, corrupted)
-    similarity = structural_similarity(
-        first,
-        second,
-        data_range=255,
-        channel_axis=2,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
-    return float(similarity)
+    return float(structural_similarity(first, second, data_range=255, channel_axis=2))
 
 
 def mean_ssim(corruption: Corruption, amount: float, images: Sequence[Image]) -> float:
@@ -92,7 +82,7 @@ def _read_backwards(curve: dict[float, float], targets: Sequence[float]) -> list
     return [float(share) for share in np.interp(-np.array(targets), -falling, shares)]
 
 
-def calibration_images(data: Path | None, modality: Modality, count: int) -> list[Image]:
+def calibration_images(data: Path | None, modality: str, count: int) -> list[Image]:
     """Canonical images of a modality: training phantoms, or pictures spread evenly over a data set."""
     if data is None:
         return [canonical(Phantom(modality, index, "train")) for index in range(count)]
@@ -119,13 +109,13 @@ def main(data: Path | None, images: int, kinds: tuple[str, ...], out: Path | Non
     chosen = [corruption for corruption in OWN if not kinds or corruption.kind in kinds]
     for corruption in chosen:
         steps[corruption.kind] = {}
-    for modality in Modality:
+    for modality in BANKS:
         pictures = calibration_images(data, modality, images)
         for corruption in chosen:
-            if modality in corruption.modalities:
-                steps[corruption.kind][modality.value] = calibrated(corruption, pictures)
-                row = steps[corruption.kind][modality.value]
-                click.echo(f"{modality.value}: {corruption.kind}: {row.amounts} gives {row.ssim}")
+            if corruption.occurs_in(modality):
+                steps[corruption.kind][modality] = calibrated(corruption, pictures)
+                row = steps[corruption.kind][modality]
+                click.echo(f"{modality}: {corruption.kind}: {row.amounts} gives {row.ssim}")
     ordered = {corruption.kind: steps[corruption.kind] for corruption in OWN if corruption.kind in steps}
     write(path, Calibration(origin=origin, images=images, steps=ordered))
 

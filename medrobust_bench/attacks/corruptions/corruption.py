@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrobust_bench.attacks.corruptions.fields import uniform
-from medrobust_bench.data.question import Modality, QuestionType
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 Image: TypeAlias = NDArray[np.uint8]
 Apply: TypeAlias = Callable[[Image, float, "Sequence[float]", np.random.Generator], Image]
 
-EVERY_MODALITY = frozenset(Modality)
-COLOUR = frozenset({Modality.FUNDUS, Modality.DERMOSCOPY, Modality.MICROSCOPY})
+COLOUR = frozenset(
+    {
+        Modality.FUNDUS,
+        Modality.DERMOSCOPY,
+        Modality.MICROSCOPY,
+        Modality.ENDOSCOPY,
+        Modality.COLPOSCOPY,
+        Modality.DIGITAL_PHOTOGRAPHY,
+    }
+)
 LOSES_PICTURE = frozenset({QuestionType.DIAGNOSIS, QuestionType.GRADING, QuestionType.ATTRIBUTES})
 """What is not asked under a kind that pushes part of the picture out of the frame: the lesion may lie there."""
 
@@ -35,7 +43,7 @@ class Corruption:
         amounts: the mildest and the harshest amount that the kind is used with; the harshest is where a reader
             could still answer.
         unit: of the amount.
-        modalities: in whose images the fault occurs.
+        modalities: in whose images the fault occurs; None for any image.
         unfit: question types whose right answer may not survive the fault.
         moves: it displaces the picture; SSIM falls with the first pixel of that, whatever a reader sees, so its
             severities are fifths of the way to the harshest amount.
@@ -46,8 +54,8 @@ class Corruption:
     apply: Apply
     amounts: tuple[float, float]
     unit: str
-    modalities: frozenset[Modality] = EVERY_MODALITY
-    unfit: frozenset[QuestionType] = frozenset()
+    modalities: frozenset[str] | None = None
+    unfit: frozenset[str] = frozenset()
     moves: bool = False
     free: int = 0
 
@@ -55,9 +63,13 @@ class Corruption:
         """The corrupted image uint8 [H, W, 3], its free parameters drawn from the generator first."""
         return self.apply(image, amount, tuple(uniform(rng, (self.free,)).tolist()), rng)
 
-    def fits(self, modality: Modality, question_type: QuestionType) -> bool:
+    def occurs_in(self, modality: str) -> bool:
+        """Whether the fault occurs in images of a modality."""
+        return self.modalities is None or modality in self.modalities
+
+    def fits(self, modality: str, question_type: str) -> bool:
         """Whether the fault occurs in such an image and leaves the answer to such a question as it is."""
-        return modality in self.modalities and question_type not in self.unfit
+        return self.occurs_in(modality) and question_type not in self.unfit
 
     def amount(self, share: float) -> float:
         """The amount at a share 0 to 1 of the way to the harshest: in equal ratios where the ends differ tenfold."""

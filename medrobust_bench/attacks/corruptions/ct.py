@@ -20,7 +20,7 @@ from medrobust_bench.attacks.corruptions.corruption import Corruption
 from medrobust_bench.attacks.corruptions.drawing import distance, within
 from medrobust_bench.attacks.corruptions.fields import normal, poisson, uniform
 from medrobust_bench.attacks.corruptions.levels import luminance, planes, to_image
-from medrobust_bench.data.question import Modality
+from medrobust_bench.specs.vocabulary import Modality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

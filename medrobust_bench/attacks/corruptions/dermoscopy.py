@@ -17,7 +17,7 @@ from medrobust_bench.attacks.corruptions.fields import between, uniform
 from medrobust_bench.attacks.corruptions.levels import axes, blur, longest, planes, to_image
 from medrobust_bench.attacks.corruptions.optics import out_of_focus, slope
 from medrobust_bench.attacks.lettering import text_cover
-from medrobust_bench.data.question import Modality
+from medrobust_bench.specs.vocabulary import Modality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from medrobust_bench.attacks.corruptions.drawing import anywhere, curve, distanc
 from medrobust_bench.attacks.corruptions.fields import between, cloud
 from medrobust_bench.attacks.corruptions.levels import axes, blur, longest, planes, to_image
 from medrobust_bench.attacks.corruptions.optics import aperture, out_of_focus, slope
-from medrobust_bench.data.question import Modality, QuestionType
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ _MISTAKEN = frozenset({QuestionType.GRADING, QuestionType.ATTRIBUTES})
 
 CORRUPTIONS = (
     Corruption("fundus-uneven-light", uneven_light, (0, 0.97), "share", modalities=_FUNDUS, free=1),
-    Corruption("fundus-haze", haze, (0, 0.9), "share", modalities=_FUNDUS),
+    Corruption("fundus-haze", haze, (0, 0.8), "share", modalities=_FUNDUS),
     Corruption("fundus-defocus", defocus, (0.1, 3), "% of the longest side", modalities=_FUNDUS),
     Corruption("fundus-spots", spots, (1, 30), "spots", modalities=_FUNDUS, unfit=_MISTAKEN),
     Corruption("fundus-eyelash", eyelash, (1, 16), "lashes", modalities=_FUNDUS, free=1),

@@ -15,7 +15,6 @@ from scipy.ndimage import affine_transform
 
 from medrobust_bench.attacks.corruptions.corruption import (
     COLOUR,
-    EVERY_MODALITY,
     LOSES_PICTURE,
     Corruption,
 )
@@ -29,7 +28,7 @@ from medrobust_bench.attacks.corruptions.levels import (
     streak,
     to_image,
 )
-from medrobust_bench.data.question import Modality, QuestionType
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,7 +216,7 @@ def _moved(
 
 
 _EXPOSED = frozenset({Modality.XRAY, Modality.ULTRASOUND}) | COLOUR
-_NOT_COHERENT = EVERY_MODALITY - {Modality.ULTRASOUND, Modality.OCT}
+_NOT_COHERENT = frozenset({Modality.CT, Modality.MRI, Modality.XRAY}) | COLOUR
 _COLOURS = frozenset({QuestionType.ATTRIBUTES})
 
 CORRUPTIONS = (
@@ -227,11 +226,11 @@ CORRUPTIONS = (
     Corruption("speckle-noise", speckle_noise, (0, 0.8), "standard deviation", modalities=_NOT_COHERENT),
     Corruption("gaussian-blur", gaussian_blur, (0.05, 1.5), "% of the longest side"),
     Corruption("motion-blur", motion_blur, (0.3, 8), "% of the longest side", modalities=_EXPOSED, free=1),
-    Corruption("jpeg", jpeg, (95, 5), "quality"),
+    Corruption("jpeg", jpeg, (95, 7), "quality"),
     Corruption("webp", webp, (95, 1), "quality"),
     Corruption("rescaling", rescaling, (1, 8), "factor"),
     Corruption("pixelation", pixelation, (1, 8), "pixels"),
-    Corruption("banding", banding, (64, 4), "levels"),
+    Corruption("banding", banding, (64, 6), "levels"),
     Corruption("brightness-up", brightness_up, (0, 90), "levels"),
     Corruption("brightness-down", brightness_down, (0, 90), "levels"),
     Corruption("contrast-up", contrast_up, (1, 3), "factor"),

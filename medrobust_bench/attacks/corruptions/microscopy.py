@@ -17,7 +17,7 @@ from medrobust_bench.attacks.corruptions.drawing import curve, distance, stroke,
 from medrobust_bench.attacks.corruptions.fields import between, cloud
 from medrobust_bench.attacks.corruptions.levels import axes, blur, longest, planes, to_image
 from medrobust_bench.attacks.corruptions.optics import out_of_focus
-from medrobust_bench.data.question import Modality, QuestionType
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,7 +182,7 @@ CORRUPTIONS = (
     ),
     Corruption("micro-dust", dust, (1, 60), "specks", modalities=_MICRO, unfit=_COUNTED),
     Corruption(
-        "micro-fold", fold, (1, 16), "% of the longest side", modalities=_MICRO, unfit=_COUNTED, free=2
+        "micro-fold", fold, (0.2, 16), "% of the longest side", modalities=_MICRO, unfit=_COUNTED, free=2
     ),
     Corruption("micro-uneven-light", uneven_light, (0, 0.97), "share", modalities=_MICRO, free=2),
     Corruption("micro-white-balance", white_balance, (0, 0.5), "log", modalities=_MICRO, free=1),

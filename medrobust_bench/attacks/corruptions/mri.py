@@ -16,7 +16,7 @@ from scipy.ndimage import affine_transform
 from medrobust_bench.attacks.corruptions.corruption import Corruption
 from medrobust_bench.attacks.corruptions.fields import normal
 from medrobust_bench.attacks.corruptions.levels import axes, longest, planes, to_image
-from medrobust_bench.data.question import Modality, QuestionType
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

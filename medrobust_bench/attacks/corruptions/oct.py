@@ -15,7 +15,7 @@ from medrobust_bench.attacks.corruptions.corruption import Corruption
 from medrobust_bench.attacks.corruptions.fields import cloud, normal
 from medrobust_bench.attacks.corruptions.levels import longest, planes, to_image
 from medrobust_bench.attacks.corruptions.ultrasound import speckle_decibels
-from medrobust_bench.data.question import Modality, QuestionType
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

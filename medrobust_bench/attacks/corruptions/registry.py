@@ -24,7 +24,6 @@ from medrobust_bench.problems import InvalidInputError, Problem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from medrobust_bench.data.question import Modality, QuestionType
 
 ENTRY_POINTS = "medrobust_bench.corruptions"
 """Another package adds a kind by an entry point of this group that is a `Corruption`."""
@@ -78,11 +77,11 @@ def corruption_of(kind: str) -> Corruption:
     return known[kind]
 
 
-def kinds_for(modality: Modality, question_type: QuestionType | None = None) -> tuple[Corruption, ...]:
+def kinds_for(modality: str, question_type: str | None = None) -> tuple[Corruption, ...]:
     """The kinds that occur in images of a modality and, if one is named, fit a question type."""
     return tuple(
         corruption
         for corruption in corruptions().values()
-        if modality in corruption.modalities
+        if corruption.occurs_in(modality)
         and (question_type is None or corruption.fits(modality, question_type))
     )

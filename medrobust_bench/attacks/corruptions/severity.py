@@ -1,10 +1,11 @@
 """Severities 1 to 5: how strong a kind is in a modality, from a table that was calibrated by structural similarity.
 
-The target of severity s is a mean SSIM (Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861) of 1 − 0.1·s to the
-clean image: 0.9, 0.8, 0.7, 0.6, 0.5. A kind whose harshest amount stays above 0.5 takes five equal steps to what that
-amount reaches. A kind that displaces the picture takes fifths of its harshest amount instead: SSIM falls with the first
-pixel of displacement, whatever a reader sees. Synthetic phantoms (64 pixels, textured) and clinical images (384 pixels)
-have tables of their own: the same amount is not equally visible in both.
+The target of severity s is a mean SSIM (Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861; as scikit-image
+takes it, in windows of 7 by 7 pixels) of 1 − 0.1·s to the clean image: 0.9, 0.8, 0.7, 0.6, 0.5. A kind whose harshest
+amount stays above 0.5 takes five equal steps to what that amount reaches. A kind that displaces the picture takes
+fifths of its harshest amount instead: SSIM falls with the first pixel of displacement, whatever a reader sees.
+Synthetic phantoms (64 pixels, textured) and clinical images (384 pixels) have tables of their own: the same amount is
+not equally visible in both.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib import resources
+from statistics import median
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
@@ -20,7 +22,6 @@ from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
     from medrobust_bench.attacks.corruptions.corruption import Corruption
-    from medrobust_bench.data.question import Modality
 
 SEVERITIES = (1, 2, 3, 4, 5)
 LOWEST_SSIM = 0.5
@@ -73,10 +74,11 @@ def ladder(floor: float) -> tuple[float, ...]:
     return tuple(1 - (1 - lowest) * severity / len(SEVERITIES) for severity in SEVERITIES)
 
 
-def amount_of(corruption: Corruption, modality: Modality, severity: int, origin: Origin) -> float:
+def amount_of(corruption: Corruption, modality: str, severity: int, origin: Origin) -> float:
     """The amount of a severity.
 
-    A kind of another package has no table: its severities are fifths of the way from mildest to harshest.
+    A modality without a row (of an open vocabulary) takes the median of those that have one. A kind of another package
+    has no table: its severities are fifths of the way from mildest to harshest.
 
     Raises:
         InvalidInputError: the kind does not occur in that modality, or there is no such severity.
@@ -84,13 +86,15 @@ def amount_of(corruption: Corruption, modality: Modality, severity: int, origin:
     problems = []
     if severity not in SEVERITIES:
         problems.append(Problem("severity", f"{severity} is no severity", "use 1 to 5"))
-    if modality not in corruption.modalities:
-        known = ", ".join(sorted(corruption.modalities))
-        what = f"{corruption.kind} does not occur in {modality.value}"
+    if not corruption.occurs_in(modality):
+        known = ", ".join(sorted(corruption.modalities or ()))
+        what = f"{corruption.kind} does not occur in {modality}"
         problems.append(Problem("corruption", what, f"use it for {known}"))
     if problems:
         raise InvalidInputError(problems)
-    steps = calibration(origin).steps.get(corruption.kind, {}).get(modality.value)
-    if steps is None:
+    rows = calibration(origin).steps.get(corruption.kind, {})
+    if not rows:
         return corruption.amount(severity / len(SEVERITIES))
-    return steps.amounts[severity - 1]
+    if modality in rows:
+        return rows[modality].amounts[severity - 1]
+    return median(steps.amounts[severity - 1] for steps in rows.values())

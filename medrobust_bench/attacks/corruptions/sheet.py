@@ -1,4 +1,4 @@
-"""Contact sheets: `python -m medrobust_bench.attacks.corruptions.sheet FOLDER [--data FOLDER]`, one picture a modality."""
+"""Contact sheets, one a modality: `python -m medrobust_bench.attacks.corruptions.sheet FOLDER [--data FOLDER]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from medrobust_bench.attacks.corruptions.calibrate import calibration_images
 from medrobust_bench.attacks.corruptions.registry import kinds_for
 from medrobust_bench.attacks.corruptions.severity import SEVERITIES, amount_of
-from medrobust_bench.data.question import Modality
+from medrobust_bench.data.phantoms.phantom import BANKS
 from medrobust_bench.specs.seeds import Purpose, question_seed, stream
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _GAP, _CAPTION = 6, 15
 
 
 def contact_sheet(
-    image: NDArray[np.uint8], modality: Modality, kinds: Sequence[Corruption], origin: Origin, side: int
+    image: NDArray[np.uint8], modality: str, kinds: Sequence[Corruption], origin: Origin, side: int
 ) -> Image.Image:
     """One row a kind: the clean image and severities 1 to 5, each with its amount below, `side` pixels wide at most."""
     scale = side / max(image.shape[:2])
@@ -60,10 +60,14 @@ def main(folder: Path, data: Path | None, index: int, side: int, general: bool) 
     """Write a contact sheet of every modality's corruptions, severities 1 to 5, into FOLDER."""
     folder.mkdir(parents=True, exist_ok=True)
     origin: Origin = "phantoms" if data is None else "clinical"
-    for modality in Modality:
+    for modality in BANKS:
         image = calibration_images(data, modality, index + 1)[index]
-        kinds = [kind for kind in kinds_for(modality) if (kind.modalities != {modality}) == general]
-        name = f"{modality.name.lower()}{'-general' if general else ''}.png"
+        kinds = [
+            kind
+            for kind in kinds_for(modality)
+            if (kind.modalities is None or len(kind.modalities) > 1) == general
+        ]
+        name = f"{modality.split()[0].lower()}{'-general' if general else ''}.png"
         contact_sheet(image, modality, kinds, origin, side).save(folder / name, optimize=True)
 
 

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from medrobust_bench.attacks.corruptions.corruption import Corruption
 from medrobust_bench.attacks.corruptions.fields import between, cloud, normal
 from medrobust_bench.attacks.corruptions.levels import blur, longest, luminance, planes, to_image
-from medrobust_bench.data.question import Modality
+from medrobust_bench.specs.vocabulary import Modality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from medrobust_bench.attacks.corruptions.corruption import LOSES_PICTURE, Corrup
 from medrobust_bench.attacks.corruptions.fields import between, normal, poisson, uniform
 from medrobust_bench.attacks.corruptions.levels import axes, blur, longest, planes, to_image
 from medrobust_bench.attacks.lettering import text_cover
-from medrobust_bench.data.question import Modality, QuestionType
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

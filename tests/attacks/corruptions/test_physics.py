@@ -21,7 +21,7 @@ from medrobust_bench.attacks.corruptions import (
 )
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.phantoms.phantom import Phantom
-from medrobust_bench.data.question import Modality
+from medrobust_bench.specs.vocabulary import Modality
 
 
 def rng() -> np.random.Generator:

@@ -16,8 +16,8 @@ from medrobust_bench.attacks.corruptions.severity import SEVERITIES, amount_of, 
 from medrobust_bench.data.phantoms.canvas import Plane
 from medrobust_bench.data.phantoms.phantom import BANKS, Phantom
 from medrobust_bench.data.phantoms.scene import NORMAL
-from medrobust_bench.data.question import Modality, QuestionType
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 ORIGINS = ("phantoms", "clinical")
 
@@ -38,7 +38,9 @@ def test_every_kind_has_its_row_in_every_modality(origin: str) -> None:
     table = calibration(origin)
     assert set(table.steps) == {corruption.kind for corruption in OWN}
     for corruption in OWN:
-        assert set(table.steps[corruption.kind]) == {modality.value for modality in corruption.modalities}
+        assert set(table.steps[corruption.kind]) == {
+            modality for modality in BANKS if corruption.occurs_in(modality)
+        }
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
@@ -52,7 +54,8 @@ def test_severities_lie_on_the_ladder(origin: str) -> None:
             ), where
             if corruption.moves:
                 continue
-            assert steps.ssim == pytest.approx(ladder(steps.ssim[4] - 0.015), abs=0.04), where
+            # Qualities and counts are whole numbers, so that the ladder is met within a step of theirs.
+            assert steps.ssim == pytest.approx(ladder(steps.ssim[4] - 0.015), abs=0.06), where
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,7 @@ def test_severities_lie_on_the_ladder(origin: str) -> None:
 )
 def test_the_table_is_what_the_command_measures(kind: str) -> None:
     images = calibration_images(None, Modality.MRI, calibration("phantoms").images)
-    steps = calibration("phantoms").steps[kind][Modality.MRI.value]
+    steps = calibration("phantoms").steps[kind][Modality.MRI]
     measured = [mean_ssim(corruption_of(kind), amount, images) for amount in steps.amounts]
     assert measured == pytest.approx(steps.ssim, abs=0.004)
 
@@ -89,7 +92,7 @@ def test_amounts() -> None:
         amount_of(corruption_of("derm-hair"), Modality.CT, 3, "phantoms")
 
 
-def with_and_without_lesion(modality: Modality, index: int) -> tuple[np.ndarray, np.ndarray]:
+def with_and_without_lesion(modality: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     """The same picture with its lesion and without."""
     phantom = Phantom(modality, index, "train")
     scene = phantom.scene()
@@ -102,13 +105,13 @@ def with_and_without_lesion(modality: Modality, index: int) -> tuple[np.ndarray,
     return drawn[0], drawn[1]
 
 
-def lesions(modality: Modality) -> list[tuple[np.ndarray, np.ndarray]]:
+def lesions(modality: str) -> list[tuple[np.ndarray, np.ndarray]]:
     indices = [i for i in range(2, 200, 5) if Phantom(modality, i, "train").scene().finding != NORMAL]
     return [with_and_without_lesion(modality, index) for index in indices[:4]]
 
 
-@pytest.mark.parametrize("modality", list(Modality))
-def test_the_lesion_is_still_in_the_picture(modality: Modality) -> None:
+@pytest.mark.parametrize("modality", list(BANKS))
+def test_the_lesion_is_still_in_the_picture(modality: str) -> None:
     """Where a diagnosis may be asked, severity 5 leaves a tenth of the contrast that the lesion makes."""
     pairs = lesions(modality)
     for corruption in OWN:
