@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,7 @@ def mean_ssim(corruption: Corruption, amount: float, images: Sequence[Image]) ->
 def calibrated(corruption: Corruption, images: Sequence[Image]) -> Steps:
     """The five amounts whose mean SSIM lies on the ladder; fifths of the harshest where the kind moves the picture.
 
+    Fifths as well where no five amounts on the ladder give falling SSIM.
     The curve is measured at a few shares, read backwards by linear interpolation, and measured again there.
     """
 
@@ -64,7 +65,7 @@ def calibrated(corruption: Corruption, images: Sequence[Image]) -> Steps:
         return curve[share]
 
     curve: dict[float, float] = {}
-    shares = [severity / len(SEVERITIES) for severity in SEVERITIES]
+    shares = fifths = [severity / len(SEVERITIES) for severity in SEVERITIES]
     if not corruption.moves:
         targets = ladder(min(measured(share) for share in _FIRST))
         for _ in range(_ROUNDS):
@@ -72,6 +73,11 @@ def calibrated(corruption: Corruption, images: Sequence[Image]) -> Steps:
             misses = [abs(measured(share) - target) for share, target in zip(shares, targets, strict=True)]
             if max(misses) < _CLOSE:
                 break
+        reached = [measured(share) for share in shares]
+        if any(later >= earlier for earlier, later in pairwise(reached)):
+            shares = (
+                fifths  # of whole qualities, neighbouring ones may be the same or the milder one the worse
+            )
     amounts = [float(f"{corruption.amount(share):.4g}") for share in shares]
     return Steps.model_validate({"amounts": amounts, "ssim": [round(measured(share), 3) for share in shares]})
 
