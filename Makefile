@@ -8,12 +8,12 @@ BIN := $(VENV)/bin
 GATED := tiny-sft-letter:100 tiny-sft-reasoning:100 tiny-noise-reasoning:100 tiny-at-sft:40 tiny-grpo:40 \
   safemed-r1-tiny:40 safemed-r1-tiny-instruct:40
 
-.PHONY: demo test check baseline reproduce reproduce-train clean
+.PHONY: demo test check docs baseline reproduce reproduce-train clean
 
 demo: $(VENV)/.installed ## two of the shipped models on synthetic phantoms: clean, attacked, certified
 	$(BIN)/medrobust run
 
-test: check ## style, types, and every test
+test: check docs ## style, types, layers, the documentation, and every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 check: $(VENV)/.installed
@@ -21,6 +21,9 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+docs: $(VENV)/.installed ## the documentation as a site, into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 baseline: $(VENV)/.installed ## measure anew what the gate compares with: after a checkpoint was meant to change
 	rm -rf runs/baseline

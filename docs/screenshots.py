@@ -15,10 +15,10 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from medrobust_bench.data.reopen import reopen
-from medrobust_bench.leaderboard.entry import submit
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.leaderboard.site.pages import write_site
 from medrobust_bench.leaderboard.submissions import read_results
+from medrobust_bench.leaderboard.submit import submit
 from medrobust_bench.models.cards import read_cards
 from medrobust_bench.reports.run_page.page import write_report
 from medrobust_bench.runs.run import load_run

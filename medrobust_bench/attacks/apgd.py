@@ -12,6 +12,7 @@ from art.attacks.evasion import auto_projected_gradient_descent
 from medrobust_bench.attacks.art_estimator import RememberingEstimator
 from medrobust_bench.attacks.losses import objectives
 from medrobust_bench.attacks.pgd import random_starts
+from medrobust_bench.attacks.plan import PlannedRun
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.attacks.threat import BallThreat
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.apgd import ApgdSpec
 
@@ -40,6 +42,14 @@ class Apgd(BallThreat):
     def needs_gradient(self) -> bool:
         """Always."""
         return True
+
+    def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
+        """The runs of a question that withstands; see `Planned`."""
+        return tuple(
+            PlannedRun(objective.name, fewest=2, most=self.spec.steps + 1, gradient=True)
+            for _restart in range(self.spec.restarts)
+            for objective in objectives(self.spec.loss, self.spec.focus, [question])
+        )
 
     def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from medrobust_bench.attacks.apgd import Apgd
 from medrobust_bench.attacks.attack_result import worse
 from medrobust_bench.attacks.pgd import Pgd
+from medrobust_bench.attacks.plan import Planned
 from medrobust_bench.attacks.square import Square
 from medrobust_bench.attacks.threat import BallThreat
 from medrobust_bench.specs.apgd import ApgdSpec
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     import torch
 
     from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.plan import PlannedRun
     from medrobust_bench.attacks.threat import Threat
+    from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.auto import AutoSpec
     from medrobust_bench.specs.gradient import Focus, Loss
@@ -56,6 +59,16 @@ class Auto(BallThreat):
     def needs_gradient(self) -> bool:
         """Always."""
         return True
+
+    def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
+        """The runs of a question that withstands; see `Planned`."""
+        members = self.members(generates=generates)
+        return tuple(
+            run
+            for member in members
+            if isinstance(member, Planned)
+            for run in member.planned(question, generates=generates)
+        )
 
     def members(self, *, generates: bool) -> list[Threat]:
         """The attacks, in order.

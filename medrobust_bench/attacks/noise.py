@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from medrobust_bench.attacks.losses import CrossEntropy
+from medrobust_bench.attacks.plan import PlannedRun
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.attacks.threat import BallThreat
 from medrobust_bench.specs.seeds import Purpose, stream
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.noise import NoiseSpec
 
@@ -39,6 +42,10 @@ class Noise(BallThreat):
     def needs_gradient(self) -> bool:
         """Never."""
         return False
+
+    def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
+        """The runs of a question that withstands; see `Planned`."""
+        return (PlannedRun(CrossEntropy.name, fewest=self.spec.draws, most=self.spec.draws, gradient=False),)
 
     def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]

@@ -10,7 +10,7 @@ import torch
 
 from medrobust_bench.attacks.attack_result import worse
 from medrobust_bench.attacks.budget import AnyPlace, place_square
-from medrobust_bench.attacks.pgd import ascend
+from medrobust_bench.attacks.pgd import ascend, planned_ascent
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.attacks.threat import SearchThreat
 from medrobust_bench.specs.seeds import Purpose, stream
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from medrobust_bench.attacks.attack_result import Finding
     from medrobust_bench.attacks.budget import PatchBudget
+    from medrobust_bench.attacks.plan import PlannedRun
+    from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.patch import PatchSpec
 
@@ -43,6 +45,11 @@ class Patch(SearchThreat):
     def needs_gradient(self) -> bool:
         """Always."""
         return True
+
+    def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
+        """The runs of a question that withstands; see `Planned`."""
+        ascent = planned_ascent(question, restarts=self.spec.restarts, steps=self.spec.steps)
+        return ascent * self.spec.places
 
     def budget(self, shape: tuple[int, int], seed: int) -> AnyPlace:
         """The squares of this question in an image of (height, width), one of which may change."""

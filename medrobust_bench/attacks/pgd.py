@@ -13,6 +13,7 @@ from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_p
 
 from medrobust_bench.attacks.art_estimator import TensorEstimator
 from medrobust_bench.attacks.losses import objectives
+from medrobust_bench.attacks.plan import PlannedRun
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.attacks.threat import BallThreat
 from medrobust_bench.specs.norm_ball import CHANNELS
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.gradient import Focus, Loss
     from medrobust_bench.specs.norm_ball import NormBallSpec
@@ -44,6 +46,16 @@ class Pgd(BallThreat):
     def needs_gradient(self) -> bool:
         """Always."""
         return True
+
+    def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
+        """The runs of a question that withstands; see `Planned`."""
+        return planned_ascent(
+            question,
+            loss=self.spec.loss,
+            focus=self.spec.focus,
+            restarts=self.spec.restarts,
+            steps=self.spec.steps,
+        )
 
     def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
@@ -66,6 +78,17 @@ class Pgd(BallThreat):
             max_iter=self.spec.steps,
         )
         return search.findings()
+
+
+def planned_ascent(
+    question: Question, *, loss: Loss = "cross-entropy", focus: Focus = "words", restarts: int, steps: int
+) -> tuple[PlannedRun, ...]:
+    """The runs of `ascend` on a question that withstands: every step's image, and the last iterate."""
+    return tuple(
+        PlannedRun(objective.name, fewest=steps + 1, most=steps + 1, gradient=True)
+        for _restart in range(restarts)
+        for objective in objectives(loss, focus, [question])
+    )
 
 
 def ascend(

@@ -11,6 +11,7 @@ from art.attacks.evasion import SquareAttack
 from medrobust_bench.attacks.art_estimator import RememberingEstimator
 from medrobust_bench.attacks.global_draws import global_draws
 from medrobust_bench.attacks.losses import Margin
+from medrobust_bench.attacks.plan import PlannedRun
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.attacks.threat import BallThreat
 from medrobust_bench.models.adapter import Focus
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.square import SquareSpec
 
@@ -43,6 +45,13 @@ class Square(BallThreat):
     def needs_gradient(self) -> bool:
         """Never."""
         return False
+
+    def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
+        """The runs of a question that withstands; see `Planned`."""
+        # A square of the colours that are there already is no new image; the first and the last are tried besides.
+        queries = self.spec.queries
+        run = PlannedRun(Margin(Focus.WORDS).name, fewest=4 * queries // 5, most=queries + 2, gradient=False)
+        return (run,) * self.spec.restarts
 
     def search(
         self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]

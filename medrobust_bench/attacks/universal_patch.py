@@ -14,6 +14,8 @@ from art.attacks.evasion import AdversarialPatchPyTorch
 from medrobust_bench.attacks.art_estimator import QuestionEstimator
 from medrobust_bench.attacks.budget import LEVELS, malformed, nearest_levels
 from medrobust_bench.attacks.global_draws import global_draws
+from medrobust_bench.attacks.losses import CrossEntropy
+from medrobust_bench.attacks.plan import PlannedRun
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.attacks.threat import SearchThreat
 from medrobust_bench.data.image import canonical
@@ -149,6 +151,10 @@ class UniversalPatch(SearchThreat):
             )
             content, _mask = attack.generate(to_pixels(bound.images).numpy(), np.arange(len(rows)))
         return replace(self, content=np.moveaxis(content, 0, 2).astype(np.float64))
+
+    def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
+        """The runs of a question that withstands; see `Planned`."""
+        return (PlannedRun(CrossEntropy.name, fewest=1, most=1, gradient=False),)
 
     def budget(self, shape: tuple[int, int], seed: int) -> Sticker:
         """Where the patch lies on this question's image: a random place, wholly inside, and a random rotation."""

@@ -11,7 +11,7 @@ from medrobust_bench.certify.contradiction import contradictions
 from medrobust_bench.certify.fault import Declared, Fault, count_fault
 from medrobust_bench.certify.published_log import check_log, read_log
 from medrobust_bench.certify.stored import StoredRow, check_result, check_stored, stored_rows
-from medrobust_bench.data.source import open_data
+from medrobust_bench.data.reopen import open_asked
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Result
 from medrobust_bench.records.folder import RunFolder
@@ -192,13 +192,7 @@ def _read_result(path: Path) -> Result:
 def _check_against(path: Path, against: Path) -> list[Fault]:
     """Hold the certificates of one run against the witnesses that another found on the same smoothed models."""
     attacked = RunFolder(against).read()
-    settings = attacked.plan.settings
-    dataset = open_data(
-        settings.data,
-        split=settings.split,
-        skip_invalid=settings.skip_invalid,
-        modalities=settings.modalities,
-    )
+    dataset = open_asked(attacked.plan.settings)
     questions = {question.id: question for question in dataset.questions}
     witnesses = [
         witness

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medrobust_bench.cli.options import images_option
+from medrobust_bench.problems import printable
 from medrobust_bench.specs.vocabulary import QuestionType, in_usual_order
 
 if TYPE_CHECKING:
@@ -43,9 +45,7 @@ def command() -> None:
     type=click.Path(path_type=Path),
     help="Another data set, such as training data: report images of PATH that stand in it. May be repeated.",
 )
-@click.option(
-    "--images", type=click.Path(path_type=Path), help="Folder that the image paths of PATH are relative to."
-)
+@images_option
 @click.option("--text-only", is_flag=True, help="Check the text alone; compare images by their paths.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the split by image content.")
 @click.option("--all", "show_all", is_flag=True, help="Show every problem instead of the first of each kind.")
@@ -83,6 +83,8 @@ def check(
     _print_leaks(
         console, leaks, compared=len(checked.splits()) > 1 or bool(against), by_content=checked.has_images
     )
+    for note in checked.notes:
+        click.echo(f"note: {printable(note)}")
     _print_skipped(checked.skipped)
     _print_problems(problems, limit=None if show_all else _SHOWN_PER_KIND)
     if problems:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from medrobust_bench.cli.options import cards_option, data_option, places, registry
+from medrobust_bench.cli.options import OWN_CARDS, cards_option, data_option, places
 
 
 @click.group()
@@ -37,10 +37,14 @@ def build(results: Path, out: Path, cards: Path | None, data: tuple[str, ...]) -
     Submissions are shown as they are: `medrobust verify` them first. Galleries need the data set.
     """
     from medrobust_bench.leaderboard.build import build as build_tables
+    from medrobust_bench.leaderboard.registry import read_registry
     from medrobust_bench.leaderboard.site.pages import write_site
     from medrobust_bench.leaderboard.submissions import read_results
 
-    where, known = places(data), registry(cards)
+    where = places(data)
+    known, problems = read_registry(cards or (OWN_CARDS if OWN_CARDS.is_dir() else None))
+    for problem in problems:
+        click.echo(f"left out: {problem}", err=True)
     for path in build_tables(results, out, cards=known):
         click.echo(path)
     pages = write_site(read_results(results, cards=known), out / "site", cards=known, data=where)
@@ -68,7 +72,7 @@ def subset(source: str, sizes: tuple[int, ...], ids: bool) -> None:
     from tabulate import tabulate
 
     from medrobust_bench.data.source import open_data, sample
-    from medrobust_bench.leaderboard.verification import OFFICIAL_SIZES
+    from medrobust_bench.leaderboard.standing import OFFICIAL_SIZES
 
     dataset = open_data(source)
     rows = []

@@ -40,6 +40,16 @@ def registry(cards: Path | None) -> dict[str, Card]:
     return {**read_cards(), **({} if own is None else read_cards(own))}
 
 
+def images_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--images`, a folder; see `open_data`."""
+    return click.option(
+        "--images",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder of the data set's images, or the one that holds it, where it is not beside the questions.",
+    )(command)
+
+
 def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--data NAME=PATH`, repeatable; see `places`."""
     return click.option(

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from medrobust_bench.cli.options import images_option
 from medrobust_bench.problems import InvalidInputError, Problem
 
 
@@ -30,6 +31,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
     "--metric", "metrics", multiple=True, metavar="NAME", help="A further metric over outcomes; repeatable."
 )
 @click.option("--data", metavar="SOURCE", help="'phantoms', an OmniMedVQA folder, or a published split file.")
+@images_option
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),
@@ -69,6 +71,8 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     from medrobust_bench.specs.settings import read_settings, settings_from
 
     given = {name: value for name, value in flags.items() if value not in (None, ())}
+    if "images" in given:
+        given["images"] = str(given["images"])
     base = read_settings(config) if config else {}
     if resume:
         if out is None:

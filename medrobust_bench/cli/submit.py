@@ -33,19 +33,19 @@ def command(run: Path, models: tuple[str, ...], out: Path, cards: Path | None, h
     CONTRIBUTING.md. Evidence holds images of the data set: what its licence does not let you pass on belongs into a
     private data set on the hub.
     """
-    from medrobust_bench.leaderboard.draft import write_draft
-    from medrobust_bench.leaderboard.entry import submit
-    from medrobust_bench.models.cards import card_of
+    from medrobust_bench.leaderboard.draft import name_on_board, write_draft
+    from medrobust_bench.leaderboard.submit import submit
     from medrobust_bench.runs.run import load_run
 
     finished = load_run(run)
-    written = submit(finished, out, models=models, hub=hub)
-    for path in written:
-        click.echo(path)
     folder = cards or OWN_CARDS
     known = registry(folder if folder.is_dir() else None)
+    names = {model: name_on_board(model, known) for model in finished.record.models}
+    written = submit(finished, out, models=models, names=names, hub=hub)
+    for path in written:
+        click.echo(path)
     for name, model in finished.record.models.items():
-        if (not models or name in models) and card_of(name, known) is None:
+        if (not models or name in models) and names[name] not in known:
             draft = write_draft(model, folder)
             if draft is not None:
                 click.echo(f"{draft}  a draft: complete it")

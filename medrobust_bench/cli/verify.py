@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medrobust_bench.cli.options import cards_option, data_option, places, registry
+from medrobust_bench.cli.options import OWN_CARDS, cards_option, data_option, places
 from medrobust_bench.problems import InvalidInputError, Problem, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from medrobust_bench.leaderboard.replay import Replay
-    from medrobust_bench.leaderboard.verification import Verdict
+    from medrobust_bench.certify.fault import Fault
+    from medrobust_bench.leaderboard.report import Report, Wish
     from medrobust_bench.models.cards import Card
 
 
@@ -23,14 +23,35 @@ if TYPE_CHECKING:
 @data_option
 @cards_option
 @click.option(
+    "--change",
+    "base",
+    metavar="COMMIT",
+    help="Only what differs from this commit, as a whole: the files that a pull request touches, and whose they are.",
+)
+@click.option("--author", metavar="NAME", help="GitHub account that asks for the change; with --change.")
+@click.option(
     "--replay",
     "count",
     type=click.IntRange(min=1),
     metavar="K",
-    help="Answer K random images again with the model itself, witnesses among them; 300 bound disagreement below 1 %.",
+    help="Do K random claims again with the model itself, of every kind, most of what ranks: standing questions meet "
+    "their attack, certificates their draws.",
 )
-@click.option("--seed", type=int, help="Seed of that draw.  [default: drawn afresh]")
+@click.option(
+    "--replay-minutes",
+    "minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="M",
+    help="As --replay, as many as about M minutes allow for each submission.",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of that draw.  [default: drawn afresh]")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="For --replay.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="For each submission.  [default: 600, with --replay-minutes four times those besides]",
+)
 @click.option(
     "--markdown", "markdown_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a report."
 )
@@ -38,46 +59,74 @@ def command(
     submissions: tuple[Path, ...],
     data: tuple[str, ...],
     cards: Path | None,
+    base: str | None,
+    author: str | None,
     count: int | None,
+    minutes: float | None,
     seed: int | None,
     device: str,
+    timeout: float | None,
     markdown_file: Path | None,
 ) -> None:
     """Check submissions, files or whole folders of them.
 
-    Recomputes every number, holds every image against its budget and every certificate against its counts.
-    Needs no GPU and no model. Exit code 0: all accepted; 1: something is wrong with one; 2: bad input.
+    Recomputes every number, holds every image against its budget, every certificate against its counts and every
+    submission against the others of its folder. Needs no GPU and no model. Exit code 0: all accepted; 1: something is
+    wrong with one; 2: bad input.
     """
-    from medrobust_bench.leaderboard.verification import verify
+    from medrobust_bench.leaderboard.guard import Ended, Guard
+    from medrobust_bench.leaderboard.registry import read_registry
+    from medrobust_bench.leaderboard.report import Report, report
 
-    where, known = places(data), registry(cards)
-    blocks = []
-    unchecked: list[Problem] = []
-    failed = 0
-    for path in _files(submissions):
-        try:
-            verdict = verify(path, cards=known, data=where)
-        except InvalidInputError as error:
-            unchecked += error.problems
-            blocks.append([f"{path}: not checked", *(f"  {problem}" for problem in error.problems)])
-            continue
-        replayed = None
-        if count is not None and verdict.accepted:
-            replayed = _replay(verdict, known, count=count, seed=seed, device=device)
-        failed += not verdict.accepted or bool(replayed and replayed.disagreements)
-        lines = _lines(verdict, replayed)
-        blocks.append(lines)
-        for line in lines:
-            click.echo(line)
+    wish = _wish(count, minutes, seed, device)
+    where = places(data)
+    known, unchecked = read_registry(cards or (OWN_CARDS if OWN_CARDS.is_dir() else None))
+    if base is None:
+        files, blocks = _files(submissions), [_stray_lines(submissions)]
+    else:
+        files, blocks = _changed(submissions, base, author, known)
+    failed = sum(map(bool, blocks))
+    seconds = timeout or 600 + 240 * (minutes or 0)
+    memory = 4 * 10**9 if wish is None else None
+    with Guard(seconds=seconds, memory=memory, prepare=report.__module__) as guard:
+        for path in files:
+            try:
+                found: Report | Ended = guard.call(report, path, cards=known, data=where, wish=wish)
+            except InvalidInputError as error:
+                unchecked += error.problems
+                blocks.append([f"{path}: not checked", *(f"  {problem}" for problem in error.problems)])
+                continue
+            if isinstance(found, Ended):
+                found = Report(path, (_ended(found),))
+            failed += not found.agrees
+            blocks.append(found.lines())
+    for line in (line for block in blocks for line in block):
+        click.echo(printable(line))
     if markdown_file is not None:
-        from medrobust_bench.reports.grid import escape_markdown
-
-        pages = ("\n".join(f"- {escape_markdown(line.strip())}" for line in lines) for lines in blocks)
-        markdown_file.write_text("\n\n".join(pages) + "\n", encoding="utf-8")
+        _write_markdown(markdown_file, blocks)
     if unchecked:
         raise InvalidInputError(list(dict.fromkeys(unchecked)))
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _wish(count: int | None, minutes: float | None, seed: int | None, device: str) -> Wish | None:
+    """What is to be done again."""
+    import secrets
+
+    from medrobust_bench.leaderboard.report import Wish
+
+    if count is None and minutes is None:
+        return None
+    if count is not None and minutes is not None:
+        raise click.UsageError("--replay counts claims, --replay-minutes time: give one of them")
+    return Wish(count, minutes, secrets.randbits(32) if seed is None else seed, device)
+
+
+def _ended(ended: object) -> Fault:
+    from medrobust_bench.certify.fault import Fault
+
+    return Fault("verification", str(getattr(ended, "why", ended)))
 
 
 def _files(submissions: Sequence[Path]) -> list[Path]:
@@ -85,7 +134,9 @@ def _files(submissions: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     problems = []
     for path in submissions:
-        found = sorted(file for file in path.rglob("*.json") if file.is_file()) if path.is_dir() else [path]
+        found = (
+            sorted(file for file in path.glob("*/*/*.json") if file.is_file()) if path.is_dir() else [path]
+        )
         if not found or not found[0].exists():
             problems.append(Problem(str(path), "holds no submission", "give what `medrobust submit` wrote"))
         files += found
@@ -94,33 +145,42 @@ def _files(submissions: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _replay(
-    verdict: Verdict, cards: Mapping[str, Card], *, count: int, seed: int | None, device: str
-) -> Replay:
-    import secrets
+def _stray_lines(submissions: Sequence[Path]) -> list[str]:
+    """What lies in folders of submissions and belongs to none."""
+    from medrobust_bench.leaderboard.folder import strays
 
-    from medrobust_bench.leaderboard.replay import replay
-    from medrobust_bench.models.cards import card_of
+    found = [stray for path in submissions if path.is_dir() for stray in strays(path)]
+    return [f"{str(stray)!r}: belongs to no submission" for stray in found]
 
-    assert verdict.entry is not None
-    card = card_of(verdict.entry.result.model.id, cards)
-    assert card is not None, "an accepted submission has a card"
-    return replay(
-        verdict, card, count=count, seed=secrets.randbits(32) if seed is None else seed, device=device
+
+def _changed(
+    submissions: Sequence[Path], base: str, author: str | None, cards: dict[str, Card]
+) -> tuple[list[Path], list[list[str]]]:
+    """The submission files that a change concerns, and what is wrong with the change."""
+    from medrobust_bench.leaderboard.change import SUBMISSIONS, check_change, entries, read_change
+
+    if (
+        author is None
+        or len(submissions) != 1
+        or not submissions[0].absolute().match(f"*/{SUBMISSIONS[:-1]}")
+    ):
+        what = f"needs --author, and one folder …/{SUBMISSIONS}"
+        raise InvalidInputError([Problem("--change", what, "give both")])
+    (folder,) = submissions
+    changes = read_change(folder.absolute().parents[1], base)
+    faults = check_change(changes, cards=cards, author=author)
+    files = [folder / name for name in entries(changes)]
+    # Withdrawn as a whole is fine; evidence withdrawn from under a submission, or left behind, is a stray.
+    here = [path for path in files if path.is_file()]
+    return here, [[f"wrong: {fault}" for fault in faults], _stray_lines(submissions)]
+
+
+def _write_markdown(path: Path, blocks: Sequence[Sequence[str]]) -> None:
+    from medrobust_bench.reports.grid import escape_markdown
+
+    pages = (
+        "\n".join(f"- {escape_markdown(printable(line.strip()))}" for line in lines)
+        for lines in blocks
+        if lines
     )
-
-
-def _lines(verdict: Verdict, replayed: Replay | None) -> list[str]:
-    state = "accepted" if verdict.accepted else "REJECTED"
-    lines = [printable(f"{verdict.path}: {state}{', ranked' if verdict.ranked else ''}")]
-    lines += [f"  wrong: {fault}" for fault in verdict.faults]
-    if verdict.accepted:
-        lines += [printable(f"  not ranked: {reason}") for reason in verdict.unranked]
-    if replayed is not None and replayed.disagreements:
-        lines += [printable(f"  replay: {one}") for one in replayed.disagreements[:20]]
-    elif replayed is not None:
-        lines.append(
-            f"  replay: {replayed.asked} of {replayed.asked} images answered as submitted; with 95 % confidence "
-            f"at most {100 * replayed.bound:.2f} % of its answers are not this model's"
-        )
-    return lines
+    path.write_text("\n\n".join(pages) + "\n", encoding="utf-8")

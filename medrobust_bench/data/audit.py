@@ -8,13 +8,12 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.leakage import Leak, find_leaks
-from medrobust_bench.data.omnimedvqa import tree_root
 from medrobust_bench.data.rows import without_repeated_ids
 from medrobust_bench.data.source import check_images, read_source
-from medrobust_bench.data.split_files import images_base
-from medrobust_bench.data.splits import SPLITS, split_of
+from medrobust_bench.data.splits import SPLITS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from medrobust_bench.data.rows import PublishedQuestion
@@ -55,6 +54,7 @@ class Audit:
         has_images: whether image files were opened; otherwise only the text was checked.
         split_by_content: whether the splits are this project's own (`splits.split_of`) rather than published ones.
         types_inferred: number of questions whose type is a guess from the wording.
+        notes: what a user should know about how the data set was understood.
     """
 
     source: str
@@ -65,6 +65,7 @@ class Audit:
     has_images: bool
     split_by_content: bool
     types_inferred: int
+    notes: tuple[str, ...] = ()
 
     def counts(self) -> Counter[tuple[str, str]]:
         """Number of questions by modality and question type."""
@@ -117,17 +118,16 @@ def audit(source: Path, *, images: Path | None = None, text_only: bool = False, 
     """Check a data set on disk completely, all splits of it.
 
     Args:
-        source: an OmniMedVQA tree, a split file or a folder of split files; see `source.open_data`.
+        source: see `source.open_data`.
         images: the folder that image paths are relative to, if it is not found by itself.
-        text_only: read the text alone. Split files without an `Images` folder are always read so.
+        text_only: read the text alone. A data set without its images is always read so.
         seed: seed of the split by image content.
 
     Raises:
         InvalidInputError: it is no data set at all. Problems inside it are collected, not raised.
     """
-    is_tree = source.is_dir() and tree_root(source) is not None
-    has_images = not text_only and (is_tree or images is not None or images_base(source) is not None)
-    reading = read_source(source, split="all", images=images, text_only=not has_images)
+    reading = read_source(source, split="all", images=images)
+    has_images = not (text_only or reading.no_images)
     by_split: defaultdict[str | None, list[PublishedQuestion]] = defaultdict(list)
     for row in reading.questions:
         by_split[row.split].append(row)
@@ -138,13 +138,14 @@ def audit(source: Path, *, images: Path | None = None, text_only: bool = False, 
         kept, repeated = without_repeated_ids(rows_of_split)
         rows += kept
         problems += repeated
-    digests: tuple[str | None, ...] = (None,) * len(rows)
+    digests: Sequence[str | None] = (None,) * len(rows)
+    sides = [row.split or UNSPLIT for row in rows]
     if has_images:
         checked = check_images(rows, split="all", seed=seed)
-        rows, digests = list(checked.rows), checked.digests
+        rows, digests, sides = list(checked.rows), checked.digests, list(checked.sides)
         problems += checked.problems
         skipped += checked.skipped
-    entries = tuple(_entry(row, digest, seed) for row, digest in zip(rows, digests, strict=True))
+    entries = tuple(_entry(*parts) for parts in zip(rows, digests, sides, strict=True))
     return Audit(
         source=str(source),
         name=reading.name,
@@ -154,9 +155,9 @@ def audit(source: Path, *, images: Path | None = None, text_only: bool = False, 
         has_images=has_images,
         split_by_content=all(row.split is None for row in rows),
         types_inferred=sum(row.type_inferred for row in rows),
+        notes=reading.notes,
     )
 
 
-def _entry(row: PublishedQuestion, digest: str | None, seed: int) -> Entry:
-    split = row.split or (UNSPLIT if digest is None else split_of(digest, seed=seed))
+def _entry(row: PublishedQuestion, digest: str | None, split: str) -> Entry:
     return Entry(split, row.question.modality, row.question.question_type, row.image_path, digest)

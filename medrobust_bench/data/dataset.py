@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from medrobust_bench.data.question import Question
     from medrobust_bench.problems import Problem
 
@@ -21,6 +24,9 @@ class Dataset:
         questions: the questions, ids unique.
         skipped: rows left out, each with its reason (only when the caller allowed skipping).
         synthetic: whether the images are rendered rather than taken from patients.
+        steps: by question id, what making its image canonical does to it, in standing words ("grey levels windowed as
+            the DICOM header says"); questions whose image is taken as it is are left out.
+        notes: what a user should know about how the data set was understood.
     """
 
     name: str
@@ -28,11 +34,20 @@ class Dataset:
     questions: tuple[Question, ...]
     skipped: tuple[Problem, ...] = ()
     synthetic: bool = False
+    steps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def preparation(self) -> dict[str, int]:
+        """What was done to images to make them canonical, and to how many questions' images; the commonest first."""
+        counts = Counter(step for question in self.questions for step in self.steps.get(question.id, ()))
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def digest(self) -> str:
-        """Hex SHA-256 over id, image content, text, options and answer of every question, in order."""
+        """Hex SHA-256 over id, image content, text, options, answer and group, if any, of every question, in order."""
         total = hashlib.sha256()
         for question in self.questions:
             parts = (question.id, question.image.digest(), question.text, *question.options, question.letter)
+            if question.group is not None:
+                parts = (*parts, f"group {question.group}")
             total.update("\x1f".join(parts).encode() + b"\x1e")
         return total.hexdigest()

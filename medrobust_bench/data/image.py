@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from medrobust_bench.data.decoding import decode, read_png
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,44 +41,72 @@ class ImageSource(Protocol):
         ...
 
 
+@runtime_checkable
+class EncodedImage(ImageSource, Protocol):
+    """An image source that is a file's content, on disk or elsewhere; equal sources have equal content."""
+
+    def read(self) -> bytes:
+        """The encoded bytes; raises FileNotFoundError where they are missing, OSError where they cannot be read."""
+        ...
+
+    @property
+    def frame(self) -> int | None:
+        """Which frame of a file with several is meant, counted from 0; None: the file must have one."""
+        ...
+
+
+def content_digest(content: bytes, frame: int | None = None) -> str:
+    """Hex SHA-256 of an encoded image; one frame of a file is another image than the next."""
+    digest = hashlib.sha256(content)
+    if frame is not None:
+        digest.update(f"\x1fframe {frame}".encode())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFile:
     """An image file; its digest is that of the file's bytes."""
 
     path: Path
+    frame: int | None = None
 
     @property
     def name(self) -> str:
         """The path."""
         return str(self.path)
 
+    def read(self) -> bytes:
+        """The file's bytes."""
+        return self.path.read_bytes()
+
     def open(self) -> Image.Image:
         """Decode the file completely, so that a truncated one fails here."""
-        image = Image.open(self.path)
-        image.load()
-        return image
+        return decode(self.read(), frame=self.frame).image
 
     def digest(self) -> str:
         """SHA-256 of the file."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return content_digest(self.read(), self.frame)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageBytes:
-    """An encoded image in memory (a Parquet column, an upload); its digest is that of the bytes."""
+    """An encoded image in memory (an upload, an image of a test); its digest is that of the bytes."""
 
     data: bytes
     name: str = "image bytes"
+    frame: int | None = None
+
+    def read(self) -> bytes:
+        """The bytes."""
+        return self.data
 
     def open(self) -> Image.Image:
         """Decode the bytes completely."""
-        image = Image.open(io.BytesIO(self.data))
-        image.load()
-        return image
+        return decode(self.data, frame=self.frame).image
 
     def digest(self) -> str:
         """SHA-256 of the bytes."""
-        return hashlib.sha256(self.data).hexdigest()
+        return content_digest(self.data, self.frame)
 
 
 def canonical(source: ImageSource) -> NDArray[np.uint8]:
@@ -88,18 +118,20 @@ def canonical(source: ImageSource) -> NDArray[np.uint8]:
     Raises:
         OSError: the image is missing or cannot be decoded.
     """
-    image = ImageOps.exif_transpose(source.open())
-    if image.mode in ("I;16", "I", "F"):  # 16-bit greyscale: PIL's own conversion would clip at 255
-        levels = np.asarray(image, dtype=np.float64)
-        low, high = float(levels.min()), float(levels.max())
-        scaled = np.zeros_like(levels) if high == low else (levels - low) / (high - low) * 255
-        image = Image.fromarray(scaled.round().astype(np.uint8))
-    image = image.convert("RGB")
-    scale = LONGEST_SIDE / max(image.size)
-    if scale < 1:
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    image = ImageOps.exif_transpose(source.open()).convert("RGB")
+    size = canonical_size(image.size)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
     return np.array(image, dtype=np.uint8)
+
+
+def canonical_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of the canonical image of an image of that width and height."""
+    scale = LONGEST_SIDE / max(size)
+    if scale >= 1:
+        return size
+    width, height = (max(1, round(side * scale)) for side in size)
+    return width, height
 
 
 def to_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -111,4 +143,4 @@ def to_png(pixels: NDArray[np.uint8]) -> bytes:
 
 def from_png(data: bytes) -> NDArray[np.uint8]:
     """Decode PNG bytes to uint8 [H, W, 3]."""
-    return np.array(Image.open(io.BytesIO(data)).convert("RGB"), dtype=np.uint8)
+    return np.array(read_png(data).convert("RGB"), dtype=np.uint8)

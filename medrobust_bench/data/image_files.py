@@ -1,118 +1,228 @@
-"""Image files of a data set: where they lie, whether they decode, what their content is."""
+"""Images of a data set: where their files lie, whether they decode, what their content is."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 import re
-import struct
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 
+from medrobust_bench.data.decoding import ImageError, decode
+from medrobust_bench.data.image import LONGEST_SIDE, EncodedImage, ImageSource, canonical_size, content_digest
 from medrobust_bench.data.rows import RowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-MISSING = "image is missing"
+MISSING = "is missing"
+REDUCED = f"made smaller, to {LONGEST_SIDE} pixels on the longest side"
 
-# Pillow's decoders let these through besides OSError when a file is damaged or hostile.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+_STAY_INSIDE = "write the image path relative to the data set's folder and keep the file inside it"
+_BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageState:
-    """What one image file turned out to be.
+    """What one image turned out to be.
 
     Attributes:
-        digest: hex SHA-256 of the file; None where it could not be read.
+        digest: hex SHA-256 of its content; None where it could not be read.
         fault: what is wrong with it; None where nothing is, or where it was not asked to be decoded.
+        remedy: what to do about the fault.
+        steps: what making it canonical does to it, in standing words; empty where it was not decoded.
     """
 
     digest: str | None
-    fault: str | None
+    fault: str | None = None
+    remedy: str = ""
+    steps: tuple[str, ...] = ()
 
 
 class ImageFolder:
-    """The folder that a data set's image paths are relative to; no path leads out of it."""
+    """The folder that a data set's image paths are relative to; no path leads out of the data set.
 
-    def __init__(self, folder: Path) -> None:
+    Two kinds of symbolic links are followed, since data sets are kept that way:
+
+    - A folder at the top (`Images`) that is a link: image collections are large and stand on another disk. The folder
+      that it leads to becomes part of the data set, unless it holds the data set itself (a link to `/` or to `..`).
+    - Files that are links into the hub's cache: `blobs/<hash>` in one of the four folders above, as
+      `huggingface_hub.snapshot_download` lays them out.
+
+    Any other link must end inside the folder.
+
+    Args:
+        folder: see above.
+        chosen: whether a user named it. It may then be the folder that holds `Images`, or the folder of images itself:
+            where the first part of a path is not in it, the path goes on without that part.
+    """
+
+    def __init__(self, folder: Path, *, chosen: bool = False) -> None:
         self.path = folder.resolve()
+        self._chosen = chosen
+        self._tops: dict[str, Path | None] = {}
+        self._names: dict[Path, dict[str, str]] = {}
         # Images share few folders: resolving each folder once is several times faster than each image.
         self._inside: dict[str, bool] = {}
+        above = [folder.absolute(), self.path]
+        blobs = (place / "blobs" for base in above for place in list(base.parents)[:4])
+        self._blobs = next((place.resolve() for place in blobs if place.is_dir()), None)
 
     def locate(self, name: str) -> Path:
         """Where the image that a data set calls `name` should be.
 
+        A name in composed Unicode finds its file in decomposed Unicode and the other way round, since they look alike
+        and file systems change one into the other.
+
         Raises:
-            RowError: the path is absolute, leaves the folder (by "..", or through a symbolic link), or is no path.
+            RowError: the path is absolute, leaves the data set (by "..", or through a symbolic link), or is no path.
         """
-        remedy = "write the image path relative to the data set's folder and keep the file inside it"
         if "\\" in name or "\0" in name:
-            raise RowError(f"image path {name!r} has a backslash or a zero byte in it", remedy)
+            raise RowError(f"image path {name!r} has a backslash or a zero byte in it", _STAY_INSIDE)
         if name.startswith("/") or re.match(r"[A-Za-z]:", name):
-            raise RowError(f"image path {name!r} is absolute", remedy)
-        if ".." in name.split("/"):
-            raise RowError(f"image path {name!r} leaves the data set's folder", remedy)
-        path = self.path / name
-        folder = name.rpartition("/")[0]
+            raise RowError(f"image path {name!r} is absolute", _STAY_INSIDE)
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise RowError(f"image path {name!r} leaves the data set's folder", _STAY_INSIDE)
+        if not name.isascii():
+            parts = self._as_on_disk(parts)
+        path = self._top(parts, name).joinpath(*parts[1:])
+        folder = "/".join(parts[:-1])
         if folder not in self._inside:
-            self._inside[folder] = self._holds(self.path / folder)
-        if not self._inside[folder] or (os.path.islink(path) and not self._holds(path)):  # noqa: PTH114
+            self._inside[folder] = len(parts) < 2 or self._holds(path.parent, parts[0])
+        if not self._inside[folder] or (os.path.islink(path) and not self._may_follow(path, parts[0])):  # noqa: PTH114
             what = f"image path {name!r} leads out of the data set's folder through a symbolic link"
-            raise RowError(
-                what, "put the file itself there, or name the folder that the link leads to as `images`"
-            )
+            remedy = "put the file itself there, or name the folder that holds the images (--images)"
+            raise RowError(what, remedy)
         return path
 
-    def _holds(self, path: Path) -> bool:
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know: which links at the top led out of the folder."""
+        outside = {
+            first: top
+            for first, top in self._tops.items()
+            if top is not None and not top.is_relative_to(self.path)
+        }
+        return tuple(
+            f"images are read from {top}, where the link {first} leads" for first, top in outside.items()
+        )
+
+    def _top(self, parts: list[str], name: str) -> Path:
+        """Where the first part of a path leads; the folder itself where a user named the folder of images."""
+        first = parts[0] if parts else ""
+        if first not in self._tops:
+            self._tops[first] = self._open_top(self.path / first, several=len(parts) > 1)
+        top = self._tops[first]
+        if top is None:
+            what = f"image path {name!r} leads through a symbolic link to a folder that holds the data set itself"
+            raise RowError(what, "let the link lead to the folder of images alone")
+        return top
+
+    def _open_top(self, top: Path, *, several: bool) -> Path | None:
+        if self._chosen and several and not os.path.lexists(top):
+            return self.path
+        if not (several and top.is_symlink() and os.path.isdir(top)):  # noqa: PTH112 (pathlib raises on loops)
+            return top
+        target = Path(os.path.realpath(top))
+        if target.is_relative_to(self.path):
+            return top
+        return None if self.path.is_relative_to(target) else target
+
+    def _holds(self, path: Path, first: str) -> bool:
         # os.path, since pathlib raises on loops of links (up to Python 3.12) and on names that are too long.
-        return Path(os.path.realpath(path)).is_relative_to(self.path)
+        real = Path(os.path.realpath(path))
+        top = self._tops[first]
+        return real.is_relative_to(self.path) or (top is not None and real.is_relative_to(top))
+
+    def _may_follow(self, path: Path, first: str) -> bool:
+        real = Path(os.path.realpath(path))
+        is_blob = real.parent == self._blobs and _BLOB.fullmatch(real.name) is not None
+        return is_blob or self._holds(path, first)
+
+    def _as_on_disk(self, parts: list[str]) -> list[str]:
+        """Parts of a path, each in the Unicode form that its folder has, if it has one."""
+        folder, found = self.path, []
+        for part in parts:
+            if not os.path.lexists(folder / part):
+                part = self._listing(folder).get(unicodedata.normalize("NFC", part), part)
+            found.append(part)
+            folder = folder / part
+        return found
+
+    def _listing(self, folder: Path) -> dict[str, str]:
+        """Names in a folder by their composed form."""
+        if folder not in self._names:
+            try:
+                names = os.listdir(folder)  # noqa: PTH208 (names alone, of many files)
+            except OSError:
+                names = []
+            self._names[folder] = {unicodedata.normalize("NFC", name): name for name in names}
+        return self._names[folder]
 
 
-def inspect(paths: Iterable[Path], *, decode: Callable[[Path, str], bool]) -> dict[Path, ImageState]:
-    """Read every distinct file once, in parallel; hash it, and decode it where wanted.
+def near_miss(path: Path) -> str | None:
+    """A file beside a missing one that was probably meant: other letter case, or written as in a web address."""
+    try:
+        there = os.listdir(path.parent)  # noqa: PTH208
+    except OSError:
+        return None
+    plain = unquote(path.name).casefold()
+    return next((name for name in sorted(there) if unquote(name).casefold() == plain), None)
+
+
+def inspect(
+    sources: Iterable[ImageSource], *, decode: Callable[[ImageSource, str], bool]
+) -> dict[ImageSource, ImageState]:
+    """Read every distinct image once, in parallel; hash it, and decode it where wanted.
 
     Args:
-        paths: image files, repeats allowed.
-        decode: whether to decode a file, given its path and the digest of its content.
+        sources: images, repeats allowed.
+        decode: whether to decode an image, given the digest of its content.
     """
-    distinct = list(dict.fromkeys(paths))
+    distinct = list(dict.fromkeys(sources))
     # Reading, hashing and decoding all release the interpreter lock.
     with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 4)) as pool:
-        return dict(zip(distinct, pool.map(lambda path: _inspect(path, decode), distinct), strict=True))
+        return dict(zip(distinct, pool.map(lambda source: _inspect(source, decode), distinct), strict=True))
 
 
-def _inspect(path: Path, decode: Callable[[Path, str], bool]) -> ImageState:
+def _inspect(source: ImageSource, wanted: Callable[[ImageSource, str], bool]) -> ImageState:
+    if not isinstance(source, EncodedImage):
+        return _inspect_rendered(source, wanted)
     try:
-        content = path.read_bytes()
+        content = source.read()
     except FileNotFoundError:
-        return ImageState(None, MISSING)
+        return ImageState(None, MISSING, "restore the file from the data set's source")
+    except ImageError as error:
+        return ImageState(None, error.what, error.remedy)
     except OSError as error:
-        return ImageState(None, f"image cannot be read: {error.strerror}")
-    digest = hashlib.sha256(content).hexdigest()
-    if not decode(path, digest):
-        return ImageState(digest, None)
+        return ImageState(
+            None, f"cannot be read: {error.strerror or error}", "check the file and its permissions"
+        )
+    digest = content_digest(content, source.frame)
+    if not wanted(source, digest):
+        return ImageState(digest)
     try:
-        image = Image.open(io.BytesIO(content))
-        # A JPEG decoded at an eighth of its size still reads every coded byte, several times faster.
-        image.draft(image.mode, (1, 1))
-        # What the canonical image does next can fail as well: odd orientation tags, colour spaces without RGB.
-        ImageOps.exif_transpose(image).convert("RGB")
-    except _DECODING_ERRORS as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        return ImageState(digest, f"image cannot be decoded: {reason}")
-    return ImageState(digest, None)
+        decoded = decode(content, frame=source.frame, coarse=True)
+    except ImageError as error:
+        return ImageState(digest, error.what, error.remedy)
+    reduced = canonical_size(decoded.size) != decoded.size
+    return ImageState(digest, steps=(*decoded.steps, REDUCED) if reduced else decoded.steps)
+
+
+def _inspect_rendered(source: ImageSource, wanted: Callable[[ImageSource, str], bool]) -> ImageState:
+    """An image source that tells no encoded bytes: some other package's, or rendered."""
+    try:
+        digest = source.digest()
+        if not wanted(source, digest):
+            return ImageState(digest)
+        image = ImageOps.exif_transpose(source.open())
+    except FileNotFoundError:
+        return ImageState(None, MISSING, "restore the file from the data set's source")
+    except OSError as error:
+        return ImageState(None, f"cannot be read: {error}", "replace the image")
+    return ImageState(digest, steps=(REDUCED,) if canonical_size(image.size) != image.size else ())

@@ -6,6 +6,7 @@ Hu et al., OmniMedVQA: A New Large-Scale Comprehensive Evaluation Benchmark for 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import ImageFile
@@ -21,11 +22,11 @@ from medrobust_bench.data.rows import (
     read_rows,
     text_of,
 )
-from medrobust_bench.problems import Problem
+from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.specs.vocabulary import modality_name, question_type_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from medrobust_bench.data.reader import Request
 
 QUESTIONS_FOLDER = "QA_information"
 RESTRICTED_FOLDER = "Restricted-access"
@@ -56,7 +57,7 @@ def read_tree(root: Path, *, images: Path | None = None) -> Reading:
     questions: list[PublishedQuestion] = []
     problems: list[Problem] = []
     skipped: list[Problem] = []
-    folder_of_images = ImageFolder(images or root)
+    folder_of_images = ImageFolder(images or root, chosen=images is not None)
     folder = root / QUESTIONS_FOLDER
     files = sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
     if not files:
@@ -73,27 +74,30 @@ def read_tree(root: Path, *, images: Path | None = None) -> Reading:
                 if text_of(row, "modality_type").casefold() == _UNNAMED:
                     left_out += 1
                     continue
-                question, image_path, path = _question(row, folder_of_images)
+                question, image_path = _question(row, folder_of_images)
             except RowError as error:
                 problems.append(Problem(where, error.what, error.remedy, number))
                 continue
-            questions.append(
-                PublishedQuestion(question, where, number, image_path, path, restricted=restricted)
-            )
+            questions.append(PublishedQuestion(question, where, number, image_path, restricted=restricted))
         if left_out:
             what = f"{left_out} of {len(rows)} rows left out: their publisher calls the modality unknown"
             skipped.append(Problem(where, what, "nothing to do, or write the modality into the rows"))
-    return Reading(root.resolve().name, tuple(questions), tuple(problems), tuple(skipped))
+    return Reading(
+        root.resolve().name,
+        tuple(questions),
+        tuple(problems),
+        tuple(skipped),
+        notes=folder_of_images.notes(),
+    )
 
 
-def _question(row: dict[str, object], images: ImageFolder) -> tuple[Question, str, Path]:
+def _question(row: dict[str, object], images: ImageFolder) -> tuple[Question, str]:
     image_path = text_of(row, "image_path")
-    path = images.locate(image_path)
     options = tuple(text_of(row, key) for key in _option_keys(row))
     check_options(options)
     question = Question(
         id=text_of(row, "question_id"),
-        image=ImageFile(path),
+        image=ImageFile(images.locate(image_path)),
         text=text_of(row, "question"),
         options=options,
         answer=find_answer(text_of(row, "gt_answer"), options),
@@ -101,9 +105,32 @@ def _question(row: dict[str, object], images: ImageFolder) -> tuple[Question, st
         question_type=question_type_name(name_of(row, "question_type")),
         dataset=text_of(row, "dataset"),
     )
-    return question, image_path, path
+    return question, image_path
 
 
 def _option_keys(row: dict[str, object]) -> list[str]:
     """Keys of the options in the order of their letters; a null stands for no option, as tables write it."""
     return sorted(key for key, value in row.items() if _OPTION_KEY.fullmatch(key) and value is not None)
+
+
+class OmniMedVQA:
+    """A tree as published; without splits, so that an image's split follows from its content."""
+
+    name = "omnimedvqa"
+    reads = f"a folder that holds `{QUESTIONS_FOLDER}` (OmniMedVQA)"
+
+    def recognises(self, source: str) -> bool:
+        """Whether it is a folder with `QA_information` in it, or in the folder around it."""
+        return Path(source).is_dir() and tree_root(Path(source)) is not None
+
+    def read(self, source: str, request: Request) -> Reading:
+        """See `read_tree`."""
+        root = tree_root(Path(source))
+        if root is None:
+            raise InvalidInputError(
+                [Problem(source, f"holds no `{QUESTIONS_FOLDER}`", "name the data set's folder")]
+            )
+        return read_tree(root, images=request.images)
+
+
+OMNIMEDVQA = OmniMedVQA()

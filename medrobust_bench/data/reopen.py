@@ -1,7 +1,8 @@
-"""The questions of a run that was made earlier."""
+"""The questions that a run's settings ask for, and those of a run that was made earlier."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.source import open_data, sample
@@ -10,6 +11,24 @@ from medrobust_bench.problems import InvalidInputError, Problem
 if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.records.run import Plan
+    from medrobust_bench.specs.settings import RunSettings
+
+
+def open_asked(settings: RunSettings, *, split: str | None = None, source: str | None = None) -> Dataset:
+    """The data set of a run's settings, whole; see `open_data`.
+
+    Args:
+        settings: name it.
+        split: instead of the settings'.
+        source: where it is now, if not where the settings say.
+    """
+    return open_data(
+        settings.data if source is None else source,
+        split=settings.split if split is None else split,
+        skip_invalid=settings.skip_invalid,
+        modalities=settings.modalities,
+        images=None if settings.images is None or source is not None else Path(settings.images),
+    )
 
 
 def reopen(plan: Plan, *, data: str | None = None) -> Dataset:
@@ -23,13 +42,12 @@ def reopen(plan: Plan, *, data: str | None = None) -> Dataset:
         InvalidInputError: the data set is not there any more, or its questions have changed.
     """
     settings = plan.settings
-    source = settings.data if data is None else data
-    dataset = open_data(
-        source, split=settings.split, skip_invalid=settings.skip_invalid, modalities=settings.modalities
-    )
+    dataset = open_asked(settings, source=data)
     if settings.sample_size is not None:
         dataset = sample(dataset, settings.sample_size, seed=settings.seed)
     if dataset.digest() != plan.data.digest:
         what = f"does not hold the questions of the run: digest {dataset.digest()[:12]}, not {plan.data.digest[:12]}"
-        raise InvalidInputError([Problem(source, what, "name the data set that the run was made on")])
+        raise InvalidInputError(
+            [Problem(data or settings.data, what, "name the data set that the run was made on")]
+        )
     return dataset

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 60
 
+_NO_WIDTH = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))  # soft hyphens, joiners, marks
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedQuestion:
@@ -28,8 +32,7 @@ class PublishedQuestion:
         question: the question; its image has not been looked at yet.
         file: the file that holds it, as messages call it.
         row: one-based position in that file.
-        image_path: the image's path as published, with forward slashes.
-        path: where that file should be.
+        image_path: the image's path or name as published, with forward slashes.
         split: "train", "validation" or "test" where the publisher fixed it, else None.
         restricted: whether its images cannot be published, so that they may rightly be absent.
         type_inferred: whether its question type is a guess from the wording.
@@ -39,7 +42,6 @@ class PublishedQuestion:
     file: str
     row: int
     image_path: str
-    path: Path
     split: str | None = None
     restricted: bool = False
     type_inferred: bool = False
@@ -58,12 +60,18 @@ class Reading:
         questions: every row that makes a question.
         problems: every row or file that does not.
         skipped: rows left out on purpose, by reason.
+        synthetic: whether the images are rendered rather than taken from patients; such images need no check.
+        no_images: what is wrong where the images are nowhere to be found, so that only the text can be looked at.
+        notes: what a user should know about how the data set was understood, one sentence each.
     """
 
     name: str
     questions: tuple[PublishedQuestion, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[Problem, ...] = ()
     skipped: tuple[Problem, ...] = ()
+    synthetic: bool = False
+    no_images: Problem | None = None
+    notes: tuple[str, ...] = ()
 
 
 class RowError(ValueError):
@@ -84,8 +92,10 @@ def read_rows(path: Path, where: str) -> tuple[list[tuple[int, dict[str, object]
     Returns:
         The objects with their one-based positions, and everything that is wrong with the file as JSON.
     """
+    text = ""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_object)
     except OSError as error:
         return [], [Problem(where, f"cannot be read: {error.strerror}", "check the path and its permissions")]
     except UnicodeDecodeError:
@@ -93,8 +103,14 @@ def read_rows(path: Path, where: str) -> tuple[list[tuple[int, dict[str, object]
     except RecursionError:
         return [], [Problem(where, "is nested too deeply", "write it as a plain JSON array of objects")]
     except json.JSONDecodeError as error:
+        if _is_json_lines(text):
+            what = "is JSON Lines: one object on each line"
+            return [], [Problem(where, what, "write the objects as one array: [{…}, {…}]")]
         what = f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
         return [], [Problem(where, what, "restore the file from its source; it may be cut off")]
+    except ValueError:  # a number of thousands of digits
+        what = "holds a number that is too long to be read"
+        return [], [Problem(where, what, "restore the file from its source, or write the number as text")]
     if not isinstance(content, list):
         return [], [
             Problem(where, f"holds {_kind(content)} instead of an array", "write it as a JSON array of rows")
@@ -103,7 +119,10 @@ def read_rows(path: Path, where: str) -> tuple[list[tuple[int, dict[str, object]
         return [], [Problem(where, "holds no rows", "restore the file from its source, or remove it")]
     rows, problems = [], []
     for number, row in enumerate(content, start=1):
-        if isinstance(row, dict):
+        if isinstance(row, _Repeated):
+            what = f"gives `{row.key}` twice"
+            problems.append(Problem(where, what, "keep the one that is right", number))
+        elif isinstance(row, dict):
             rows.append((number, row))
         else:
             problems.append(
@@ -112,6 +131,29 @@ def read_rows(path: Path, where: str) -> tuple[list[tuple[int, dict[str, object]
                 )
             )
     return rows, problems
+
+
+class _Repeated(dict[str, object]):
+    """A JSON object that gives a key twice; JSON readers would keep the last value in silence."""
+
+    key = ""
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) == len(pairs):
+        return made
+    repeated = _Repeated(made)
+    repeated.key = next(key for key, count in Counter(key for key, _value in pairs).items() if count > 1)
+    return repeated
+
+
+def _is_json_lines(text: str) -> bool:
+    lines = [line for line in text.splitlines() if line.strip()][:2]
+    try:
+        return len(lines) == 2 and all(isinstance(json.loads(line), dict) for line in lines)
+    except ValueError:
+        return False
 
 
 def text_of(row: dict[str, object], key: str) -> str:
@@ -161,8 +203,13 @@ def _kind(value: object) -> str:
 
 
 def same_option(text: str) -> str:
-    """What an option is compared by: white space, capitals and closing dots do not tell two options apart."""
-    return " ".join(re.sub(r"[\s.]+$", "", text).split()).casefold()
+    """What an option is compared by: what looks alike is alike.
+
+    White space, capitals and closing dots do not tell two options apart, nor do the two ways in which Unicode writes
+    an accent, or characters of no width.
+    """
+    seen = unicodedata.normalize("NFC", text).translate(_NO_WIDTH)
+    return " ".join(re.sub(r"[\s.]+$", "", seen).split()).casefold()
 
 
 def find_answer(answer: str, options: Sequence[str]) -> int:

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.dataset import Dataset
-from medrobust_bench.data.image_files import MISSING, inspect
-from medrobust_bench.data.omnimedvqa import read_tree, tree_root
+from medrobust_bench.data.image import ImageFile
+from medrobust_bench.data.image_files import MISSING, inspect, near_miss
+from medrobust_bench.data.phantoms.questions import NAME as PHANTOMS
+from medrobust_bench.data.reader import Reader, Request, reader_of
 from medrobust_bench.data.rows import without_repeated_ids
-from medrobust_bench.data.split_files import find_split_files, images_base, read_split_files
-from medrobust_bench.data.splits import SPLITS, split_of, unit_hash
+from medrobust_bench.data.splits import SPLITS, split_keys, split_of, unit_hash
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.specs.vocabulary import in_usual_order, modality_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
+    from pathlib import Path
 
+    from medrobust_bench.data.image import ImageSource
+    from medrobust_bench.data.image_files import ImageState
     from medrobust_bench.data.question import Question
     from medrobust_bench.data.rows import PublishedQuestion, Reading
 
-PHANTOMS = "phantoms"
+__all__ = ["PHANTOMS", "check_images", "choose_modalities", "open_data", "read_source", "sample"]
 
 
 def open_data(
-    source: str | Path,
+    source: str | Path | Reader,
     *,
     split: str = "test",
     skip_invalid: bool = False,
@@ -38,16 +41,14 @@ def open_data(
     """Open a data set and check it completely: every row's text, and every image of the split by decoding it.
 
     Args:
-        source: "phantoms" for the synthetic suite; a folder that holds `QA_information` (an OmniMedVQA tree); a split
-            file (`X-Ray_test.json`) or a folder of them.
-        split: "train", "validation", "test" or "all". An OmniMedVQA tree, and split files whose names tell no split,
-            are split by image content (`splits.split_of`); other split files are taken as published.
+        source: what one of the readers recognises (`reader.readers`): "phantoms", a folder, a file; or a reader.
+        split: "train", "validation", "test" or "all". Where the publisher fixed no splits, an image's group, or else
+            its content, decides (`splits.split_of`).
         skip_invalid: leave out what is wrong and record it in `Dataset.skipped`, instead of raising.
-        seed: seed of the phantoms, or of the split by image content.
+        seed: seed of the phantoms, or of the split by group and content.
         modalities: keep only these, whatever their case or spelling; empty for all. A name that stands nowhere in
             the data set is a problem.
-        images: the folder that image paths are relative to. By default the tree's own root, or the nearest folder
-            above the split files that holds `Images`.
+        images: the folder that image paths are relative to, or the folder of images itself, where it is not found.
 
     Raises:
         InvalidInputError: everything that is wrong, together; or nothing is left to ask.
@@ -55,37 +56,33 @@ def open_data(
     if split not in (*SPLITS, "all"):
         problem = Problem("split", f"unknown split {split!r}", f"use one of: {', '.join(SPLITS)}, all")
         raise InvalidInputError([problem])
-    if str(source) == PHANTOMS:
-        return _open_phantoms(split=split, seed=seed, modalities=modalities)
-    reading = read_source(Path(source), split=split, images=images)
+    reading = read_source(source, split=split, images=images, seed=seed)
+    if reading.no_images is not None:
+        raise InvalidInputError([reading.no_images])
     rows, repeated = without_repeated_ids(reading.questions)
     if modalities:
         chosen = choose_modalities(modalities, {row.question.modality for row in rows}, name=reading.name)
         rows = [row for row in rows if row.question.modality in chosen]
-    checked = check_images(rows, split=split, seed=seed)
+    checked = CheckedRows(tuple(rows)) if reading.synthetic else check_images(rows, split=split, seed=seed)
     problems = (*reading.problems, *repeated, *checked.problems)
     if problems and not skip_invalid:
         raise InvalidInputError(problems)
     if not checked.rows:
         scope = f" and modality {', '.join(modalities)}" if modalities else ""
         what = f"has no questions for split {split!r}{scope}"
-        raise InvalidInputError([*problems, Problem(str(source), what, "ask for another split or modality")])
-    questions = tuple(row.question for row in checked.rows)
-    skipped = (*reading.skipped, *checked.skipped, *problems)
-    return Dataset(name=reading.name, split=split, questions=questions, skipped=skipped)
-
-
-def _open_phantoms(*, split: str, seed: int, modalities: Sequence[str]) -> Dataset:
-    from medrobust_bench.data.phantoms import open_phantoms
-
-    dataset = open_phantoms(split, seed=seed)
-    if not modalities:
-        return dataset
-    chosen = choose_modalities(
-        modalities, {question.modality for question in dataset.questions}, name=PHANTOMS
+        remedy = "ask for another split or modality"
+        raise InvalidInputError([*problems, Problem(reading.name, what, remedy)])
+    return Dataset(
+        name=reading.name,
+        split=split,
+        questions=tuple(row.question for row in checked.rows),
+        skipped=(*reading.skipped, *checked.skipped, *problems),
+        synthetic=reading.synthetic,
+        steps={
+            row.question.id: steps for row, steps in zip(checked.rows, checked.steps, strict=False) if steps
+        },
+        notes=reading.notes,
     )
-    questions = tuple(question for question in dataset.questions if question.modality in chosen)
-    return dataclasses.replace(dataset, questions=questions)
 
 
 def choose_modalities(wanted: Sequence[str], present: AbstractSet[str], *, name: str) -> frozenset[str]:
@@ -108,36 +105,21 @@ def choose_modalities(wanted: Sequence[str], present: AbstractSet[str], *, name:
     return frozenset(by_form[modality_name(given).casefold()] for given in wanted)
 
 
-def read_source(source: Path, *, split: str, images: Path | None = None, text_only: bool = False) -> Reading:
-    """Read the text of a data set on disk, whatever its layout.
-
-    Args:
-        source: see `open_data`.
-        split: the split to read, where the publisher fixed splits; "all" for all.
-        images: see `open_data`.
-        text_only: do without images; paths are still checked.
+def read_source(
+    source: str | Path | Reader, *, split: str, images: Path | None = None, seed: int = 0
+) -> Reading:
+    """Read the text of a data set, whatever its kind; see `open_data` for the arguments.
 
     Raises:
-        InvalidInputError: it is no data set, or its images are nowhere to be found.
+        InvalidInputError: it is no data set, or nothing of it can be read.
     """
-    if not source.exists():
-        remedy = "check the path, or fetch the data set with `medrobust data fetch omnimedvqa`"
-        raise InvalidInputError([Problem(str(source), "does not exist", remedy)])
     if images is not None and not images.is_dir():
-        raise InvalidInputError([Problem(str(images), "is no folder", "name the folder that holds `Images`")])
-    root = tree_root(source) if source.is_dir() else None
-    if root is not None:
-        return read_tree(root, images=images)
-    if not (source.suffix == ".json" if source.is_file() else find_split_files(source)):
-        remedy = "name a folder that holds `QA_information`, a split file (.json) or a folder of those"
-        raise InvalidInputError([Problem(str(source), "is no data set", remedy)])
-    base = images.resolve() if images is not None else images_base(source)
-    if base is None and not text_only:
-        remedy = (
-            "put the `Images` folder beside the split files, or name the folder that holds it as `images`"
-        )
-        raise InvalidInputError([Problem(str(source), "has no `Images` folder beside it", remedy)])
-    return read_split_files(source, base=base, split=split)
+        remedy = "name the folder of the images, or the one that holds it"
+        raise InvalidInputError([Problem(str(images), "is no folder", remedy)])
+    reader, place = (
+        (source, source.name) if isinstance(source, Reader) else (reader_of(str(source)), str(source))
+    )
+    return reader.read(place, Request(split=split, images=images, seed=seed))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,15 +128,19 @@ class CheckedRows:
 
     Attributes:
         rows: the rows of the wanted split.
+        sides: the split of each row.
         digests: content digests of their images, one for each row.
+        steps: what making each image canonical does to it; see `ImageState`.
         problems: rows whose image is missing or damaged.
         skipped: rows whose image may rightly be missing, one entry for each file.
     """
 
     rows: tuple[PublishedQuestion, ...]
-    digests: tuple[str, ...]
-    problems: tuple[Problem, ...]
-    skipped: tuple[Problem, ...]
+    sides: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    steps: tuple[tuple[str, ...], ...] = ()
+    problems: tuple[Problem, ...] = ()
+    skipped: tuple[Problem, ...] = ()
 
 
 def check_images(published: Sequence[PublishedQuestion], *, split: str, seed: int) -> CheckedRows:
@@ -163,30 +149,20 @@ def check_images(published: Sequence[PublishedQuestion], *, split: str, seed: in
     A missing image of a restricted collection is expected, since its licence forbids passing it on: such rows are left
     out and counted. A missing image of an open collection is a problem.
     """
-
-    def wanted(digest: str, published_split: str | None) -> bool:
-        return split == "all" or (published_split or split_of(digest, seed=seed)) == split
-
-    published_splits = {row.path: row.split for row in published}
-    states = inspect(published_splits, decode=lambda path, digest: wanted(digest, published_splits[path]))
-    rows: list[PublishedQuestion] = []
-    digests: list[str] = []
+    states = _inspected(published, split=split, seed=seed)
+    digests = [states[row.question.image].digest for row in published]
+    places = _places(published, digests, seed=seed)
+    kept: list[tuple[PublishedQuestion, ImageState, str]] = []
     problems: list[Problem] = []
     absent: Counter[str] = Counter()
-    for row in published:
-        state = states[row.path]
+    for row, place in zip(published, places, strict=True):
+        state = states[row.question.image]
         if state.fault == MISSING and row.restricted:
             absent[row.file] += 1
-        elif state.digest is None or (state.fault is not None and wanted(state.digest, row.split)):
-            remedy = (
-                "restore the file from the data set's source"
-                if state.fault == MISSING
-                else "replace the file"
-            )
-            problems.append(row.problem(f"{state.fault}: {row.image_path}", remedy))
-        elif wanted(state.digest, row.split):
-            rows.append(row)
-            digests.append(state.digest)
+        elif state.digest is None or (state.fault is not None and split in ("all", place)):
+            problems.append(_image_problem(row, state))
+        elif split in ("all", place):
+            kept.append((row, state, place))
     totals = Counter(row.file for row in published)
     skipped = [
         Problem(
@@ -196,7 +172,53 @@ def check_images(published: Sequence[PublishedQuestion], *, split: str, seed: in
         )
         for file, count in sorted(absent.items())
     ]
-    return CheckedRows(tuple(rows), tuple(digests), tuple(problems), tuple(skipped))
+    return CheckedRows(
+        rows=tuple(row for row, _state, _place in kept),
+        digests=tuple(state.digest or "" for _row, state, _place in kept),
+        sides=tuple(place for _row, _state, place in kept),
+        steps=tuple(state.steps for _row, state, _place in kept),
+        problems=tuple(problems),
+        skipped=tuple(skipped),
+    )
+
+
+def _places(rows: Sequence[PublishedQuestion], digests: Sequence[str | None], *, seed: int) -> list[str]:
+    """The split of every row: the publisher's, or that of its group or image; "" where its image is not there."""
+    keys = split_keys([row.question.group for row in rows], digests)
+    return [
+        row.split or (split_of(key, seed=seed) if key and digest is not None else "")
+        for row, key, digest in zip(rows, keys, digests, strict=True)
+    ]
+
+
+def _inspected(rows: Sequence[PublishedQuestion], *, split: str, seed: int) -> dict[ImageSource, ImageState]:
+    """The state of every image: hashed, and decoded where a row of the wanted split is about it."""
+    images = [row.question.image for row in rows]
+    if split == "all":
+        return inspect(images, decode=lambda image, digest: True)
+    published = {row.question.image for row in rows if row.split == split}
+    by_content = {row.question.image for row in rows if row.split is None}
+    if not any(row.question.group for row in rows if row.split is None):
+        return inspect(
+            images,
+            decode=lambda image, digest: (
+                image in published or (image in by_content and split_of(digest, seed=seed) == split)
+            ),
+        )
+    # The split of a group is known only when all of its images have been looked at.
+    states = inspect(images, decode=lambda image, digest: False)
+    places = _places(rows, [states[image].digest for image in images], seed=seed)
+    wanted = [image for image, place in zip(images, places, strict=True) if place == split]
+    return states | inspect(wanted, decode=lambda image, digest: True)
+
+
+def _image_problem(row: PublishedQuestion, state: ImageState) -> Problem:
+    what, remedy = f"image {state.fault}: {row.image_path}", state.remedy
+    if state.fault == MISSING and isinstance(row.question.image, ImageFile):
+        there = near_miss(row.question.image.path)
+        if there is not None:
+            what, remedy = f"{what}, but {there!r} is there", "write the name as the file has it"
+    return row.problem(what, remedy)
 
 
 def sample(dataset: Dataset, limit: int, *, seed: int = 0) -> Dataset:

@@ -17,11 +17,13 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import ImageFile
 from medrobust_bench.data.image_files import ImageFolder
+from medrobust_bench.data.omnimedvqa import tree_root
 from medrobust_bench.data.question import LETTERS, Question
 from medrobust_bench.data.rows import (
     PublishedQuestion,
@@ -37,7 +39,7 @@ from medrobust_bench.problems import Problem
 from medrobust_bench.specs.vocabulary import MODALITIES, known_modality, known_question_type
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from medrobust_bench.data.reader import Request
 
 _FILE_NAME = re.compile(
     r"(?P<subject>.+?)(?:_(?P<split>train|validation|valid|val|dev|test))?", re.IGNORECASE
@@ -102,13 +104,14 @@ def images_base(source: Path) -> Path | None:
     return None
 
 
-def read_split_files(source: Path, *, base: Path | None, split: str = "all") -> Reading:
+def read_split_files(source: Path, *, base: Path | None, split: str = "all", chosen: bool = False) -> Reading:
     """Read the text of split files; images are located but not opened.
 
     Args:
         source: a split file, or a folder that holds some at any depth.
         base: the folder that image paths are relative to; None to read the text alone.
         split: the split whose files are read; files that name no split are always read.
+        chosen: whether a user named `base`; see `ImageFolder`.
     """
     files = find_split_files(source)
     by_modality = [file for file in files if file.modality is not None]
@@ -123,6 +126,7 @@ def read_split_files(source: Path, *, base: Path | None, split: str = "all") -> 
     if not by_modality and not problems:
         problems.append(_no_modality(source, by_type, split))
     types = _published_types(by_type)
+    folder_of_images = None if base is None else ImageFolder(base, chosen=chosen)
     questions: list[PublishedQuestion] = []
     for file in by_modality:
         if file.modality is None or not _wanted(file, split):
@@ -130,14 +134,19 @@ def read_split_files(source: Path, *, base: Path | None, split: str = "all") -> 
         rows, faults = read_rows(file.path, str(file.path))
         problems += faults
         # Without images nothing opens a path, but a hostile one is reported all the same.
-        folder = ImageFolder(base or file.path.parent)
+        folder = folder_of_images or ImageFolder(file.path.parent)
         for number, row in rows:
             try:
                 questions.append(_published(row, number, file, file.modality, folder, types))
             except RowError as error:
                 problems.append(Problem(str(file.path), error.what, error.remedy, number))
     name = source.stem if source.is_file() else source.resolve().name
-    return Reading(name, tuple(questions), tuple(problems))
+    no_images = None
+    if base is None:
+        remedy = "put the `Images` folder beside the split files, or name the folder that holds it (--images)"
+        no_images = Problem(str(source), "has no `Images` folder beside it", remedy)
+    notes = () if folder_of_images is None else folder_of_images.notes()
+    return Reading(name, tuple(questions), tuple(problems), no_images=no_images, notes=notes)
 
 
 def _wanted(file: SplitFile, split: str) -> bool:
@@ -188,13 +197,13 @@ def _published(
     answer = parse_solution(text_of(row, "solution"), len(options))
     find_answer(options[answer], options)  # a right option that stands there twice makes two letters right
     published_type = types.get((image_path, problem))
-    path = images.locate(image_path)
+    image = ImageFile(images.locate(image_path))
     dataset = image_path.removeprefix("Images/").split("/")[0]
     # The id depends on content alone, so that it survives new rows and reordering.
     content = hashlib.sha256(f"{image_path}\n{problem}".encode()).hexdigest()
     question = Question(
         id=f"{dataset}_{content[:16]}",
-        image=ImageFile(path),
+        image=image,
         text=text,
         options=options,
         answer=answer,
@@ -207,7 +216,6 @@ def _published(
         str(file.path),
         number,
         image_path,
-        path,
         split=file.split,
         type_inferred=published_type is None,
     )
@@ -261,3 +269,26 @@ def parse_solution(solution: str, n_options: int) -> int:
         what = f"solution {match['letter']} is not among its {n_options} options"
         raise RowError(what, "name one of the row's options")
     return index
+
+
+class SplitFiles:
+    """Published split files: one of them, or a folder of them."""
+
+    name = "split files"
+    reads = "a published split file (`X-Ray_test.json`) or a folder of those"
+
+    def recognises(self, source: str) -> bool:
+        """Whether it is a JSON file, or a folder with some at any depth that is no OmniMedVQA tree."""
+        path = Path(source)
+        if path.is_file():
+            return path.suffix == ".json"
+        return path.is_dir() and tree_root(path) is None and bool(find_split_files(path))
+
+    def read(self, source: str, request: Request) -> Reading:
+        """See `read_split_files`; without images, the text alone."""
+        path = Path(source)
+        base = images_base(path) if request.images is None else request.images.resolve()
+        return read_split_files(path, base=base, split=request.split, chosen=request.images is not None)
+
+
+SPLIT_FILES = SplitFiles()

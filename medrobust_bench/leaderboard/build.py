@@ -49,7 +49,7 @@ def build(results: Path, out: Path, *, cards: Mapping[str, Card]) -> list[Path]:
     Raises:
         InvalidInputError: everything that is wrong with any result file; nothing is written then.
     """
-    pages = render(read_results(results, cards=cards), links=_card_links(out, cards))
+    pages = render(read_results(results, cards=cards), links=_card_links(out, cards), cards=cards)
     if behind := sorted(
         {folder for folder in {(out / name).parent for name in pages} if folder.is_symlink()}
     ):
@@ -62,12 +62,15 @@ def build(results: Path, out: Path, *, cards: Mapping[str, Card]) -> list[Path]:
     return [out / name for name in pages]
 
 
-def render(submissions: Sequence[Submission], *, links: Mapping[str, str]) -> dict[str, str]:
+def render(
+    submissions: Sequence[Submission], *, links: Mapping[str, str], cards: Mapping[str, Card]
+) -> dict[str, str]:
     """The pages by their names relative to the leaderboard's folder, index first.
 
     Args:
         submissions: what to show.
         links: by model id, the card as seen from a table.
+        cards: the model registry.
 
     Raises:
         InvalidInputError: two data sets or threats whose names give the same file name.
@@ -76,7 +79,7 @@ def render(submissions: Sequence[Submission], *, links: Mapping[str, str]) -> di
     taken: dict[str, str] = {}
     rows: list[tuple[str, ...]] = []
     problems: list[Problem] = []
-    for (data, threat), group in groupby(boards(submissions), key=_names):
+    for (data, threat), group in groupby(boards(submissions, cards=cards), key=_names):
         page = list(group)
         name, title = f"{slug(data)}/{slug(threat)}.md", f"{data}, {threat}"
         # A file system that ignores case would overwrite one with the other.
@@ -103,11 +106,11 @@ def _page(title: str, page: Sequence[Board], links: Mapping[str, str]) -> str:
         lines = (f"Threat: {describe_threat(first.threat)}", f"Data: {describe_data(first.data)}")
         blocks.append("\n".join(f"- {escape_markdown(line)}" for line in lines))
         blocks.append(_table(board, links).markdown())
-    return _text([*blocks, f"{NOTE} Ranked by the accuracy named first. {RANKS}"])
+    return _text([*blocks, f"{NOTE} Ordered by the accuracy named first. {RANKS}"])
 
 
 def _table(board: Board, links: Mapping[str, str]) -> Grid:
-    """One row per result, best first; results that are level share a rank."""
+    """One row per result, the ranked first, best first; results that are level share a rank."""
     results = [standing.submission.result for standing in board]
     columns: list[tuple[str, list[str]]] = [
         ("Rank", [MISSING if standing.rank is None else str(standing.rank) for standing in board]),
@@ -178,20 +181,19 @@ def _names(board: Board) -> tuple[str, str]:
 
 
 def _index_row(link: str, board: Board) -> tuple[str, ...]:
-    best = board[0].submission.result
-    images = "synthetic" if best.data.synthetic else "of patients"
+    data = board[0].submission.result.data
+    images = "synthetic" if data.synthetic else "of patients"
     models = str(len({standing.submission.result.model.id for standing in board}))
-    return (link, images, best.model.id, with_interval(headline(best.metrics)), models, str(best.data.n))
+    first = next((standing.submission.result for standing in board if standing.rank is not None), None)
+    name, accuracy = (
+        (MISSING, MISSING) if first is None else (first.model.id, with_interval(headline(first.metrics)))
+    )
+    return (link, images, name, accuracy, models, str(data.n))
 
 
 def _card_links(out: Path, cards: Mapping[str, Card]) -> dict[str, str]:
     folder = out.resolve().parent / "model_cards"
-    names = {
-        name: card.path.name
-        for card in cards.values()
-        if card.path is not None
-        for name in (card.id, card.source)
-    }
+    names = {card.id: card.path.name for card in cards.values() if card.path is not None}
     return {model: f"../../model_cards/{name}" for model, name in names.items() if (folder / name).is_file()}
 
 

@@ -11,6 +11,7 @@ from medrobust_bench.models.cards import Dtype
 from medrobust_bench.records.files import replace_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from medrobust_bench.models.cards import Card
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 UNFILLED = "TO BE FILLED IN"
 NO_SOURCE = "OWNER/NAME"
+NO_SUBMITTER = "GITHUB-ACCOUNT"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
 
@@ -25,6 +27,18 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
 def card_id(model: str) -> str:
     """A card's id made from what results call a model: lower case, letters, digits, dots, dashes, underscores."""
     return re.sub(r"[^a-z0-9._-]+", "-", model.lower().rpartition("/")[2]).strip("-._") or "model"
+
+
+def name_on_board(model: str, cards: Mapping[str, Card]) -> str:
+    """The id under which a model is submitted: that of its card, or of the card that is going to be drafted.
+
+    Args:
+        model: what results call it: a card's id, a hub id or a folder's name.
+        cards: the model registry.
+    """
+    if model in cards:
+        return model
+    return next((card.id for card in cards.values() if card.source == model), card_id(model))
 
 
 def write_draft(model: ModelRecord, folder: Path) -> Path | None:
@@ -41,6 +55,7 @@ def write_draft(model: ModelRecord, folder: Path) -> Path | None:
         "weights_sha256": model.weights_sha256 if known else None,
         "dtype": model.dtype if known else "auto",
         "answer_mode": model.answer_mode,
+        "submitter": NO_SUBMITTER,
         "licence": UNFILLED,
         "training_data": {"description": UNFILLED, "trained_on_omnimedvqa": "unknown"},
         "evaluated": True,
@@ -54,6 +69,7 @@ def unfilled(card: Card) -> list[str]:
     """What of a draft its author has not completed yet."""
     written = {
         "source": card.source.replace(NO_SOURCE, UNFILLED),
+        "submitter": UNFILLED if card.submitter == NO_SUBMITTER else "",
         "licence": card.licence,
         "training_data.description": card.training_data.description,
         "the text": card.text,

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from medrobust_bench.certify.fault import Fault
+from medrobust_bench.leaderboard.answers import counted, from_csv
 from medrobust_bench.leaderboard.entry import (
+    ANSWERS,
     JOURNAL,
     LARGEST_IN_REPOSITORY,
     WITNESSES,
@@ -27,6 +29,7 @@ from medrobust_bench.specs.threat import CLEAN
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from medrobust_bench.leaderboard.answers import Answers
     from medrobust_bench.leaderboard.entry import Entry
 
 LARGEST_EVIDENCE = 2_000_000_000
@@ -41,11 +44,13 @@ class Proof:
         clean: outcomes on the clean images, in the journal's order.
         threat: outcomes under the threat.
         witnesses: the images that broke an answer.
+        answers: the content of `answers.csv`; None where the journal stands beside.
     """
 
     clean: tuple[Outcome, ...]
     threat: tuple[Outcome, ...]
     witnesses: tuple[Witness, ...]
+    answers: bytes | None = None
 
 
 def read_proof(path: Path, entry: Entry) -> tuple[Proof | None, list[Fault]]:
@@ -62,6 +67,11 @@ def read_proof(path: Path, entry: Entry) -> tuple[Proof | None, list[Fault]]:
             faults.append(Fault("evidence", f"{file.name} is listed twice"))
         elif file.size > LARGEST_EVIDENCE:
             faults.append(Fault("evidence", f"{file.name} claims {file.size} bytes"))
+        elif file.hub is None and file.size > LARGEST_IN_REPOSITORY:
+            what = f"{file.name} has {file.size} bytes, more than a pull request may carry: `--push-to-hub`"
+            faults.append(Fault("evidence", what))
+        elif file.name == ANSWERS and file.hub is not None:
+            faults.append(Fault("evidence", f"{file.name} is on the hub, though ranks are computed from it"))
         elif file.name == JOURNAL and file.hub is not None and file.size <= LARGEST_IN_REPOSITORY:
             what = f"{file.name} is on the hub, though small: ranks are computed from it"
             faults.append(Fault("evidence", what))
@@ -76,8 +86,11 @@ def read_proof(path: Path, entry: Entry) -> tuple[Proof | None, list[Fault]]:
             if fault is not None:
                 faults.append(fault)
             contents[file.name] = content
-    if JOURNAL not in {file.name for file in entry.evidence}:
+    hubs = {file.name: file.hub for file in entry.evidence}
+    if JOURNAL not in hubs:
         faults.append(Fault("evidence", f"no {JOURNAL}: nothing shows how the numbers came about"))
+    elif (hubs[JOURNAL] is None) == (ANSWERS in hubs):
+        faults.append(Fault("evidence", f"{ANSWERS} belongs beside a journal on the hub, and nowhere else"))
     if faults:
         return None, faults
     outcomes, faults = _outcomes(contents[JOURNAL])
@@ -91,7 +104,26 @@ def read_proof(path: Path, entry: Entry) -> tuple[Proof | None, list[Fault]]:
         faults.append(Fault("journal", f"{len(strangers)} lines are about another model or threat"))
     clean = tuple(outcome for outcome in outcomes if outcome.threat == CLEAN.name)
     threat = tuple(outcome for outcome in outcomes if outcome.threat == name)
-    return (None if faults else Proof(clean, threat, witnesses)), faults
+    return (None if faults else Proof(clean, threat, witnesses, contents.get(ANSWERS))), faults
+
+
+def read_answers(path: Path, entry: Entry) -> Answers | None:
+    """The answers that ranks are computed from, as they stand beside a submission; None where they do not.
+
+    Args:
+        path: the submission file.
+        entry: what it holds.
+    """
+    proof = read_beside(path, entry)
+    beside = evidence_folder(path) / ANSWERS
+    try:
+        if proof is not None:
+            return counted(proof.threat, entry.result.threat)
+        if ANSWERS not in {file.name for file in entry.evidence} or beside.is_symlink():
+            return None
+        return from_csv(beside.read_bytes()) if beside.stat().st_size <= LARGEST_IN_REPOSITORY else None
+    except (OSError, ValueError):
+        return None
 
 
 def read_beside(path: Path, entry: Entry) -> Proof | None:

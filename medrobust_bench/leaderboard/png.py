@@ -39,6 +39,7 @@ def read_plain(content: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
         raise NotPlainError("is no PNG")
     place = len(SIGNATURE)
     kinds: list[bytes] = []
+    packed: list[bytes] = []
     while place < len(content):
         head = content[place : place + 8]
         length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
@@ -51,10 +52,13 @@ def read_plain(content: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
         if not kinds:
             _check_header(kind, data, size)
         kinds.append(kind)
+        if kind == b"IDAT":
+            packed.append(data)
         place += 12 + length
     if kinds[-1:] != [b"IEND"] or set(kinds[1:-1]) != {b"IDAT"}:
         others = sorted({kind.decode("ascii", "replace") for kind in kinds[1:-1]} - {"IDAT"})
         raise NotPlainError(f"holds more than pixels: {', '.join(others) or 'no end, or none at all'}")
+    _check_stream(b"".join(packed), size)
     try:
         with Image.open(io.BytesIO(content)) as image:
             return np.array(image, dtype=np.uint8)
@@ -70,3 +74,18 @@ def _check_header(kind: bytes, data: bytes, size: tuple[int, int]) -> None:
         raise NotPlainError("is not 8-bit RGB without interlacing")
     if (width, height) != size:
         raise NotPlainError(f"has {width} × {height} pixels, the clean one {size[0]} × {size[1]}")
+
+
+def _check_stream(packed: bytes, size: tuple[int, int]) -> None:
+    """The compressed pixels end where the pixels end, and are not blown up to carry something else."""
+    width, height = size
+    expected = height * (1 + 3 * width)
+    unpacker = zlib.decompressobj()
+    try:
+        rows = unpacker.decompress(packed, expected + 1)
+    except zlib.error as error:
+        raise NotPlainError(f"cannot be decoded: {error}") from error
+    if len(rows) != expected or unpacker.unused_data or unpacker.unconsumed_tail:
+        raise NotPlainError("holds more than pixels, or fewer than it says, in its compressed data")
+    if len(packed) > expected * 1.01 + 1000:
+        raise NotPlainError("is larger than its pixels uncompressed")

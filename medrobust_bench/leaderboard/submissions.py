@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from medrobust_bench.leaderboard.checks.threat import normal_text
 from medrobust_bench.leaderboard.entry import Entry
-from medrobust_bench.models.cards import card_of
+from medrobust_bench.leaderboard.names import MODEL, THREAT, harmless
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import SCHEMA_VERSION, Result
 
@@ -49,8 +50,7 @@ def measurement(result: Result) -> Hashable:
 
 
 def _asked(result: Result) -> tuple[str, str, int]:
-    threat = json.dumps(result.threat.model_dump(mode="json"), sort_keys=True)
-    return threat, result.data.digest, result.seed
+    return normal_text(result.threat), result.data.digest, result.seed
 
 
 def read_results(folder: Path, *, cards: Mapping[str, Card]) -> list[Submission]:
@@ -72,6 +72,7 @@ def read_results(folder: Path, *, cards: Mapping[str, Card]) -> list[Submission]
         problems += found
         if submission is not None:
             submissions.append(submission)
+    problems += _bare(submissions)
     problems += _repeated(submissions, cards)
     problems += [problem for entry in submissions for problem in _other_weights(entry, cards)]
     if problems:
@@ -113,12 +114,31 @@ def _read(path: Path) -> tuple[Submission | None, list[Problem]]:
         ]
 
 
+def _bare(submissions: Sequence[Submission]) -> list[Problem]:
+    """Results without evidence have no place among submissions, and names that are shown must be harmless."""
+    problems = []
+    submitted = any(one.entry is not None for one in submissions)
+    for one in submissions:
+        names = (one.result.model.id, MODEL), (one.result.data.name, MODEL), (one.result.threat.name, THREAT)
+        if one.entry is None and submitted:
+            what = "is a bare result in a folder of submissions: nothing shows how it came about"
+            problems.append(Problem(str(one.path), what, "submit its run, or remove it"))
+        problems += [
+            Problem(
+                str(one.path), f"the name {name[:60]!r} holds characters that names may not hold", "rename"
+            )
+            for name, form in names
+            if not harmless(name, form)
+        ]
+    return problems
+
+
 def _repeated(submissions: Sequence[Submission], cards: Mapping[str, Card]) -> list[Problem]:
     """The same model, threat, questions and seed in two files, under whatever names: which of them counts?"""
     seen: dict[Hashable, Path] = {}
     problems = []
     for path, result in ((entry.path, entry.result) for entry in submissions):
-        card = card_of(result.model.id, cards)
+        card = cards.get(result.model.id)
         keys = [measurement(result)]
         if card is not None:
             keys.append((card.id, result.model.dtype, result.model.answer_mode, _asked(result)))
@@ -131,7 +151,7 @@ def _repeated(submissions: Sequence[Submission], cards: Mapping[str, Card]) -> l
 
 def _other_weights(submission: Submission, cards: Mapping[str, Card]) -> list[Problem]:
     model = submission.result.model
-    card = card_of(model.id, cards)
+    card = cards.get(model.id)
     if card is None or card.weights_sha256 in (None, model.weights_sha256) or card.dtype != model.dtype:
         return []
     what = (

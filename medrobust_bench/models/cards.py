@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Smoothing
+from medrobust_bench.strict_yaml import compose, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,6 +27,9 @@ Text = Annotated[str, Field(min_length=1)]
 
 SHIPPED = "checkpoints/"
 """How the source of a checkpoint inside the package begins."""
+
+LARGEST_CARD = 128_000
+"""Bytes of a card."""
 
 _FENCE = "---"
 
@@ -76,6 +80,10 @@ class FrontMatter(_Section):
     )
     smoothing: Smoothing | None = Field(
         default=None, description="Randomized smoothing at inference: sigma, n, alpha; null: the plain model"
+    )
+    submitter: Annotated[str, Field(pattern=r"^[A-Za-z0-9](-?[A-Za-z0-9]){0,38}$")] | None = Field(
+        default=None,
+        description="GitHub account that submits results of it; models of one submitter count once in a ranking",
     )
     size: Text | None = Field(default=None, description="Number of parameters, for people: 2 M, 7 B")
     licence: Text
@@ -170,6 +178,9 @@ def card_of(model: str, cards: Mapping[str, Card]) -> Card | None:
 def _read(path: Path) -> tuple[Card | None, list[Problem]]:
     where = str(path)
     try:
+        if path.stat().st_size > LARGEST_CARD:
+            what = f"has {path.stat().st_size} bytes, at most {LARGEST_CARD} are allowed"
+            return None, [Problem(where, what, "say it more briefly")]
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         return None, [Problem(where, f"cannot be read: {error}", "give a readable UTF-8 Markdown file")]
@@ -178,8 +189,7 @@ def _read(path: Path) -> tuple[Card | None, list[Problem]]:
         what = "has no front matter: YAML between two lines of ---, starting on line 1"
         return None, [Problem(where, what, "start from a card in model_cards/", row=1)]
     try:
-        node = yaml.compose(document.yaml, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(document.yaml)
+        node, values = compose(document.yaml), load(document.yaml)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         row = None if mark is None else document.first_line + mark.line
@@ -253,7 +263,7 @@ def _problem(where: str, details: Any, lines: dict[_Key, int]) -> Problem:
             remedy = f"did you mean {near[0]}?" if near else f"remove it; known: {', '.join(fields)}"
             return Problem(where, f"key {name} is unknown", remedy, row=row)
         case _ if name:
-            what = f"{name} is {details['input']!r}: {details['msg']}"
+            what = f"{name} is {repr(details['input'])[:200]}: {details['msg']}"
             return Problem(where, what, "correct the value", row=row)
         case _:
             return Problem(where, details["msg"].removeprefix("Value error, "), "correct the front matter")

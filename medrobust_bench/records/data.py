@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from medrobust_bench.records.record import Record
 
@@ -26,3 +28,16 @@ class DataRecord(Record):
         description="SHA-256 over id, image content, text, options and answer of every question"
     )
     skipped: tuple[SkippedRow, ...] = ()
+    preparation: dict[str, int] = Field(
+        default_factory=dict,
+        description="What was done to images beyond resizing (window, frame, depth), and to how many questions' "
+        "images; left out where they were taken as they are",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records of images that were taken as they are read as they did before this was recorded."""
+        fields: dict[str, Any] = serialise(self)
+        if not self.preparation:
+            fields.pop("preparation", None)
+        return fields

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from medrobust_bench.attacks.altering import AlteringThreat
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.cohen import Certification
+from medrobust_bench.data.dataset import Dataset
+from medrobust_bench.data.source import open_data
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.run import RunRecord
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from medrobust_bench.attacks.threat import Threat
-    from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
+    from medrobust_bench.data.reader import Reader
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import Finding, Outcome
     from medrobust_bench.records.run import Plan
@@ -77,7 +79,7 @@ def evaluate(
     *,
     model: str | Adapter | Sequence[str | Adapter] | None = None,
     threats: str | ThreatLike | Sequence[str | ThreatLike] | None = None,
-    data: str | Dataset | None = None,
+    data: str | Dataset | Reader | None = None,
     out: str | Path,
     resume: bool = False,
     metrics: Sequence[str] = (),
@@ -85,6 +87,7 @@ def evaluate(
     modalities: Sequence[str] = (),
     limit: int | None = None,
     skip_invalid: bool = False,
+    images: str | Path | None = None,
     answer_mode: Literal["letter", "option-text", "reasoning"] | None = None,
     batch_size: int | Literal["auto"] = "auto",
     device: str = "auto",
@@ -100,7 +103,7 @@ def evaluate(
             shipped ones of the demonstration.
         threats: one or several: as on the command line, specifications, or threats of your own; unset, the official
             ones of the demonstration. Clean answers are always measured.
-        data: as on the command line, or a `Dataset`; unset, phantoms.
+        data: as on the command line, a `Dataset`, or a reader of your own; unset, phantoms.
         out: folder for everything that is written.
         resume: continue the run that `out` holds.
         metrics: names of further metrics over outcomes; see `register_metric`.
@@ -108,6 +111,7 @@ def evaluate(
         modalities: only these; empty for all.
         limit: size of a balanced, seeded sample; unset: 24 phantoms, or all of any other data.
         skip_invalid: leave faulty rows out, and say so in the result.
+        images: folder of the images, where it is not found.
         answer_mode: instead of the card's.
         batch_size: questions per chunk.
         device: "auto", "cpu", "cuda", "cuda:1", …
@@ -133,6 +137,7 @@ def evaluate(
             "modalities": tuple(modalities),
             "limit": limit,
             "skip_invalid": skip_invalid,
+            "images": None if images is None else str(images),
             "answer_mode": answer_mode,
             "batch_size": batch_size,
             "device": device,
@@ -149,7 +154,18 @@ def evaluate(
         observer=observer,
         adapters={item.record.id: item for item in models if not isinstance(item, str)},
         threats={item.spec.name: item for item in opened if not isinstance(item, str)},
-        dataset=None if data is None or isinstance(data, str) else data,
+        dataset=_in_memory(data, settings),
+    )
+
+
+def _in_memory(data: str | Dataset | Reader | None, settings: RunSettings) -> Dataset | None:
+    """The questions, where they are not to be found by name."""
+    if data is None or isinstance(data, str):
+        return None
+    if isinstance(data, Dataset):
+        return data
+    return open_data(
+        data, split=settings.split, skip_invalid=settings.skip_invalid, modalities=settings.modalities
     )
 
 

@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from medrobust_bench.attacks.threat import TrainedThreat
-from medrobust_bench.data.source import open_data, sample
+from medrobust_bench.data.reopen import open_asked
+from medrobust_bench.data.source import sample
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -116,15 +117,7 @@ def read_inputs(
     found.twice([name for name, _model in models], "--model")
     found.twice([threat.spec.name for threat in asked], "--threat")
     training = _read_training(settings, asked, found, dataset)
-    dataset = dataset or found.attempt(
-        partial(
-            open_data,
-            settings.data,
-            split=settings.split,
-            skip_invalid=settings.skip_invalid,
-            modalities=settings.modalities,
-        )
-    )
+    dataset = dataset or found.attempt(partial(open_asked, settings))
     if found.problems or dataset is None:
         raise InvalidInputError(found.problems)
     if settings.sample_size is not None:
@@ -156,15 +149,7 @@ def _read_training(
             Problem(where=names, what=f"learns from the training split, but {what}", remedy=remedy)
         )
         return ()
-    training = found.attempt(
-        partial(
-            open_data,
-            settings.data,
-            split="train",
-            skip_invalid=settings.skip_invalid,
-            modalities=settings.modalities,
-        )
-    )
+    training = found.attempt(partial(open_asked, settings, split="train"))
     if training is None:
         return ()
     size = max(threat.training_questions for threat in learning)

@@ -43,6 +43,7 @@ def make_plan(
             skipped=tuple(
                 SkippedRow(where=row.where, row=row.row, reason=row.what) for row in dataset.skipped
             ),
+            preparation=dataset.preparation(),
         ),
         models=tuple(models),
         threats=(CLEAN, *(threat for threat in threats if threat.name != CLEAN.name)),

@@ -41,6 +41,9 @@ class RunSettings(BaseModel):
     data: str = Field(
         default="phantoms", description="'phantoms', an OmniMedVQA folder or a published split file"
     )
+    images: str | None = Field(
+        default=None, description="Folder of the images, or the one that holds it, where it is not found"
+    )
     metrics: tuple[str, ...] = Field(
         default=(), description="Further metrics over outcomes, by name (attack-success)"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,6 +60,8 @@ def choose(
     """
     tokenizer = processor.tokenizer
     letters = torch.tensor([tokenizer(letter, add_special_tokens=False).input_ids[-1] for letter in LETTERS])
+    # Of the vocabulary's logits only those that are compared: those of all positions take gigabytes.
+    last_only = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
     training = model.training
     model.eval()
     choices: list[int | None] = []
@@ -73,7 +76,7 @@ def choose(
             return_tensors="pt",
         ).to(model.device)
         if mode is AnswerMode.LETTER or direct:
-            scores = model(**inputs).logits[:, -1].cpu()[:, letters]
+            scores = model(**inputs, **last_only).logits[:, -1].cpu()[:, letters]
             choices += [
                 int(row[: len(question.options)].argmax())
                 for row, question in zip(scores, chunk, strict=True)

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from peft import PeftModel
 from PIL import Image
-from transformers import TrainerCallback
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
 from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.train.callbacks import Validation
+from medrobust_bench.train.checkpoints import LoadsByName
 from medrobust_bench.train.grpo_arguments import check_groups
 from medrobust_bench.train.inner_attack import InnerAttack, Perturbed, prompt_seed, stays_clean, with_noise
 from medrobust_bench.train.prompts import check_processor, prompt_rows
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-    from transformers import TrainerControl, TrainerState
     from trl import GRPOConfig
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.specs.pgd import PgdSpec
+    from medrobust_bench.train.questions import SkippedQuestions
     from medrobust_bench.train.rl_settings import RlSettings
     from medrobust_bench.train.settings import AttackSettings
 
@@ -46,7 +47,7 @@ class _Prompt(NamedTuple):
     seed: int
 
 
-class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
+class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
     """TRL's GRPOTrainer on attacked images.
 
     The change of an image is computed once per prompt, so that all rollouts of a group see the same image, and is
@@ -64,6 +65,7 @@ class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
         args: TRL's arguments, see `grpo_arguments`.
         processing_class: the model's processor, padding on the left.
         validation: questions of the validation accuracy; empty for none.
+        skipped: takes the questions that cannot be used.
         more: further arguments of GRPOTrainer (`peft_config`, `callbacks`, …).
 
     Raises:
@@ -81,16 +83,20 @@ class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
         args: GRPOConfig,
         processing_class: Any,
         validation: Sequence[Question] = (),
+        skipped: SkippedQuestions | None = None,
         **more: Any,
     ) -> None:
         check_groups(args)
         check_processor(processing_class, settings.mode)
         rewards, _ = weighted_rewards(settings.rewards, settings.mode)
+        self._skipped = skipped
         super().__init__(
             model=model,
             reward_funcs=rewards,
             args=args,
-            train_dataset=prompt_rows(questions, settings.mode, processing_class),
+            train_dataset=prompt_rows(
+                questions, settings.mode, processing_class, checked=self._record_skipped
+            ),
             processing_class=processing_class,
             **more,
         )
@@ -100,7 +106,7 @@ class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
         self._attacked: list[bool] = []
         self._seconds = dict.fromkeys(("attack", "generation", "update"), 0.0)
         if validation and settings.validate_every:
-            self.add_callback(_Validation(self, settings.validate_every))
+            self.add_callback(Validation(self, settings.validate_every))
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """TRL's step, timed."""
@@ -129,18 +135,9 @@ class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
         for name, value in measured.items():
             self._metrics["train"][name].append(value)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Take the weights up again by the names under which they were saved.
-
-        transformers saves models of the Qwen-VL family, among others, under older names than they have in memory.
-        Its Trainer then finds none of them in the checkpoint, and goes on from the base with no more than a warning.
-        """
-        model = self.model if model is None else model
-        if self.is_fsdp_enabled or isinstance(model, PeftModel):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            return
-        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
-        model.load_state_dict(saved.state_dict())
+    def _record_skipped(self, reasons: dict[str, str]) -> None:
+        if self._skipped is not None:
+            self._skipped.add(reasons, step=self.state.global_step + 1, asked=1)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self.model.training:
@@ -248,16 +245,3 @@ class AtGrpoTrainer(GRPOTrainer):  # type: ignore[misc]
             gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
         ) as model:
             yield model.get_base_model() if isinstance(model, PeftModel) else model
-
-
-class _Validation(TrainerCallback):  # type: ignore[misc]
-    """Measures validation accuracy every few steps, and has it logged with the step's metrics."""
-
-    def __init__(self, trainer: AtGrpoTrainer, every: int) -> None:
-        self._trainer = trainer
-        self._every = every
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        if state.global_step % self._every == 0 or state.global_step == state.max_steps:
-            self._trainer.measure_validation()
-            control.should_log = True

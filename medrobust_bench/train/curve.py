@@ -1,4 +1,4 @@
-"""The curve of a training: a file of one JSON object a line, and its picture."""
+"""What a training writes down step by step, and the picture of it."""
 
 from __future__ import annotations
 
@@ -15,33 +15,37 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Curve:
-    """The file in which a training keeps its curve.
+class StepLog:
+    """A file of one JSON object a line, each with a "step".
 
     Args:
-        folder: of the checkpoint.
+        path: the file.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / CURVE_FILE
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def entries(self) -> list[dict[str, Any]]:
         """What was kept so far, in the order of the steps; empty where nothing was."""
-        if not self._path.exists():
+        if not self.path.exists():
             return []
-        return [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
+        whole, _, _ = self.path.read_text(encoding="utf-8").rpartition(
+            "\n"
+        )  # a kill may cut the last line off
+        return [json.loads(line) for line in whole.splitlines()]
 
     def begin(self, step: int) -> None:
         """Drop what lies behind a step: what a resumed training is about to repeat."""
+        if not self.path.exists():
+            return
         kept = [json.dumps(entry) for entry in self.entries() if entry["step"] <= step]
-        self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
-    def add(self, entry: Mapping[str, Any]) -> str:
-        """Append an entry, which has a "step"; returns its line."""
-        line = json.dumps(entry)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        return line
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Append an entry; the folder is created if needed."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
 
 
 def plot_curves(checkpoints: Sequence[Path], out: Path) -> None:
@@ -63,7 +67,7 @@ def plot_curves(checkpoints: Sequence[Path], out: Path) -> None:
     figure = Figure(figsize=(9, 2.8 * len(checkpoints)), layout="constrained")
     rows = figure.subplots(len(checkpoints), 2, squeeze=False)
     for folder, (left, right) in zip(checkpoints, rows, strict=True):
-        entries = Curve(folder).entries()
+        entries = StepLog(folder / CURVE_FILE).entries()
         measured = [entry for entry in entries if "validation_accuracy" in entry]
         left.plot([e["step"] for e in entries], [e["loss"] for e in entries], linewidth=1)
         left.set(title=folder.name, xlabel="step", ylabel="loss (nats per token)", yscale="log")

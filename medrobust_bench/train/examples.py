@@ -13,6 +13,7 @@ from PIL import Image
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.prompt import AnswerMode, completion_text, prompt_text
+from medrobust_bench.problems import InvalidInputError, Problem, printable
 from medrobust_bench.train.settings import Task
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 DESCRIBE_PROMPT = "Describe the image."
 MATCH_ROUNDS = 2
+NOT_LEARNT = -100
+"""Label of a position at which nothing is learnt, as the Trainer and torch's cross-entropy know it."""
 TICKS = (" No", " Yes")
 """What is said at the end of a wrong and of the right option: the last token of either word."""
 
@@ -140,19 +143,24 @@ def open_images(questions: Sequence[Question]) -> list[list[Image.Image]]:
     return [[Image.fromarray(canonical(question.image))] for question in questions]
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What a model in training reads and what it should say, position by position.
+# What image files, image processors and tokenizers raise about a question that they cannot take.
+UNUSABLE = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
+UNFIT_REMEDY = "see whether data and base are sound: `medrobust data check`, `medrobust models check`"
 
-    Attributes:
-        inputs: model inputs of B examples, padded on the left.
-        targets: [B, T], the token that is to follow each position; what stands there unless it is a tick.
-        weights: [B, T], of every target in the loss; 0 where nothing is learnt.
-    """
 
-    inputs: dict[str, Any]
-    targets: torch.Tensor
-    weights: torch.Tensor
+def why_unusable(processor: ProcessorMixin, question: Question, mode: AnswerMode) -> str | None:
+    """What keeps a model from being asked a question: its file, its image or its text; None where nothing does."""
+    try:
+        prompt = render_prompt(processor, prompt_text(question, mode))
+        processor(text=[prompt], images=open_images([question]), return_tensors="pt")
+    except UNUSABLE as error:
+        return reason(error)
+    return None
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line."""
+    return printable(f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +175,35 @@ class Collator:
     processor: ProcessorMixin
     answer_weight: float = 1.0
 
-    def __call__(self, examples: Sequence[Example]) -> Batch:
-        """The batch of B examples.
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """A batch of at most B examples: those that the processor can take.
+
+        Returns:
+            The model's inputs, and beside them `labels` [B, T], the token that is to follow each position, -100 where
+            nothing is learnt; `weights` [B, T] of the labels in the loss; `examples`, those in the batch; and
+            `skipped`, the question id of each of the others with the reason.
+
+        Raises:
+            InvalidInputError: none of the examples can be used.
+        """
+        try:
+            return {**self.batch(examples), "examples": list(examples), "skipped": {}}
+        except UNUSABLE:
+            pass  # whose fault it is shows one by one
+        usable, skipped = [], {}
+        for example in examples:
+            try:
+                self.batch([example])
+            except UNUSABLE as error:
+                skipped[example.question.id] = reason(error)
+            else:
+                usable.append(example)
+        if not usable:
+            raise InvalidInputError([Problem(id, why, UNFIT_REMEDY) for id, why in skipped.items()])
+        return {**self.batch(usable), "examples": usable, "skipped": skipped}
+
+    def batch(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """The inputs, labels and weights of B examples.
 
         Raises:
             ValueError: the tokenizer joins the end of a prompt, or of an option, with what comes after it.
@@ -210,7 +245,7 @@ class Collator:
                 targets[row],
                 weights[row],
             )
-        return Batch(inputs, targets, weights)
+        return {**inputs, "labels": targets.masked_fill(weights == 0, NOT_LEARNT), "weights": weights}
 
 
 def _tick(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import importlib.util
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from packaging.version import Version
 
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.rewards import weighted_rewards
+from medrobust_bench.train.trainer_arguments import build_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,17 +59,8 @@ def grpo_arguments(settings: RlSettings, out: Path, *, use_vllm: bool = False) -
     """
     from trl import GRPOConfig
 
-    known = {field.name for field in dataclasses.fields(GRPOConfig) if field.init}
-    unknown = sorted(settings.trl.keys() - known)
-    if unknown:
-        raise InvalidInputError(
-            [
-                Problem(f"trl.{name}", "no argument of TRL's GRPOConfig", "correct the name")
-                for name in unknown
-            ]
-        )
     cpu: dict[str, Any] = (
-        {} if torch.cuda.is_available() else {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
+        {} if torch.cuda.is_available() else {"bf16": False, "gradient_checkpointing": False}
     )
     defaults = {"lr_scheduler_type": "constant_with_warmup", "report_to": "none", "save_total_limit": 2}
     derived = {
@@ -90,10 +81,9 @@ def grpo_arguments(settings: RlSettings, out: Path, *, use_vllm: bool = False) -
         "remove_unused_columns": False,
     }
     vllm = {"use_vllm": True} if use_vllm else {}
-    try:
-        return GRPOConfig(**{**cpu, **defaults, **settings.trl, **derived, **vllm})
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError([Problem("trl", str(error), "correct the recipe")]) from error
+    return build_arguments(
+        GRPOConfig, settings.trl, key="trl", defaults=cpu | defaults, derived=derived | vllm
+    )
 
 
 def check_groups(arguments: GRPOConfig) -> None:

@@ -13,10 +13,10 @@ from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.completion import opens_rationale
 from medrobust_bench.models.prompt import AnswerMode, completion_text, prompt_text
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.train.examples import render_prompt
+from medrobust_bench.train.examples import UNFIT_REMEDY, render_prompt, why_unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from medrobust_bench.data.question import Question
 
@@ -27,20 +27,33 @@ _SIDE = 64
 class Rows:
     """Makes rows of a data set from question numbers, when they are asked for.
 
+    A question that cannot be used costs one question: the next one that can takes its place.
+
     Args:
         questions: all questions.
         mode: how they are asked.
-        opening: what the chat template begins the assistant's turn with.
+        processor: of the model; its chat template may begin the assistant's turn.
+        checked: is told of each question, when it is first asked for, why it cannot be used: by its id, or nothing.
     """
 
-    def __init__(self, questions: Sequence[Question], mode: AnswerMode, opening: str) -> None:
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        mode: AnswerMode,
+        processor: Any,
+        checked: Callable[[dict[str, str]], None],
+    ) -> None:
         self._questions = questions
         self._mode = mode
-        self._opening = opening
+        self._processor = processor
+        self._checked = checked
+        self._reasons: dict[int, str | None] = {}
+        prompt = render_prompt(processor, prompt_text(questions[0], mode))
+        self._opening = "<think>" if opens_rationale(prompt) else ""
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         """Columns of these questions; a question that comes several times is drawn once."""
-        numbers = batch["number"]
+        numbers = [self._usable(number) for number in batch["number"]]
         images = {number: self._image(number) for number in set(numbers)}
         questions = [self._questions[number] for number in numbers]
         return {
@@ -51,6 +64,21 @@ class Rows:
             "clean_choice": [None] * len(numbers),
         }
 
+    def _usable(self, number: int) -> int:
+        """This question, or the next one that the processor can take."""
+        while self._reason(number) is not None:
+            number = (number + 1) % len(self._questions)
+            if len(self._reasons) == len(self._questions) and None not in self._reasons.values():
+                raise InvalidInputError([Problem("data", "no question can be used", UNFIT_REMEDY)])
+        return number
+
+    def _reason(self, number: int) -> str | None:
+        if number not in self._reasons:
+            question = self._questions[number]
+            why = self._reasons[number] = why_unusable(self._processor, question, self._mode)
+            self._checked({} if why is None else {question.id: why})
+        return self._reasons[number]
+
     def _prompt(self, question: Question) -> list[dict[str, Any]]:
         words = {"type": "text", "text": prompt_text(question, self._mode)}
         return [{"role": "user", "content": [{"type": "image"}, words]}]
@@ -59,12 +87,19 @@ class Rows:
         return Image.fromarray(canonical(self._questions[number].image))
 
 
-def prompt_rows(questions: Sequence[Question], mode: AnswerMode, processor: Any) -> datasets.Dataset:
-    """A data set of prompts with one row per question; images are opened when a row is read."""
-    opening = "<think>" if opens_rationale(render_prompt(processor, prompt_text(questions[0], mode))) else ""
+def prompt_rows(
+    questions: Sequence[Question],
+    mode: AnswerMode,
+    processor: Any,
+    *,
+    checked: Callable[[dict[str, str]], None] = lambda reasons: None,
+) -> datasets.Dataset:
+    """A data set of prompts with one row per question; images are opened when a row is read (see `Rows`)."""
     numbers = datasets.Dataset.from_dict({"number": list(range(len(questions)))})
     # The fingerprint is for a cache that is not used here; without one, all questions would be pickled to make it.
-    numbers.set_format("custom", transform=Rows(questions, mode, opening), new_fingerprint="prompts")
+    numbers.set_format(
+        "custom", transform=Rows(questions, mode, processor, checked), new_fingerprint="prompts"
+    )
     return numbers
 
 

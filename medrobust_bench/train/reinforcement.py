@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.train.curve import Curve
+from medrobust_bench.train.callbacks import KeptCurve, Progress, UnvaryingRewards
+from medrobust_bench.train.checkpoints import CHECKPOINTS, last_checkpoint, save_trained, step_of
+from medrobust_bench.train.curve import StepLog
 from medrobust_bench.train.grpo_arguments import check_groups, grpo_arguments, require_trl
 from medrobust_bench.train.prompts import check_processor
-from medrobust_bench.train.questions import checkpoint_path, training_questions
+from medrobust_bench.train.questions import (
+    SkippedQuestions,
+    checkpoint_path,
+    training_questions,
+    usable_questions,
+)
 from medrobust_bench.train.recipe import write_recipe
+from medrobust_bench.train.settings import CURVE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from medrobust_bench.train.rl_settings import LoraSettings, RlSettings
-
-CHECKPOINTS = "checkpoints"
+    from medrobust_bench.train.rl_settings import RlSettings
 
 # What a line of progress shows of what is logged; the curve holds everything.
 SHOWN = (
@@ -66,7 +72,7 @@ def reinforce(
     arguments = grpo_arguments(settings, out / CHECKPOINTS, use_vllm=use_vllm)
     check_groups(arguments)
     source = checkpoint_path(settings.base)
-    last = _last_checkpoint(out) if resume else None
+    last = last_checkpoint(out) if resume else None
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     train, validation = training_questions(settings.data)
@@ -75,6 +81,8 @@ def reinforce(
         raise InvalidInputError([Problem("data", what, "lower prompts or give more data")])
     processor = AutoProcessor.from_pretrained(source, padding_side="left")
     check_processor(processor, settings.mode)
+    validation, unusable = usable_questions(validation, processor, settings.mode)
+    skipped = SkippedQuestions(out, report, process=arguments.process_index)
 
     from medrobust_bench.train.at_grpo import AtGrpoTrainer
 
@@ -86,69 +94,20 @@ def reinforce(
         args=arguments,
         processing_class=processor,
         validation=validation,
-        peft_config=None if settings.lora is None else _lora(settings.lora),
+        skipped=skipped,
+        peft_config=None if settings.lora is None else settings.lora.config(),
     )
     main = trainer.accelerator.is_main_process
     if main:
         report(f"{len(train)} training questions, {len(validation)} for validation")
         out.mkdir(parents=True, exist_ok=True)
         write_recipe(settings, out)
-        trainer.add_callback(KeptCurve(Curve(out), report))
+        trainer.add_callback(KeptCurve(StepLog(out / CURVE_FILE), report, SHOWN))
+        trainer.add_callback(Progress(report))
+        trainer.add_callback(UnvaryingRewards(settings.mode, report))
+    skipped.begin(step_of(last))
+    skipped.add(unusable if main else {}, step=0, asked=len(validation) + len(unusable))
     for printer in (ProgressCallback, PrinterCallback):  # `report` takes their place
         trainer.remove_callback(printer)
-    trainer.train(resume_from_checkpoint=last)
-    if settings.lora is None:
-        trainer.save_model(str(out))
-    elif main:
-        trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(out)
-    if main:
-        processor.save_pretrained(out)
-        (out / "training_args.bin").unlink(missing_ok=True)  # a pickle; the recipe says the same
-
-
-class KeptCurve(TrainerCallback):  # type: ignore[misc]
-    """Keeps what TRL logs, without the steps that a resumed run repeats.
-
-    Args:
-        curve: where.
-        report: takes what matters of each step as one line.
-    """
-
-    def __init__(self, curve: Curve, report: Callable[[str], None]) -> None:
-        self._curve = curve
-        self._report = report
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Drop what lies behind the step that training begins at."""
-        self._curve.begin(state.global_step)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **more: Any) -> None:
-        """Append what was logged at a step; the summary at the end of a training is no step."""
-        if "loss" not in logs:
-            return
-        numbers = {name: round(value, 6) for name, value in logs.items() if isinstance(value, int | float)}
-        self._curve.add({"step": state.global_step, **numbers})
-        shown = " ".join(f"{name}={numbers[name]:.3g}" for name in SHOWN if name in numbers)
-        self._report(f"step {state.global_step}/{state.max_steps}: {shown}")
-
-
-def _last_checkpoint(out: Path) -> str:
-    from transformers.trainer_utils import get_last_checkpoint
-
-    folder = out / CHECKPOINTS
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    if last is None:
-        raise InvalidInputError([Problem(str(out), "holds no checkpoint to resume from", "drop --resume")])
-    return str(last)
-
-
-def _lora(settings: LoraSettings) -> Any:
-    from peft import LoraConfig
-
-    modules = settings.target_modules
-    return LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=modules if isinstance(modules, str) else list(modules),
-    )
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    save_trained(trainer, processor, out)

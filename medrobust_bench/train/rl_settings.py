@@ -7,6 +7,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.train.lora import LoraSettings
 from medrobust_bench.train.settings import AttackSettings, NoiseSettings, TrainingData
 
 # Arguments of TRL's GRPOConfig that follow from other settings of a recipe.
@@ -49,22 +50,6 @@ class RewardWeights(_Settings):
     strict_format: float = Field(default=0.2, ge=0)
     consistency: float = Field(default=0.0, ge=0)
     agreement: float = Field(default=0.0, ge=0)
-
-
-class LoraSettings(_Settings):
-    """Low-rank adapters by peft instead of training all weights.
-
-    Attributes:
-        rank: of the update.
-        alpha: its scale; the update counts alpha/rank times.
-        dropout: on the adapters' input.
-        target_modules: a regular expression of module names, a list of names, or "all-linear".
-    """
-
-    rank: int = Field(default=16, ge=1)
-    alpha: int = Field(default=32, ge=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    target_modules: str | tuple[str, ...] = "all-linear"
 
 
 class RlSettings(_Settings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from fractions import Fraction
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,9 +13,32 @@ from medrobust_bench.specs.exact import Exact
 from medrobust_bench.specs.norm_ball import Norm
 from medrobust_bench.specs.pgd import PgdSpec
 from medrobust_bench.train.architecture import TinyArchitecture
+from medrobust_bench.train.lora import LoraSettings
 
 # What stands beside the weights of a trained checkpoint.
-CURVE_FILE, RECIPE_FILE = "training.jsonl", "recipe.yaml"
+CURVE_FILE, RECIPE_FILE, SKIPPED_FILE = "training.jsonl", "recipe.yaml", "skipped.jsonl"
+
+# Arguments of the Trainer that follow from other settings of a recipe.
+DERIVED_ARGUMENTS = frozenset(
+    {
+        "dataloader_num_workers",
+        "eval_strategy",
+        "gradient_accumulation_steps",
+        "label_names",
+        "learning_rate",
+        "logging_steps",
+        "max_grad_norm",
+        "max_steps",
+        "num_train_epochs",
+        "output_dir",
+        "per_device_train_batch_size",
+        "remove_unused_columns",
+        "save_steps",
+        "seed",
+        "warmup_steps",
+        "weight_decay",
+    }
+)
 
 
 class TrainingData(BaseModel):
@@ -23,8 +46,9 @@ class TrainingData(BaseModel):
 
     Attributes:
         source: "phantoms", or the path of a data set.
-        per_modality: phantoms only: training questions per modality.
-        validation_per_modality: phantoms only: validation questions per modality.
+        per_modality: phantoms only: training questions per modality; of a data set, all are trained on.
+        validation_per_modality: validation questions per modality; of a data set, a balanced part of its validation
+            split, for every measurement of a training asks them all.
         seed: phantoms only: seed of the pictures. The split of a data set is the official one.
     """
 
@@ -160,15 +184,21 @@ class SftSettings(BaseModel):
             that is taught; None for plain fine-tuning.
         noise: Gaussian augmentation; None for none.
         stages: one after the other, under a single learning-rate schedule.
-        batch_size: questions per step.
-        learning_rate: its peak; it rises linearly for `warmup_steps` and then falls to a tenth along a cosine.
+        lora: low-rank adapters; None trains all weights.
+        batch_size: questions per optimiser step, of all processes together.
+        micro_batch: questions per forward and backward pass of a process; None for all that it has in a step.
+        learning_rate: its peak; it rises linearly for `warmup_steps` and then falls along a cosine.
+        final_rate: what it falls to, as a share of the peak.
         clip_norm: largest norm of the gradient.
         answer_weight: weight of the letters in the loss; they are one or two tokens in thirty and are learnt long after
             the rest if they count no more.
         evaluate_every: steps between two measurements of the validation accuracy.
+        save_every: steps between two checkpoints to resume from; None takes `evaluate_every`.
+        log_every: steps between two lines of the log.
         workers: processes that load images; 0 loads them in the main process.
         threads: CPU threads of torch; None leaves its default.
         seed: seed of the weights, of the order of the questions and of the choice of tasks.
+        trainer: further arguments of transformers' `TrainingArguments`, as they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -179,17 +209,23 @@ class SftSettings(BaseModel):
     data: TrainingData = TrainingData()
     attack: AttackSettings | None = None
     noise: NoiseSettings | None = None
+    lora: LoraSettings | None = None
     stages: tuple[Stage, ...]
     batch_size: int = Field(default=32, ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
+    final_rate: float = Field(default=0.1, ge=0, le=1)
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=0.05, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     answer_weight: float = Field(default=1.0, gt=0)
     evaluate_every: int = Field(default=200, ge=1)
+    save_every: int | None = Field(default=None, ge=1)
+    log_every: int = Field(default=20, ge=1)
     workers: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
+    trainer: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -200,6 +236,11 @@ class SftSettings(BaseModel):
         if self.mode is AnswerMode.OPTION_TEXT:
             raise ValueError(
                 "mode must be letter or reasoning; option-text is a way to score an untrained model"
+            )
+        derived = sorted(DERIVED_ARGUMENTS & self.trainer.keys())
+        if derived:
+            raise ValueError(
+                f"trainer may not hold {', '.join(derived)}: they follow from the other settings"
             )
         return self
 

@@ -1,71 +1,200 @@
-"""Supervised fine-tuning: dense text about the image first, the letter last; on attacked images if so asked."""
+"""Supervised fine-tuning: dense text about the image first, the letter last; on attacked images if so asked.
+
+The loop is the Hugging Face Trainer's. It is given the loss, the order of the examples, and other images where the
+recipe has an attack or noise.
+"""
 
 from __future__ import annotations
 
-import math
-import time
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
+from peft import PeftModel, get_peft_model
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from torch.utils.data import SequentialSampler
+from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer
+from transformers.trainer_callback import PrinterCallback
 
 from medrobust_bench.models.prompt import AnswerMode, prompt_text
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.architecture import build_model, build_processor, whiten_patches
-from medrobust_bench.train.curve import Curve
+from medrobust_bench.train.callbacks import KeptCurve, Progress, Validation
+from medrobust_bench.train.checkpoints import (
+    CHECKPOINTS,
+    LoadsByName,
+    drop_checkpoints,
+    last_checkpoint,
+    save_trained,
+    step_of,
+)
+from medrobust_bench.train.curve import StepLog
 from medrobust_bench.train.examples import (
     DESCRIBE_PROMPT,
+    NOT_LEARNT,
     Collator,
     build_examples,
     open_images,
     rationale,
 )
-from medrobust_bench.train.questions import checkpoint_path, training_questions
+from medrobust_bench.train.perturb_batch import BatchPerturbation
+from medrobust_bench.train.questions import (
+    SkippedQuestions,
+    checkpoint_path,
+    training_questions,
+    usable_questions,
+)
 from medrobust_bench.train.recipe import read_sft_recipe, write_recipe
-from medrobust_bench.train.settings import RECIPE_FILE
-from medrobust_bench.train.snapshot import drop_snapshot, load_snapshot, save_snapshot
-from medrobust_bench.train.tampering import Tampering
+from medrobust_bench.train.settings import CURVE_FILE, RECIPE_FILE
 from medrobust_bench.train.tokenizer import learn_tokenizer
+from medrobust_bench.train.trainer_arguments import fine_tuning_arguments
 from medrobust_bench.train.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.train.examples import Batch
     from medrobust_bench.train.settings import SftSettings
 
-REPORT_EVERY = 20
 TOKENIZER_QUESTIONS = 4000
 WHITENING_QUESTIONS = 600
-FINAL_RATE = 0.1
+SHOWN = ("loss", "grad_norm", "learning_rate", "validation_accuracy", "validation_attacked")
 
 
-def learning_rate_factor(step: int, *, warmup: int, total: int) -> float:
-    """Share of the peak learning rate at a zero-based step: a linear rise, then a cosine down to `FINAL_RATE`."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, total - warmup))
-    return FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def completion_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def completion_loss(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, learnt: torch.Tensor | int
+) -> torch.Tensor:
     """Weighted negative log-likelihood per learnt token, in nats.
 
     Args:
         logits: [B, T, V].
-        targets: [B, T], what each position should say.
-        weights: [B, T], 0 where nothing is learnt. The sum is divided by the number of learnt tokens, not
-            by their total weight, so that a heavier answer does not make the text lighter.
+        labels: [B, T], what each position should say; `NOT_LEARNT` where nothing is learnt.
+        weights: [B, T].
+        learnt: what the sum is divided by: the number of labels, of all passes of an optimiser step together. It is
+            not their total weight, so that a heavier answer does not make the text lighter.
     """
-    learnt = weights > 0
-    nll = cross_entropy(logits[learnt], targets[learnt], reduction="none")
-    return (nll * weights[learnt]).mean()
+    nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=NOT_LEARNT, reduction="none")
+    return (nll * weights.flatten()).sum() / learnt
+
+
+class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
+    """The Trainer on weighted completions, in the recipe's order, on images as the recipe changes them.
+
+    Args:
+        model: image-text-to-text model, or adapters around one.
+        settings: the recipe.
+        args: see `fine_tuning_arguments`.
+        processor: of the model, padding on the left.
+        train: the questions to learn.
+        validation: those of the validation accuracy.
+        skipped: takes the questions that cannot be used.
+
+    Raises:
+        InvalidInputError: the model cannot be attacked.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        settings: SftSettings,
+        args: TrainingArguments,
+        processor: ProcessorMixin,
+        train: Sequence[Question],
+        validation: Sequence[Question],
+        skipped: SkippedQuestions,
+    ) -> None:
+        self._settings = settings
+        self._validation = validation
+        self._skipped = skipped
+        self._measured: dict[str, float] = {}
+        self._plain = (model.get_base_model() if isinstance(model, PeftModel) else model).to(args.device)
+        self._keeps_logits = "logits_to_keep" in inspect.signature(self._plain.forward).parameters
+        self._collate = Collator(processor, settings.answer_weight)
+        changes_images = settings.attack is not None or settings.noise is not None
+        self._perturb = BatchPerturbation(self._plain, processor, settings) if changes_images else None
+        examples = [
+            example
+            for number, stage in enumerate(settings.stages)
+            for example in build_examples(
+                train,
+                stage.tasks,
+                count=stage.steps * settings.batch_size,
+                seed=settings.seed * 1000 + number,
+            )
+        ]
+        configuration = vars(self._plain.config)
+        caches = configuration.get("use_cache")
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=examples,
+            data_collator=self._collate,
+            processing_class=processor,
+            compute_loss_func=completion_loss,  # the Trainer counts the labels of a step where there is one
+        )
+        # The Trainer turns caching off in the configuration, which is saved; here `compute_loss` does without.
+        configuration.pop("use_cache") if caches is None else configuration.update(use_cache=caches)
+        if self._perturb is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            remedy = "use DistributedDataParallel (torchrun, recipes/accelerate/ddp.yaml)"
+            raise InvalidInputError(
+                [Problem("accelerate", "shards the model, which is to be attacked", remedy)]
+            )
+        self.add_callback(Validation(self, settings.evaluate_every))
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> Any:
+        """The batches of the next optimiser step, made in their turn: against the weights of this moment."""
+        return super().get_batch_samples(map(self._finish, epoch_iterator), num_batches, device)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """See `completion_loss`; the vocabulary's logits are made from the first learnt position on, not before."""
+        labels, weights = inputs.pop("labels"), inputs.pop("weights")
+        first = int((labels != NOT_LEARNT).any(0).nonzero()[0])
+        keep = labels.shape[1] - first
+        limit = {"logits_to_keep": keep} if self._keeps_logits else {}
+        outputs = model(**inputs, **limit, use_cache=False)
+        loss = completion_loss(
+            outputs.logits[:, -keep:], labels[:, first:], weights[:, first:], num_items_in_batch
+        )
+        loss = (
+            loss * self.accelerator.num_processes
+        )  # gradients of processes are averaged, and are to be summed
+        return (loss, outputs) if return_outputs else loss
+
+    def measure_validation(self) -> None:
+        """Have clean and attacked validation accuracy logged next."""
+        self._measured = validate(
+            self._plain,
+            self.processing_class,
+            self._validation,
+            self._settings.mode,
+            self._settings.attack,
+            seed=self._settings.seed,
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log what was measured together with the loss of the same step."""
+        if "loss" in logs:
+            logs |= self._measured
+            self._measured = {}
+        super().log(logs, start_time)
+
+    def _finish(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A collated batch as the model is shown it now."""
+        examples = batch.pop("examples")
+        unusable = batch.pop("skipped")
+        self._skipped.add(unusable, step=self.state.global_step + 1, asked=len(examples) + len(unusable))
+        if self._perturb is None:
+            return batch
+        return self._collate.batch(self._perturb(examples, self.state.global_step))
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)  # the recipe's seed has drawn the order already
 
 
 def fine_tune(
@@ -73,45 +202,69 @@ def fine_tune(
 ) -> None:
     """Train as the recipe says and save a checkpoint that the Auto classes of transformers load.
 
+    Runs in one process, or in each of several that accelerate or torchrun start. Checkpoints to resume from are kept
+    in a folder inside `out` until the training has ended.
+
     Args:
         settings: the recipe.
         out: folder for the weights, configuration, processor, recipe and curve; created if needed.
-        resume: go on from where the unfinished training in `out` was last measured; the weights come out as from an
+        resume: go on from the last checkpoint of the unfinished training in `out`; the weights come out as from an
             unbroken one.
         report: takes one line of progress at a time.
 
-    The outcome is a function of the recipe on one machine; other CPUs and thread counts round differently.
+    The outcome is a function of the recipe on one machine; other CPUs, thread and process counts round differently.
 
     Raises:
-        InvalidInputError: the data cannot be used, the base is not a checkpoint, or it cannot be attacked; there is
-            nothing to resume, or it has another recipe.
+        InvalidInputError: the recipe or the data cannot be used, the base is not a checkpoint, or it cannot be
+            attacked; there is nothing to resume, or it has another recipe.
     """
     if resume and (out / RECIPE_FILE).is_file() and read_sft_recipe(str(out / RECIPE_FILE)) != settings:
         remedy = "resume with the recipe that it was started with"
         raise InvalidInputError([Problem(str(out / RECIPE_FILE), "differs from the recipe given", remedy)])
+    last = last_checkpoint(out) if resume else None
+    arguments = fine_tuning_arguments(settings, out / CHECKPOINTS)
+    main = arguments.process_index == 0
+    if not main:
+        report = _silent
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    before = load_snapshot(out) if resume else None
     train, validation = training_questions(settings.data)
-    report(f"{len(train)} training questions, {len(validation)} for validation")
     model, processor = _starting_point(settings, train)
-    report(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
-    learner = Learner(model, settings)
-    if before is not None:
-        learner.load_state(before)
-        report(f"resumed after step {learner.step}")
-    out.mkdir(parents=True, exist_ok=True)
-    write_recipe(settings, out)
-    curve = Curve(out)
-    curve.begin(learner.step)
-    for entry in _optimise(learner, processor, settings, train, validation):
-        report(curve.add(entry))
-        if "validation_accuracy" in entry:  # an interrupted run leaves its last measured state
-            model.save_pretrained(out)
-            processor.save_pretrained(out)
-            save_snapshot(learner.state(), out)
-    drop_snapshot(out)
+    validation, unusable = usable_questions(validation, processor, settings.mode)
+    skipped = SkippedQuestions(out, report, process=arguments.process_index)
+    report(f"{len(train)} training questions, {len(validation)} for validation")
+    if settings.lora is not None:
+        model = get_peft_model(model, settings.lora.config())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    report(f"{model.num_parameters():,} parameters, {trained:,} of them trained")
+    trainer = SftTrainer(
+        model,
+        settings=settings,
+        args=arguments,
+        processor=processor,
+        train=train,
+        validation=validation,
+        skipped=skipped,
+    )
+    trainer.remove_callback(PrinterCallback)  # `report` takes its place
+    skipped.begin(step_of(last))
+    skipped.add(unusable if main else {}, step=0, asked=len(validation) + len(unusable))
+    if main:
+        out.mkdir(parents=True, exist_ok=True)
+        write_recipe(settings, out)
+        trainer.add_callback(KeptCurve(StepLog(out / CURVE_FILE), report, SHOWN))
+        trainer.add_callback(Progress(report))
+    if last is not None:
+        report(f"resumed after step {step_of(last)}")
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    save_trained(trainer, processor, out)
+    if main:
+        drop_checkpoints(out)
+
+
+def _silent(line: str) -> None:
+    """Nothing is said by processes other than the first."""
 
 
 def _starting_point(
@@ -120,7 +273,9 @@ def _starting_point(
     if settings.architecture is None:
         assert settings.base is not None  # SftSettings demands one of the two
         source = checkpoint_path(settings.base)
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=torch.float32)
+        half = settings.lora is not None and bool(settings.trainer.get("bf16"))
+        dtype = torch.bfloat16 if half else torch.float32
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
         return model, AutoProcessor.from_pretrained(source, padding_side="left")
     texts = [
         text
@@ -138,127 +293,3 @@ def _starting_point(
     sample = train[:: max(1, len(train) // WHITENING_QUESTIONS)]
     whiten_patches(model, processor, [image for (image,) in open_images(sample)])
     return model, processor
-
-
-class Learner:
-    """A model and what its training has come to.
-
-    Args:
-        model: to train in place; moved to the GPU where there is one.
-        settings: the recipe.
-
-    Attributes:
-        step: optimiser steps made.
-    """
-
-    def __init__(self, model: PreTrainedModel, settings: SftSettings) -> None:
-        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-        self.step = 0
-        self._clip_norm = settings.clip_norm
-        self._begun = time.monotonic()
-        matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-        self._optimiser = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": settings.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=settings.learning_rate,
-            betas=(0.9, 0.98),
-        )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimiser,
-            lambda step: learning_rate_factor(step, warmup=settings.warmup_steps, total=settings.steps),
-        )
-
-    @property
-    def seconds(self) -> float:
-        """Spent so far, in this process and in those that it was resumed from."""
-        return time.monotonic() - self._begun
-
-    def learn(self, batch: Batch) -> float:
-        """One optimiser step; returns the loss before it."""
-        device = self.model.device
-        inputs = {name: value.to(device) for name, value in batch.inputs.items()}
-        loss = completion_loss(
-            self.model(**inputs).logits, batch.targets.to(device), batch.weights.to(device)
-        )
-        self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
-        self._optimiser.step()
-        self._schedule.step()
-        self.step += 1
-        return loss.item()
-
-    def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on, as tensors and numbers."""
-        return {
-            "step": self.step,
-            "seconds": self.seconds,
-            "model": self.model.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "schedule": self._schedule.state_dict(),
-            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
-        }
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
-        self.step = state["step"]
-        self._begun = time.monotonic() - state["seconds"]
-        self.model.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["random"][0])
-        torch.cuda.set_rng_state_all(state["random"][1:])
-
-
-def _optimise(
-    learner: Learner,
-    processor: ProcessorMixin,
-    settings: SftSettings,
-    train: Sequence[Question],
-    validation: Sequence[Question],
-) -> Iterator[dict[str, Any]]:
-    """Make the steps that are left; yields the entries of the curve."""
-    learner.model.train()
-    losses: list[float] = []
-    for batch in _batches(learner, processor, settings, train):
-        losses.append(learner.learn(batch))
-        evaluate = learner.step % settings.evaluate_every == 0 or learner.step == settings.steps
-        if learner.step % REPORT_EVERY == 0 or evaluate:
-            entry: dict[str, Any] = {"step": learner.step, "loss": round(sum(losses) / len(losses), 4)}
-            losses.clear()
-            if evaluate:
-                entry |= validate(
-                    learner.model, processor, validation, settings.mode, settings.attack, seed=settings.seed
-                )
-            entry["seconds"] = round(learner.seconds, 1)
-            yield entry
-
-
-def _batches(
-    learner: Learner, processor: ProcessorMixin, settings: SftSettings, train: Sequence[Question]
-) -> Iterator[Batch]:
-    """The batches that are left; attacked ones are made in their turn, against the model of that moment."""
-    collate = Collator(processor, settings.answer_weight)
-    examples = [
-        example
-        for number, stage in enumerate(settings.stages)
-        for example in build_examples(
-            train, stage.tasks, count=stage.steps * settings.batch_size, seed=settings.seed * 1000 + number
-        )
-    ]
-    if settings.attack is None and settings.noise is None:
-        yield from DataLoader(
-            examples[learner.step * settings.batch_size :],  # type: ignore[arg-type]  # a list is a map-style data set
-            batch_size=settings.batch_size,
-            num_workers=settings.workers,
-            collate_fn=collate,
-            generator=torch.Generator(),  # leaves torch's own random numbers to the model
-        )
-        return
-    tamper = Tampering(learner.model, processor, settings)
-    for step in range(learner.step, settings.steps):
-        start = step * settings.batch_size
-        yield collate(tamper(examples[start : start + settings.batch_size], step))

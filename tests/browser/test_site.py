@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from medrobust_bench.leaderboard.entry import submit
 from medrobust_bench.leaderboard.site.pages import write_site
 from medrobust_bench.leaderboard.submissions import read_results
+from medrobust_bench.leaderboard.submit import submit
 from medrobust_bench.runs.run import load_run
 from tests.browser.pages import CONTRAST, opened
 

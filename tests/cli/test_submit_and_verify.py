@@ -24,7 +24,10 @@ def submitted(schooled_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def complete(card: Path) -> None:
     draft = card.read_text()
-    card.write_text(draft.replace("TO BE FILLED IN", "filled in").replace("OWNER/NAME", "owner/name"))
+    filled = {"TO BE FILLED IN": "filled in", "OWNER/NAME": "owner/name", "GITHUB-ACCOUNT": "somebody"}
+    for blank, text in filled.items():
+        draft = draft.replace(blank, text)
+    card.write_text(draft)
 
 
 def test_what_is_submitted_is_accepted_and_what_is_changed_is_not(submitted: Path) -> None:
@@ -51,7 +54,7 @@ def test_a_card_that_is_still_a_draft(schooled_run: Path, tmp_path: Path) -> Non
     CliRunner().invoke(main, ["submit", str(schooled_run), "--out", str(tmp_path / "submissions"), *cards])
     done = CliRunner().invoke(main, ["verify", str(tmp_path / "submissions"), *cards])
     assert done.exit_code == 1
-    missing = "source, licence, training_data.description, the text"
+    missing = "source, submitter, licence, training_data.description, the text"
     assert done.stdout.count(f"wrong: model: its card is a draft, to be completed: {missing}") == 3
 
 

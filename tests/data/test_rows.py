@@ -106,3 +106,29 @@ def test_check_options_refuses(options: tuple[str, ...]) -> None:
 def test_check_options_keeps_a_repeated_wrong_option() -> None:
     check_options(("a", "b", "b"))
     assert find_answer("a", ("a", "b", "b")) == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("café", "cafe\u0301"), ("CT", "C\u200bT"), ("two words", "two\u00a0words"), ("\ufeffCT.", "ct")],
+)
+def test_texts_that_look_alike_are_the_same_option(one: str, other: str) -> None:
+    assert find_answer(one, ("MRI", other)) == 1
+    with pytest.raises(RowError, match="stands there 2 times"):
+        find_answer(one, (one, other))
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ('[{"n": ' + 5000 * "7" + "}]", "too long"),
+        ('{"a": 1}\n{"a": 2}\n', "is JSON Lines"),
+        ('[{"a": 1, "b": 2, "a": 3}]', "gives `a` twice"),
+    ],
+)
+def test_odd_json_is_named(tmp_path: Path, content: str, what: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(content)
+    rows, problems = read_rows(path, "rows.json")
+    assert rows == []
+    assert [what in problem.what for problem in problems] == [True]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from medrobust_bench.leaderboard.entry import submit
+from medrobust_bench.leaderboard.submit import submit
 from medrobust_bench.models.cards import Card, TrainingData
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.runs.run import load_run
@@ -24,7 +24,8 @@ def card(adapter: SchooledAdapter) -> Card:
     return Card(
         id=adapter.name,
         title=f"The toy {adapter.name}",
-        source="./nowhere",
+        source=f"./{adapter.name}",
+        submitter="somebody",
         weights_sha256=adapter.record.weights_sha256,
         dtype="float32",
         answer_mode=AnswerMode.LETTER,

@@ -10,9 +10,11 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalTokenNotFoundError
 
-from medrobust_bench.leaderboard import entry as entries
-from medrobust_bench.leaderboard.entry import Entry, submit
-from medrobust_bench.leaderboard.evidence import read_beside, read_proof
+from medrobust_bench.leaderboard import submit as writing
+from medrobust_bench.leaderboard.answers import counted
+from medrobust_bench.leaderboard.entry import Entry
+from medrobust_bench.leaderboard.evidence import read_answers, read_beside, read_proof
+from medrobust_bench.leaderboard.submit import submit
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.runs.run import load_run
 
@@ -87,14 +89,16 @@ def test_images_go_to_the_hub_and_the_journal_stays(schooled_run: Path, tmp_path
 def test_a_large_journal_goes_as_well(
     schooled_run: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entries, "LARGEST_IN_REPOSITORY", 1000)
+    monkeypatch.setattr(writing, "LARGEST_IN_REPOSITORY", 1000)
     run = load_run(schooled_run)
     with pytest.raises(InvalidInputError, match="more than a pull request may carry"):
         submit(run, tmp_path)
     path, entry = attacked(submit(run, tmp_path, hub="owner/evidence"))
-    assert not path.with_suffix("").exists()
-    assert all(file.hub for file in entry.evidence)
+    assert [file.name for file in path.with_suffix("").iterdir()] == ["answers.csv"], "what ranks stays"
+    assert {file.name for file in entry.evidence if file.hub} == {"journal.jsonl", "witnesses.parquet"}
     assert read_beside(path, entry) is None
+    attacked_lines = run.outcomes["schooled", entry.result.threat.name]
+    assert read_answers(path, entry) == counted(attacked_lines, entry.result.threat)
 
 
 def test_files_changed_on_the_hub_are_noticed(schooled_run: Path, tmp_path: Path, hub: Hub) -> None:

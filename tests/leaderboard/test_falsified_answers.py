@@ -136,7 +136,7 @@ def test_wrong_answers_called_robust(forgery: Callable[[str], Forgery], cards: d
         return lines
 
     made.journal(unattacked)
-    assert "witnesses: another answer without an attack" in reasons(made.save(), cards)
+    assert "attack: another answer without an attack" in reasons(made.save(), cards)
 
 
 def test_unsteadiness_that_the_clean_answers_do_not_show(

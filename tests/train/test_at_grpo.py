@@ -19,9 +19,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.architecture import build_processor
+from medrobust_bench.train.checkpoints import CHECKPOINTS
 from medrobust_bench.train.grpo_arguments import grpo_arguments
 from medrobust_bench.train.prompts import check_processor, prompt_rows
-from medrobust_bench.train.reinforcement import CHECKPOINTS, reinforce
+from medrobust_bench.train.reinforcement import reinforce
 from medrobust_bench.train.rewards import weighted_rewards
 from medrobust_bench.train.rl_settings import RlSettings
 from medrobust_bench.train.settings import CURVE_FILE, SftSettings, Stage, Task, TrainingData

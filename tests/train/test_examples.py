@@ -8,12 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from tokenizers.processors import TemplateProcessing
 
 from medrobust_bench.models.prompt import AnswerMode, completion_text, parse_completion, prompt_text
+from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.examples import (
     DESCRIBE_PROMPT,
+    NOT_LEARNT,
     Collator,
     build_example,
     build_examples,
@@ -80,10 +83,10 @@ def test_ticking_judges_every_option_as_it_is_read(
         assert lines == [f" {option}\n" for option in question.options]
 
         batch, without = collate([ticked]), collate([plain])
-        tokens, added = batch.inputs["input_ids"][0], (batch.weights - without.weights)[0]
-        assert tokens.equal(without.inputs["input_ids"][0])
+        tokens, added = batch["input_ids"][0], (batch["weights"] - without["weights"])[0]
+        assert tokens.equal(without["input_ids"][0])
         assert added.unique().tolist() == [0, 1]
-        said = {int(position): int(batch.targets[0, position]) for position in added.nonzero()}
+        said = {int(position): int(batch["labels"][0, position]) for position in added.nonzero()}
         ends = [
             position
             for position in said
@@ -148,17 +151,16 @@ def test_the_loss_falls_on_the_completions_only(
     processor = build_processor(SMALL, tokenizer)
     examples = [build_example(q, task) for q, task in zip(questions[:7], TASKS, strict=True)]
     batch = Collator(processor, answer_weight=5.0)(examples)
-    inputs, weights = batch.inputs, batch.weights
-    tokens = inputs["input_ids"]
-    assert weights.shape == batch.targets.shape == tokens.shape
+    tokens, labels, weights = batch["input_ids"], batch["labels"], batch["weights"]
+    assert weights.shape == labels.shape == tokens.shape
     assert weights[:, -1].eq(0).all()  # nothing follows the last token
-    assert batch.targets[:, :-1].equal(tokens[:, 1:])
+    assert labels.equal(tokens.roll(-1, dims=1).where(weights > 0, torch.tensor(NOT_LEARNT)))
     for row, example in enumerate(examples):
         learnt, heavy = weights[row].roll(1) > 0, weights[row].roll(1) == 5
         assert tokenizer.decode(tokens[row][learnt]) == example.completion + tokenizer.eos_token
         decided = [example.completion[start:end] for start, end in example.decisive]
         assert tokenizer.decode(tokens[row][heavy]).replace(" ", "") == "".join(decided)
-        before = tokenizer.decode(tokens[row][~learnt & inputs["attention_mask"][row].bool()])
+        before = tokenizer.decode(tokens[row][~learnt & batch["attention_mask"][row].bool()])
         shown = render_prompt(processor, example.prompt, image=example.shown)
         assert before.replace("<|image_pad|>", "") == shown.replace("<|image_pad|>", "")
     assert (tokens == tokenizer.convert_tokens_to_ids("<|image_pad|>")).sum(1).tolist() == [16] * 4 + [0] * 3
@@ -170,7 +172,7 @@ def test_a_tokenizer_that_joins_prompt_and_completion_is_refused(
     processor = build_processor(SMALL, tokenizer)
     processor.chat_template = "<|vision_start|><|image_pad|><|vision_end|>in th"  # "the" is one token
     example = replace(build_example(questions[0], Task.DESCRIBE), completion="e image")
-    with pytest.raises(ValueError, match="apart"):
+    with pytest.raises(InvalidInputError, match="apart"):
         Collator(processor)([example])
 
 
@@ -181,5 +183,5 @@ def test_a_tokenizer_that_ends_every_text_with_a_token_of_its_own_is_refused(
     ending.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"$A {tokenizer.eos_token}", special_tokens=[(tokenizer.eos_token, tokenizer.eos_token_id)]
     )
-    with pytest.raises(ValueError, match="apart"):
+    with pytest.raises(InvalidInputError, match="apart"):
         Collator(build_processor(SMALL, ending))([build_example(questions[0], Task.LETTER)])

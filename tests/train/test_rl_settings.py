@@ -148,7 +148,7 @@ def test_commands_refuse_before_anything_is_loaded(tmp_path: Path, monkeypatch: 
     for command, more, fields, what in [
         ("at-grpo", [], {}, "has no attack"),
         ("grpo", [], {}, "not a checkpoint"),
-        ("at-grpo", ["--resume"], {"attack": {}, "base": "a/b"}, "no checkpoint to resume from"),
+        ("at-grpo", ["--resume"], {"attack": {}, "base": "a/b"}, "no unfinished training to resume"),
         ("at-grpo", [], {"attack": {}, "base": "a/b", "data": {"source": str(tmp_path / "none")}}, "none"),
         ("at-grpo", [], {"attack": {}, "base": "a/b", "prompts": 50, "data": {"per_modality": 1}}, "fill"),
         ("at-sft", ["--resume"], {**SUPERVISED, "attack": {}}, "no unfinished training to resume"),

@@ -7,15 +7,14 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from medrobust_bench.leaderboard.build import told_audit, told_date
 from medrobust_bench.leaderboard.evidence import read_beside
 from medrobust_bench.leaderboard.names import slug
+from medrobust_bench.leaderboard.neutral import cell, html, plain
 from medrobust_bench.leaderboard.ranking import RANKS, boards, certified, headline
 from medrobust_bench.leaderboard.verification import open_selection
-from medrobust_bench.models.cards import card_of
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.files import replace_file
 from medrobust_bench.reports.grid import MISSING, percent
@@ -66,9 +65,6 @@ COLUMNS = (
 )
 GALLERY = 6
 
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-"""A submitter's text: no HTML, no image from elsewhere, no link to a script."""
-
 
 def write_site(
     submissions: Sequence[Submission],
@@ -90,14 +86,14 @@ def write_site(
         The files written, the index first.
     """
     pages = environment("medrobust_bench.leaderboard.site")
-    standings = boards(submissions)
+    standings = boards(submissions, cards=cards)
     by_model: dict[str, list[Submission]] = {}
     for submission in submissions:
         by_model.setdefault(submission.result.model.id, []).append(submission)
     _different_pages(by_model)
     contents = {"index.html": _index(pages, standings).encode()}
     for name, mine in sorted(by_model.items()):
-        contents[_page_of(name)] = _model(pages, mine, card_of(name, cards), data or {}).encode()
+        contents[_page_of(name)] = _model(pages, mine, cards.get(name), data or {}).encode()
     contents |= _tables(standings)
     for file, content in contents.items():
         replace_file(out / file, content)
@@ -165,7 +161,7 @@ def _row(standing: Standing) -> dict[str, Any]:
         "data": result.data.name,
         "threat": result.threat.name,
         "rank": MISSING if rank is None else str(rank),
-        "rank_key": 1_000_000 if rank is None else rank,
+        "rank_key": 1_000_000 if rank is None else rank.first,
         "cells": [{"value": value, "text": text, "small": small} for value, text, small in cells],
         "questions": result.data.n,
         "date": told_date(standing.submission),
@@ -201,13 +197,13 @@ def _model(
     results = [submission.result for submission in submissions]
     context = {
         "model": model.id,
-        "title": model.id if card is None else card.title,
+        "title": model.id if card is None else plain(card.title),
         "facts": [
             f"answers by {model.answer_mode}",
             model.dtype,
             f"{model.parameters:,} parameters",
             *(["runs code of its own"] if model.trust_remote_code else []),
-            *([] if card is None else [f"licence {card.licence}"]),
+            *([] if card is None else [f"licence {plain(card.licence)}"]),
         ],
         "about": "" if card is None else _about(card),
         "synthetic": all(result.data.synthetic for result in results),
@@ -312,7 +308,8 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
                     "threat": result.threat.name,
                     "specification": json.dumps(result.threat.model_dump(mode="json")),
                     "seed": result.seed,
-                    "rank": standing.rank,
+                    "rank": None if standing.rank is None else standing.rank.first,
+                    "rank_last": None if standing.rank is None else standing.rank.last,
                     "model": result.model.id,
                     "weights_sha256": result.model.weights_sha256,
                     "dtype": result.model.dtype,
@@ -333,10 +330,18 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
                 if estimate is not None
             ]
     table = pd.DataFrame(rows).astype(
-        {"rank": "Int64", "radius": "float64", "unparsed_attacked": "float64", "submitted": "string"}
+        {
+            "rank": "Int64",
+            "rank_last": "Int64",
+            "radius": "float64",
+            "unparsed_attacked": "float64",
+            "submitted": "string",
+        }
     )
+    texts = [name for name in table.columns if table[name].dtype in ("object", "string")]
+    neutral = table.assign(**{name: table[name].map(cell, na_action="ignore") for name in texts})
     return {
-        "results.csv": table.to_csv(index=False, lineterminator="\n").encode(),
+        "results.csv": neutral.to_csv(index=False, lineterminator="\n").encode(),
         "results.parquet": table.to_parquet(index=False),
     }
 
@@ -348,8 +353,4 @@ def _page_of(model: str) -> str:
 def _about(card: Card) -> Markup:
     """A card's text as HTML, without the title that it begins with; what is HTML in it stays text."""
     text = card.text.partition("\n")[2] if card.text.startswith("# ") else card.text
-    tokens = _MARKDOWN.parse(text)
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = "h3"
-    return Markup(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
+    return html(text)

@@ -13,7 +13,7 @@ from medrobust_bench.attacks.altering import image_sha256, remade_image
 from medrobust_bench.attacks.corruption import CorruptionsByChance, WorstCorruption
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.phantoms.questions import phantom_questions
-from medrobust_bench.leaderboard.entry import submit
+from medrobust_bench.leaderboard.submit import submit
 from medrobust_bench.leaderboard.verification import verify
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records import Alteration

@@ -1,0 +1,265 @@
+"""The kinds of claim that a submission makes, and how each is done again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from typing import TYPE_CHECKING, Final
+
+from medrobust_bench.attacks.threat import TrainedThreat
+from medrobust_bench.certify.certificate import Certificate
+from medrobust_bench.certify.cohen import SmoothedQuestion
+from medrobust_bench.data.image import from_png
+from medrobust_bench.data.source import PHANTOMS, open_data
+from medrobust_bench.runs.audit.blindness import replacement
+from medrobust_bench.runs.chunk import Chunk
+from medrobust_bench.runs.threats import open_altering, open_attack
+from medrobust_bench.specs.seeds import Purpose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from medrobust_bench.attacks.threat import Threat
+    from medrobust_bench.leaderboard.case import Case
+    from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.records import Outcome
+
+FIRST_DRAWS = 256
+"""Draws of a certificate that are repeated at least, where it took so many: its first looks."""
+
+CLOSE = 0.05
+"""Share of a loss, or nats where it is below one, by which another machine may differ at the first image."""
+
+
+class Repeater:
+    """A model that does parts of a submission again.
+
+    Args:
+        adapter: the model.
+        case: the submission.
+    """
+
+    def __init__(self, adapter: Adapter, case: Case) -> None:
+        self.adapter = adapter
+        self.case = case
+
+    def answer(self, question: str, image: NDArray[np.uint8]) -> int | None:
+        """The deployed answer to an image [H, W, 3]."""
+        return self.adapter.bind([self.case.questions[question]]).answer([image])[0].choice
+
+    def attack(self, question: str) -> Outcome:
+        """A question under the submission's own threat, with its seed."""
+        chunk = self._chunk(question)
+        (outcome,), _witnesses = chunk.attack(self._threat, [self.case.clean[question]])
+        return outcome
+
+    def alter(self, question: str) -> Outcome:
+        """A question under the submission's own corruptions or injected text, with its seed."""
+        threat = open_altering(self.case.specification)
+        (outcome,) = self._chunk(question).alter(threat, [self.case.clean[question]])
+        return outcome
+
+    def counts(self, question: str, certificate: Certificate, draws: int) -> tuple[int, ...]:
+        """Answers to the first estimation draws of a certificate, per option and unparsable."""
+        smoothed = SmoothedQuestion(
+            self.adapter.bind([self.case.questions[question]]),
+            sigma=certificate.sigma,
+            seed=self.case.seed(question),
+            base=certificate.base,
+        )
+        return tuple(smoothed.counts(Purpose.ESTIMATION, draws).tolist())
+
+    def _chunk(self, question: str) -> Chunk:
+        seed, model = self.case.entry.selection.seed, self.case.entry.result.model.id
+        return Chunk(self.adapter, model, [self.case.questions[question]], seed=seed)
+
+    @cached_property
+    def _threat(self) -> Threat:
+        threat = open_attack(self.case.specification)
+        if not isinstance(threat, TrainedThreat):
+            return threat
+        data, seed = self.case.entry.result.data, self.case.entry.selection.seed
+        assert data.name == PHANTOMS, (
+            "a trained threat is repeated where its training split is always at hand"
+        )
+        training = open_data(PHANTOMS, split="train").questions[: threat.training_questions]
+        return threat.train(self.adapter, training, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of claim.
+
+    Attributes:
+        name: what reports call it.
+        means: what disagreement on a share of them would mean, to be read after "at most x % of its".
+        ranks: whether ranks rest on it directly.
+        tolerance: share of the repeated claims that may differ on another machine.
+        claims: the questions about which a submission makes such claims; replaced images as "question\\x1fname".
+        seconds: what one of them cost the submitter, on average.
+        repeat: does one again; what differs, or None.
+    """
+
+    name: str
+    means: str
+    ranks: bool
+    tolerance: float
+    claims: Callable[[Case], list[str]]
+    seconds: Callable[[Case], float]
+    repeat: Callable[[Repeater, str], str | None]
+
+
+def _clean_claims(case: Case) -> list[str]:
+    return list(case.clean)
+
+
+def _clean(repeater: Repeater, question: str) -> str | None:
+    given, said = (
+        repeater.answer(question, repeater.case.images[question]),
+        repeater.case.clean[question].choice,
+    )
+    return None if given == said else f"clean image of {question}: answered {given}, submitted was {said}"
+
+
+def _replaced_claims(case: Case) -> list[str]:
+    return [f"{o.question}\x1f{name}" for o in case.proof.clean for name in o.blind_choices or {}]
+
+
+def _replaced(repeater: Repeater, claim: str) -> str | None:
+    case = repeater.case
+    question, _, name = claim.partition("\x1f")
+    image = replacement(case.images[question], name, case.seed(question))
+    given, said = repeater.answer(question, image), (case.clean[question].blind_choices or {})[name]
+    return None if given == said else f"{name} image of {question}: answered {given}, submitted was {said}"
+
+
+def _broken_claims(case: Case) -> list[str]:
+    return [witness.question for witness in case.proof.witnesses]
+
+
+def _broken(repeater: Repeater, question: str) -> str | None:
+    (witness,) = (one for one in repeater.case.proof.witnesses if one.question == question)
+    given = repeater.answer(question, from_png(witness.image))
+    if given == witness.choice:
+        return None
+    return f"witness of {question}: answered {given}, submitted was {witness.choice}"
+
+
+def _standing_claims(case: Case) -> list[str]:
+    if case.specification.yields == "certified" or case.specification.remade:
+        return []
+    return [outcome.question for outcome in case.proof.threat if outcome.attacked and outcome.correct]
+
+
+def _standing(repeater: Repeater, question: str) -> str | None:
+    submitted, again = repeater.case.threat[question], repeater.attack(question)
+    if not again.correct:
+        return f"{question}: its own attack breaks it, answered {again.choice}, submitted as standing"
+    begun, then = _first_loss(submitted), _first_loss(again)
+    if begun is None or then is None or abs(begun - then) <= CLOSE * max(1.0, abs(then)):
+        return None
+    return f"{question}: the loss at the first image is {then:g}, submitted was {begun:g}"
+
+
+def _altered_claims(case: Case) -> list[str]:
+    return [outcome.question for outcome in case.proof.threat if outcome.alterations]
+
+
+def _altered(repeater: Repeater, question: str) -> str | None:
+    submitted, again = repeater.case.threat[question], repeater.alter(question)
+    if again.alterations == submitted.alterations:
+        return None
+    pairs = zip(again.alterations, submitted.alterations, strict=False)
+    differing = next(((one.what, other.what) for one, other in pairs if one != other), ("more", "fewer"))
+    return f"{question}: meets {differing[0]} or answers it otherwise, submitted was {differing[1]}"
+
+
+def _first_loss(outcome: Outcome) -> float | None:
+    losses = [loss for attempt in outcome.attempts[:1] for loss in attempt.losses[:1]]
+    return losses[0] if losses and losses[0] is not None and isfinite(losses[0]) else None
+
+
+def _certificate_claims(case: Case) -> list[str]:
+    return list(case.threat) if case.specification.yields == "certified" else []
+
+
+def _certificate(repeater: Repeater, question: str) -> str | None:
+    certificate = Certificate.model_validate(repeater.case.threat[question].certificate)
+    looks = certificate.looks
+    look = next((look for look in looks if look.n >= FIRST_DRAWS), looks[-1])
+    counts = repeater.counts(question, certificate, look.n)
+    differing = sum(abs(one - other) for one, other in zip(counts, look.counts, strict=True)) // 2
+    if differing <= max(1, look.n // 50):  # near ties
+        return None
+    return f"{question}: the first {look.n} draws give {counts}, submitted were {look.counts}"
+
+
+def _per_answer(case: Case) -> float:
+    """A clean line is two answers, and one for each replacement."""
+    answers = sum(2 + len(outcome.blind_choices or {}) for outcome in case.proof.clean)
+    return sum(outcome.seconds for outcome in case.proof.clean) / max(1, answers)
+
+
+def _per_claim(claims: Callable[[Case], list[str]]) -> Callable[[Case], float]:
+    def seconds(case: Case) -> float:
+        questions = claims(case)
+        return sum(case.threat[question].seconds for question in questions) / max(1, len(questions))
+
+    return seconds
+
+
+KINDS: Final = (
+    Kind(
+        "clean answers", "clean answers are not this model's", False, 0.01, _clean_claims, _per_answer, _clean
+    ),
+    Kind(
+        "answers without the image",
+        "answers without the image are not this model's",
+        False,
+        0.02,
+        _replaced_claims,
+        _per_answer,
+        _replaced,
+    ),
+    Kind(
+        "broken answers",
+        "broken answers are not this model's",
+        False,
+        0.02,
+        _broken_claims,
+        _per_answer,
+        _broken,
+    ),
+    Kind(
+        "standing answers",
+        "standing answers fall to its own attack",
+        True,
+        0.02,
+        _standing_claims,
+        _per_claim(_standing_claims),
+        _standing,
+    ),
+    Kind(
+        "altered images",
+        "answers to altered images are not this model's",
+        True,
+        0.02,
+        _altered_claims,
+        _per_claim(_altered_claims),
+        _altered,
+    ),
+    Kind(
+        "certificates",
+        "certificates are not what its own draws give",
+        True,
+        0.02,
+        _certificate_claims,
+        _per_claim(_certificate_claims),
+        _certificate,
+    ),
+)
+"""Every kind of claim, what ranks last."""
