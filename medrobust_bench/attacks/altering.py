@@ -41,8 +41,8 @@ class Trial:
 
     def decisive(self, answer: int) -> Alteration:
         """The first alteration that is answered otherwise, else the last."""
-        wrong = (alteration for alteration in self.alterations if alteration.choice != answer)
-        return next(wrong, self.alterations[-1])
+        counted = [alteration for alteration in self.alterations if alteration.control is None]
+        return next((alteration for alteration in counted if alteration.choice != answer), counted[-1])
 
 
 @runtime_checkable

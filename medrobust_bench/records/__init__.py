@@ -4,6 +4,7 @@ from medrobust_bench.records.data import DataRecord, SkippedRow
 from medrobust_bench.records.finding import Finding
 from medrobust_bench.records.metrics import (
     CertifiedEstimate,
+    ControlEstimate,
     CorruptionEstimate,
     Estimate,
     Metrics,
@@ -20,6 +21,7 @@ __all__ = [
     "Alteration",
     "AttemptRecord",
     "CertifiedEstimate",
+    "ControlEstimate",
     "CorruptionEstimate",
     "Cost",
     "DataRecord",

@@ -32,6 +32,17 @@ class CorruptionEstimate(Estimate):
     clean: float = Field(ge=0, le=1, description="Clean accuracy on the same questions")
 
 
+class ControlEstimate(Estimate):
+    """Accuracy where a harmless text stands in the place of the one that decided, paired with that."""
+
+    control: str = Field(description="What the text says instead: it names the right option, or says nothing")
+    only_words: int = Field(ge=0, description="Questions that the wrong words break and the control does not")
+    only_control: int = Field(
+        ge=0, description="Questions that the control breaks and the wrong words do not"
+    )
+    p_value: float = Field(ge=0, le=1, description="Exact McNemar test, two-sided, that both are as likely")
+
+
 class UnparsedRate(Record):
     """Share of answers that could not be parsed; each counts as wrong."""
 
@@ -64,8 +75,8 @@ class Scores(Record):
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Records without further metrics or corruptions read as they did before there were any."""
         fields: dict[str, Any] = serialise(self)
-        for name in ("further", "corrupted_accuracy", "by_corruption"):
-            if not fields.get(name):
+        for name in ("further", "corrupted_accuracy", "by_corruption", "controls", "on_text"):
+            if fields.get(name) in (None, (), [], {}):
                 fields.pop(name, None)
         return fields
 
@@ -90,6 +101,15 @@ class Metrics(Scores):
     )
     by_corruption: tuple[CorruptionEstimate, ...] = Field(
         default=(), description="By kind and severity; left out where there are none"
+    )
+    controls: tuple[ControlEstimate, ...] = Field(
+        default=(), description="Of text in the image; left out where there is none"
+    )
+    on_text: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of the images into which text was written that seem to carry text of their own",
     )
     by_modality: dict[str, Scores]
     by_question_type: dict[str, Scores]

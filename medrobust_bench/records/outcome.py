@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -28,6 +28,13 @@ class Alteration(Record):
     draw: int = Field(default=0, ge=0, description="Which of the question's random streams")
     free: tuple[Annotated[float, Field(ge=0, lt=1)], ...] | None = Field(
         default=None, description="Free parameters that a search chose; null where they come from the stream"
+    )
+    control: Literal["right option", "neutral"] | None = Field(
+        default=None,
+        description="Of a text: what it says instead of naming the wrong option; its answer does not count",
+    )
+    on_text: bool | None = Field(
+        default=None, description="Of a text: whether the clean image seems to carry text of its own"
     )
     image_sha256: str = Field(description="SHA-256 of the altered image's raw RGB bytes")
     choice: int | None = Field(description="Option chosen; null if unparsable")

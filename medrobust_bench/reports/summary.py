@@ -5,8 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from scipy.stats import binomtest
+
 from medrobust_bench.records import (
     CertifiedEstimate,
+    ControlEstimate,
     CorruptionEstimate,
     Cost,
     Metrics,
@@ -69,6 +72,8 @@ def summarise(
         if attacked and model.answer_mode != "reasoning"
         else None,
         by_corruption=by_corruption(outcomes) if threat.yields == "corrupted" else (),
+        controls=controls(outcomes),
+        on_text=_on_text(outcomes),
         by_modality=by_modality,
         by_question_type=_grouped(outcomes, threat, metrics, lambda outcome: outcome.question_type),
         worst_modality=min(by_modality, key=lambda name: _headline(by_modality[name]))
@@ -142,6 +147,36 @@ def by_corruption(outcomes: Sequence[Outcome]) -> tuple[CorruptionEstimate, ...]
         clean = _share(outcome.clean_choice == outcome.answer for outcome, _ in answered)
         estimates.append(CorruptionEstimate(kind=kind, severity=severity, clean=clean, **dict(whole)))
     return tuple(sorted(estimates, key=lambda estimate: estimate.kind))
+
+
+def controls(outcomes: Sequence[Outcome]) -> tuple[ControlEstimate, ...]:
+    """What harmless texts do in the place of those that decided; questions without one count as they were answered."""
+    names = dict.fromkeys(one.control for o in outcomes for one in o.alterations if one.control is not None)
+    found = []
+    for name in names:
+        right = [
+            next((one.choice for one in o.alterations if one.control == name), o.choice) == o.answer
+            for o in outcomes
+        ]
+        only_words = sum(stands and not o.correct for stands, o in zip(right, outcomes, strict=True))
+        only_control = sum(o.correct and not stands for stands, o in zip(right, outcomes, strict=True))
+        discordant = only_words + only_control
+        found.append(
+            ControlEstimate(
+                control=name,
+                only_words=only_words,
+                only_control=only_control,
+                p_value=float(binomtest(only_words, discordant).pvalue) if discordant else 1.0,
+                **dict(wilson(sum(right), len(right))),
+            )
+        )
+    return tuple(found)
+
+
+def _on_text(outcomes: Sequence[Outcome]) -> float | None:
+    told = [o.alterations[0].on_text for o in outcomes if o.alterations]
+    known = [bool(on_text) for on_text in told if on_text is not None]
+    return _share(known) if known else None
 
 
 def is_certified(outcome: Outcome, radius: float) -> bool:

@@ -195,6 +195,37 @@ def corruption_grids(results: Sequence[Result]) -> list[Grid]:
     return grids
 
 
+def control_grids(results: Sequence[Result]) -> list[Grid]:
+    """Per model and threat that writes text: accuracy with the wrong words, and with harmless ones in their place."""
+    grids = []
+    for name, group in _by_model(results):
+        for result in group:
+            if not result.metrics.controls or result.metrics.robust_accuracy is None:
+                continue
+            words = ("names a wrong option", with_interval(result.metrics.robust_accuracy), "", "", "")
+            rows = [
+                (
+                    {"right option": "names the right option", "neutral": "neutral"}[one.control],
+                    with_interval(one),
+                    str(one.only_words),
+                    str(one.only_control),
+                    f"{one.p_value:.2g}",
+                )
+                for one in result.metrics.controls
+            ]
+            header = (
+                "Text",
+                "Accuracy",
+                "Broken by the wrong words only",
+                "by this text only",
+                "p (McNemar)",
+            )
+            grids.append(
+                Grid(f"{name} under {result.threat.name}: the words", header, (words, *rows), names=1)
+            )
+    return grids
+
+
 def modality_counts(results: Sequence[Result]) -> dict[str, int]:
     """Number of questions per modality, in the modalities' usual order."""
     counts = {name: group.clean_accuracy.n for name, group in results[0].metrics.by_modality.items()}
@@ -225,7 +256,7 @@ def _grids(results: Sequence[Result]) -> list[Grid]:
     grids = [accuracy_grid(results)]
     if len(results[0].metrics.by_modality) > 1:
         grids.append(modality_grid(results))
-    return [*grids, *corruption_grids(results)]
+    return [*grids, *corruption_grids(results), *control_grids(results)]
 
 
 def _measures(results: Sequence[Result]) -> list[_Measure]:

@@ -19,7 +19,7 @@ from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.run import RunRecord
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.reports.tables import run_table
-from medrobust_bench.reports.worst_case import worst_case
+from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.blindness import sampled_questions
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.chunk import Chunk
@@ -296,15 +296,14 @@ class _Work:
     def by_threat(self, model: str) -> list[tuple[ThreatSpec, list[Outcome], tuple[Finding, ...]]]:
         """Per threat one outcome per question, in the order of the data set, and what their audit found.
 
-        The worst case over attacks comes last.
+        The worst cases come last.
         """
         threats = self._plan.threats
         outcomes = {
             threat.name: [self._done[model, threat.name, question] for question in self._questions]
             for threat in threats
         }
-        worst = worst_case(threats, outcomes)
-        runs = [(threat, outcomes[threat.name]) for threat in threats] + ([worst] if worst else [])
+        runs = [(threat, outcomes[threat.name]) for threat in threats] + worst_cases(threats, outcomes)
         options = {name: len(question.options) for name, question in self._questions.items()}
         audits = carried_audit(runs, options)
         return [(*run, findings) for run, findings in zip(runs, audits, strict=True)]

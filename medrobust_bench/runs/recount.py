@@ -162,7 +162,7 @@ class Replay:
                         continue
                     remade += 1
                     (answer,) = one.answer([image])
-                    stands = stands and answer.choice == question.answer
+                    stands = stands and (answer.choice == question.answer or alteration.control is not None)
                     if answer.choice != alteration.choice:
                         problems.append(
                             f"{question.id}: {alteration.what} is answered {_name(answer.choice)}, "

@@ -25,6 +25,7 @@ _CARRIED_OUT_BY = {
     "corruption": "attacks.corruption:CorruptionsByChance",
     "corruption-suite": "attacks.corruption:CorruptionsByChance",
     "corruption-worst": "attacks.corruption:WorstCorruption",
+    "injection": "attacks.injection:Injection",
     "certification": "certify.cohen:Certification",
 }
 """By kind; imported when one is opened, since it needs torch and the toolbox."""

@@ -18,6 +18,7 @@ class _ByChance(ThreatSpec):
 
     yields: ClassVar[Yields] = "corrupted"
     remade: ClassVar[bool] = True
+    family: ClassVar[str] = "corruption"
 
 
 class CorruptionSpec(_ByChance):
@@ -83,6 +84,7 @@ class WorstCorruptionSpec(ThreatSpec):
     """
 
     remade: ClassVar[bool] = True
+    family: ClassVar[str] = "corruption"
 
     kind: Literal["corruption-worst"]
     faults: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from medrobust_bench.specs.apgd import ApgdSpec
 from medrobust_bench.specs.auto import AutoSpec
 from medrobust_bench.specs.certification import CertificationSpec
 from medrobust_bench.specs.corruption import CorruptionSpec, CorruptionSuiteSpec, WorstCorruptionSpec
+from medrobust_bench.specs.injection import InjectionSpec
 from medrobust_bench.specs.noise import NoiseSpec
 from medrobust_bench.specs.patch import PatchSpec
 from medrobust_bench.specs.pgd import PgdSpec
@@ -63,6 +64,7 @@ _BUILT_IN: dict[str, type[ThreatSpec]] = {
         CorruptionSpec,
         CorruptionSuiteSpec,
         WorstCorruptionSpec,
+        InjectionSpec,
         CertificationSpec,
         CleanSpec,
         WorstCaseSpec,

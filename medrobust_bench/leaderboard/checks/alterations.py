@@ -54,7 +54,8 @@ def _fault(outcome: Outcome, case: Case, threat: AlteringThreat) -> str | None:
     choices = [alteration.choice for alteration in alterations]
     if any(choice is not None and not 0 <= choice < len(question.options) for choice in choices):
         return "an answer is none of the options"
-    wrong = [choice for choice in choices if choice != outcome.answer]
+    counted = [alteration.choice for alteration in alterations if alteration.control is None]
+    wrong = [choice for choice in counted if choice != outcome.answer]
     if outcome.choice != (wrong[0] if wrong else outcome.answer):
         return "its verdict is not that of its images"
     clean, seed = case.images[outcome.question], case.entry.selection.seed
