@@ -16,7 +16,6 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Result
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.journal import Journal
-from medrobust_bench.records.run import file_stem
 from medrobust_bench.records.witness import read_witnesses
 from medrobust_bench.reports.summary import scores
 from medrobust_bench.specs.certification import CertificationSpec
@@ -103,7 +102,7 @@ def _check_folder(path: Path, declared: Declared) -> list[Fault]:
             seed_of=partial(question_seed, plan.settings.seed),
         )
         found += _name_faults(threat)
-        found += _check_published(path / "results" / f"{file_stem(model, name)}.json", rows, threat)
+        found += _check_published(folder.result_path(model, name), rows, threat)
         faults += [Fault(fault.check, f"{model} under {name}: {fault.what}", fault.rows) for fault in found]
     return faults
 

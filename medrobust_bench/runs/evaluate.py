@@ -206,6 +206,14 @@ def carry_out(
         models=tuple(inputs.models),
         threats=[threat.spec for threat in inputs.threats],
     )
+    with folder.writing():
+        _write_run(folder, plan, inputs, watch, resume=resume)
+    return load_run(out, models=tuple((adapters or {}).values()), data=dataset)
+
+
+def _write_run(folder: RunFolder, plan: Plan, inputs: Inputs, watch: Observer, *, resume: bool) -> None:
+    """Do what is left of a plan, and write the results."""
+    settings = plan.settings
     record = folder.begin(RunRecord(plan=plan, environment=environment(settings.device)), resume=resume)
     finished = folder.finished(plan)
     watch.started(plan, finished)
@@ -239,7 +247,6 @@ def carry_out(
     for result in results:
         folder.write_result(result)
     folder.write_table(run_table(results))
-    return load_run(out, models=tuple((adapters or {}).values()), data=dataset)
 
 
 def _frozen_threats(

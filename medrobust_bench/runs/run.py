@@ -13,10 +13,7 @@ from medrobust_bench.data.reopen import reopen
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.records import Result
 from medrobust_bench.records.folder import RunFolder
-from medrobust_bench.records.run import file_stem
-from medrobust_bench.records.witness import read_witnesses
 from medrobust_bench.reports.comparison import compare
 from medrobust_bench.reports.run_page.page import write_report
 from medrobust_bench.reports.tables import run_table
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.records import Outcome
+    from medrobust_bench.records import Outcome, Result
     from medrobust_bench.records.run import RunRecord
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.reports.comparison import Comparison
@@ -78,12 +75,13 @@ class Run:
         Raises:
             InvalidInputError: one is missing or invalid.
         """
+        files = RunFolder(self.folder)
         results, problems = [], []
         for model, threat in self.outcomes:
-            path = self.folder / "results" / f"{file_stem(model, threat)}.json"
             try:
-                results.append(Result.model_validate_json(path.read_bytes()))
+                results.append(files.read_result(model, threat))
             except (OSError, ValidationError) as error:
+                path = files.result_path(model, threat)
                 remedy = f"write it anew with `medrobust run --resume --out {self.folder}`"
                 problems.append(Problem(str(path), f"cannot be read: {str(error).splitlines()[0]}", remedy))
         if problems:
@@ -111,13 +109,7 @@ class Run:
 
     def witnesses(self, model: str, threat: str) -> list[Witness]:
         """The images that broke an answer, in the order in which they were found."""
-        stem = file_stem(model, threat)
-        found = [
-            witness
-            for path in sorted((self.folder / "witnesses").glob(f"{stem}--*.parquet"))
-            for witness in read_witnesses(path)
-        ]
-        return [witness for witness in found if (witness.model, witness.threat) == (model, threat)]
+        return RunFolder(self.folder).witnesses(model, threat)
 
     def dataset(self, data: str | None = None) -> Dataset:
         """The questions, opened again and held against the digest in the plan.

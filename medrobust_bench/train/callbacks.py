@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState
 
     from medrobust_bench.train.curve import StepLog
+    from medrobust_bench.train.passes import PassCounter
 
 SECONDS_BETWEEN_LINES = 10.0
 PATIENCE = 10
@@ -45,6 +46,23 @@ class Validation(TrainerCallback):  # type: ignore[misc]
         if state.global_step % self._every == 0 or state.global_step == state.max_steps:
             self._trainer.measure_validation()
             control.should_log = True
+
+
+class EarlierPasses(TrainerCallback):  # type: ignore[misc]
+    """Lets the count of a resumed training go on from what it had last logged.
+
+    Args:
+        passes: the count.
+    """
+
+    def __init__(self, passes: PassCounter) -> None:
+        self._passes = passes
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        """Add what was spent before the interruption."""
+        logged = [entry for entry in state.log_history if "passes/forward" in entry]
+        if logged:
+            self._passes.go_on_from(logged[-1])
 
 
 class KeptCurve(TrainerCallback):  # type: ignore[misc]

@@ -19,7 +19,7 @@ from transformers.trainer_callback import PrinterCallback
 from medrobust_bench.models.prompt import AnswerMode, prompt_text
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.architecture import build_model, build_processor, whiten_patches
-from medrobust_bench.train.callbacks import KeptCurve, Progress, Validation
+from medrobust_bench.train.callbacks import EarlierPasses, KeptCurve, Progress, Validation
 from medrobust_bench.train.checkpoints import (
     CHECKPOINTS,
     LoadsByName,
@@ -37,6 +37,7 @@ from medrobust_bench.train.examples import (
     open_images,
     rationale,
 )
+from medrobust_bench.train.passes import PassCounter
 from medrobust_bench.train.perturb_batch import BatchPerturbation
 from medrobust_bench.train.questions import (
     SkippedQuestions,
@@ -115,7 +116,9 @@ class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
         self._keeps_logits = "logits_to_keep" in inspect.signature(self._plain.forward).parameters
         self._collate = Collator(processor, settings.answer_weight)
         changes_images = settings.attack is not None or settings.noise is not None
-        self._perturb = BatchPerturbation(self._plain, processor, settings) if changes_images else None
+        self._passes = PassCounter(self._plain)
+        with self._passes.paused():  # the attack tries the model first
+            self._perturb = BatchPerturbation(self._plain, processor, settings) if changes_images else None
         examples = [
             example
             for number, stage in enumerate(settings.stages)
@@ -143,6 +146,7 @@ class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
             raise InvalidInputError(
                 [Problem("accelerate", "shards the model, which is to be attacked", remedy)]
             )
+        self.add_callback(EarlierPasses(self._passes))
         self.add_callback(Validation(self, settings.evaluate_every))
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> Any:
@@ -167,20 +171,21 @@ class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
     def measure_validation(self) -> None:
-        """Have clean and attacked validation accuracy logged next."""
-        self._measured = validate(
-            self._plain,
-            self.processing_class,
-            self._validation,
-            self._settings.mode,
-            self._settings.attack,
-            seed=self._settings.seed,
-        )
+        """Have clean and attacked validation accuracy logged next; measuring is no part of what training costs."""
+        with self._passes.paused():
+            self._measured = validate(
+                self._plain,
+                self.processing_class,
+                self._validation,
+                self._settings.mode,
+                self._settings.attack,
+                seed=self._settings.seed,
+            )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log what was measured together with the loss of the same step."""
         if "loss" in logs:
-            logs |= self._measured
+            logs |= {**self._measured, **self._passes.counts()}
             self._measured = {}
         super().log(logs, start_time)
 

@@ -217,11 +217,36 @@ def test_a_resumed_run_equals_an_unbroken_one(base: Path, tmp_path: Path) -> Non
     ]
     assert [row["step"] for row in curves[1]] == [1, 2, 3, 4]
     assert [row["loss"] for row in curves[0]] == [row["loss"] for row in curves[1]]
+    for passes in ("passes/forward", "passes/backward"):
+        counts = [[row[passes] for row in curve] for curve in curves]
+        assert counts[0] == counts[1] == sorted(set(counts[0]))
     models = [AutoModelForImageTextToText.from_pretrained(folder) for folder in (whole, broken)]
     assert weights_of(models[0]) == weights_of(models[1])
     assert {"validation_accuracy", "validation_attacked"} <= curves[1][-1].keys()
     assert all(row["attack/loss_after"] > row["attack/loss_before"] for row in curves[0])
     assert not (whole / "training_args.bin").exists()
+
+
+def test_groups_that_teach_nothing_are_counted_though_their_deviation_is_rounded(
+    base: Path, questions: tuple[Question, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medrobust_bench.train import at_grpo
+
+    def first_group_alone_differs(*, completions: Any, **columns: Any) -> list[float]:
+        return [float(row != 0) for row in range(len(completions))]
+
+    def always(*, completions: Any, **columns: Any) -> list[float]:
+        return [1.0] * len(completions)
+
+    monkeypatch.setattr(
+        at_grpo, "weighted_rewards", lambda *_: ([first_group_alone_differs, always], [1.0, 0.2])
+    )
+    settings = recipe_of(base, steps=1, prompts=4, group=8)
+    trainer = trainer_of(settings, questions, tmp_path)
+    trainer.args.reward_weights = [1.0, 0.2]
+    trainer.reward_weights = torch.tensor([1.0, 0.2])
+    trainer.train()
+    assert trainer.state.log_history[0]["groups_without_variance"] == pytest.approx(3 / 4)
 
 
 def test_low_rank_adapters_train_alone_and_are_merged(base: Path, tmp_path: Path) -> None:
@@ -312,6 +337,8 @@ def test_rows_are_opened_once_per_group_and_carry_the_question(
             return ""
 
     rows = prompt_rows([replace(questions[0], image=Watched()), questions[1]], AnswerMode.LETTER, processor)
+    rows.__getitems__([0])  # the first time a question is asked for, it is seen whether it can be used
+    opened.clear()
     batch = rows.__getitems__([0, 0, 0, 1])
     assert len(opened) == 1
     assert [row["question"].id for row in batch] == [questions[0].id] * 3 + [questions[1].id]

@@ -113,6 +113,9 @@ def test_a_resumed_training_equals_an_unbroken_one(tmp_path: Path, noise: NoiseS
     curves = [StepLog(folder / CURVE_FILE).entries() for folder in (whole, broken)]
     assert [entry["step"] for entry in curves[1]] == [1, 2, 3, 4]
     assert [entry["loss"] for entry in curves[0]] == [entry["loss"] for entry in curves[1]]
+    for passes in ("passes/forward", "passes/backward"):
+        assert [entry[passes] for entry in curves[0]] == [entry[passes] for entry in curves[1]]
+        assert curves[0][0][passes] > 0
     models = [AutoModelForImageTextToText.from_pretrained(folder).state_dict() for folder in (whole, broken)]
     assert all(torch.equal(value, models[1][name]) for name, value in models[0].items())
     assert sorted(path.name for path in whole.iterdir()) == sorted(path.name for path in broken.iterdir())
