@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,9 @@ _ROWS = 5
 """Scan lines to a pixel; along them coverage is exact."""
 _PIECES = 6
 """Straight pieces to a curve of an outline."""
+
+_reading = Lock()
+"""The font's tables are unpacked when they are first asked for, which two threads must not do at once."""
 
 
 def text_width(text: str, size: float) -> float:
@@ -112,10 +116,12 @@ def _em() -> int:
 @cache
 def _glyph(letter: str) -> tuple[tuple[Contour, ...], int]:
     """Contours of a letter and its advance, in units of the font."""
-    font = _font()
-    name = font.getBestCmap().get(ord(letter), ".notdef")
-    glyphs = font.getGlyphSet()
-    pen = _Outline(glyphs)
-    glyphs[name].draw(pen)
+    with _reading:
+        font = _font()
+        name = font.getBestCmap().get(ord(letter), ".notdef")
+        glyphs = font.getGlyphSet()
+        pen = _Outline(glyphs)
+        glyphs[name].draw(pen)
+        advance = int(font["hmtx"][name][0])
     contours = tuple(tuple(contour) for contour in pen.contours if len(contour) > 2)
-    return contours, int(font["hmtx"][name][0])
+    return contours, advance

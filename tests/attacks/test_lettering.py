@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from medrobust_bench.attacks.lettering import text_cover, text_width
+from medrobust_bench.attacks.lettering import _font, _glyph, text_cover, text_width
 
 
 def test_same_coverage_as_ever() -> None:
@@ -47,3 +48,11 @@ def test_size_and_width() -> None:
     assert text_cover(" ", 12).sum() == 0
     assert text_cover("", 12).shape[1] == 1
     assert text_cover("\u4e00", 12).sum() > 0  # a letter that the font lacks is a box
+
+
+def test_threads_may_ask_at_once() -> None:
+    _font.cache_clear()
+    _glyph.cache_clear()
+    with ThreadPoolExecutor(8) as pool:
+        covers = list(pool.map(lambda _: text_cover("Radiology", 12), range(16)))
+    assert all(np.array_equal(cover, covers[0]) for cover in covers)
