@@ -110,7 +110,8 @@ def _font() -> TTFont:
 
 @cache
 def _em() -> int:
-    return int(_font()["head"].unitsPerEm)
+    with _reading:
+        return int(_font()["head"].unitsPerEm)
 
 
 @cache
