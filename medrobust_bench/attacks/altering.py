@@ -59,12 +59,11 @@ class AlteringThreat(Protocol):
         """Whether it differentiates through the model."""
         ...
 
-    def meet(self, bound: BoundQuestions, answers: Sequence[int], seeds: Sequence[int]) -> list[Trial]:
+    def meet(self, bound: BoundQuestions, seeds: Sequence[int]) -> list[Trial]:
         """Alter the images of B questions and have them answered on the deployed path.
 
         Args:
             bound: B questions.
-            answers: B option indices, the right answers.
             seeds: B integers; all randomness about question i comes from seeds[i].
         """
         ...

@@ -12,10 +12,9 @@ from medrobust_bench.attacks.altering import AnyImage, Trial, image_sha256
 from medrobust_bench.attacks.corruptions.fields import between, normal, uniform
 from medrobust_bench.attacks.corruptions.registry import corruption_of, kinds_for
 from medrobust_bench.attacks.corruptions.severity import amount_of
-from medrobust_bench.attacks.losses import Margin
+from medrobust_bench.attacks.losses import Focus, Margin
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.data.phantoms.questions import NAME as PHANTOMS
-from medrobust_bench.models.adapter import Focus
 from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records import Alteration
@@ -86,9 +85,9 @@ class CorruptionsByChance(_Corruptions):
             for severity in self.spec.severities
         ]
 
-    def meet(self, bound: BoundQuestions, answers: Sequence[int], seeds: Sequence[int]) -> list[Trial]:
+    def meet(self, bound: BoundQuestions, seeds: Sequence[int]) -> list[Trial]:
         """Have every altered image answered; see `AlteringThreat`."""
-        return [self._meet(bound, row, answers[row], seeds[row]) for row in range(len(answers))]
+        return [self._meet(bound.select([row]), seed) for row, seed in enumerate(seeds)]
 
     def missing(self, question: Question, alterations: Sequence[Alteration]) -> str | None:
         """See `AlteringThreat`: every planned image must be there, in order, and nothing else."""
@@ -111,9 +110,8 @@ class CorruptionsByChance(_Corruptions):
             raise ValueError(f"{_named(alteration)} is nothing that {self.spec.name} does to it")
         return _made(clean, seed, alteration)
 
-    def _meet(self, bound: BoundQuestions, row: int, answer: int, seed: int) -> Trial:
-        one = bound.select([row])
-        (question,), (clean,) = one.questions, one.images
+    def _meet(self, one: BoundQuestions, seed: int) -> Trial:
+        (question,), (clean,) = one.batch.questions, one.batch.images
         done, texts = [], []
         planned = self.planned(question)
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -123,7 +121,7 @@ class CorruptionsByChance(_Corruptions):
                 (said,) = one.answer([image])
                 done.append(_answered(alteration, image, said.choice))
                 texts.append(said.text)
-        wrong = (place for place, alteration in enumerate(done) if alteration.choice != answer)
+        wrong = (place for place, alteration in enumerate(done) if alteration.choice != question.answer)
         return Trial(tuple(done), texts[next(wrong, -1)] if texts else "", len(done))
 
 
@@ -143,29 +141,30 @@ class WorstCorruption(_Corruptions):
     def __post_init__(self) -> None:
         self._check_kinds()
 
-    def meet(self, bound: BoundQuestions, answers: Sequence[int], seeds: Sequence[int]) -> list[Trial]:
+    def meet(self, bound: BoundQuestions, seeds: Sequence[int]) -> list[Trial]:
         """Search until an answer breaks; see `AlteringThreat`."""
-        search = Search(bound, answers, [AnyImage()] * len(answers))
+        batch = bound.batch
+        search = Search(bound, [AnyImage()] * len(batch))
         search.begin(Margin(Focus.WORDS))
-        hunts = [self._hunt(question, seed) for question, seed in zip(bound.questions, seeds, strict=True)]
+        hunts = [self._hunt(question, seed) for question, seed in zip(batch.questions, seeds, strict=True)]
         tried: list[dict[str, Alteration]] = [{} for _ in hunts]
         following = [next(hunt, None) for hunt in hunts]
-        images = list(bound.images)
+        images = list(batch.images)
         while rows := [row for row in search.open_rows if following[row] is not None]:
             for row in rows:
                 alteration = following[row]
                 assert alteration is not None
-                images[row] = _made(bound.images[row], seeds[row], alteration)
+                images[row] = _made(batch.images[row], seeds[row], alteration)
                 tried[row].setdefault(image_sha256(images[row]), alteration)
-            values, _ = search.measure(to_pixels(images, bound.device), gradient=False, among=rows)
+            values, _ = search.measure(to_pixels(images, batch.device), gradient=False, among=rows)
             for row in rows:
                 try:
                     following[row] = hunts[row].send(float(values[row]))
                 except StopIteration:
                     following[row] = None
-        search.settle()
+        search.flush()
         trials = []
-        for row, finding in enumerate(search.findings()):
+        for row, finding in enumerate(search.results()):
             if not tried[row]:
                 trials.append(Trial((), "", 0))
                 continue

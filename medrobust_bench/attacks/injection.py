@@ -15,10 +15,9 @@ from scipy.ndimage import find_objects, label
 from medrobust_bench.attacks.altering import AnyImage, Trial, image_sha256
 from medrobust_bench.attacks.corruptions.fields import uniform
 from medrobust_bench.attacks.lettering import text_cover, text_width
-from medrobust_bench.attacks.losses import Margin
+from medrobust_bench.attacks.losses import Focus, Margin
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.adapter import Focus
 from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.records import Alteration
 from medrobust_bench.specs.seeds import Purpose, stream
@@ -107,29 +106,32 @@ class Injection:
             across=numbers[2],
         )
 
-    def meet(self, bound: BoundQuestions, answers: Sequence[int], seeds: Sequence[int]) -> list[Trial]:
+    def meet(self, bound: BoundQuestions, seeds: Sequence[int]) -> list[Trial]:
         """Try texts; see `AlteringThreat`. The decisive one comes first, then its controls."""
-        search = Search(bound, answers, [AnyImage()] * len(answers))
+        batch = bound.batch
+        search = Search(bound, [AnyImage()] * len(batch))
         search.begin(Margin(Focus.WORDS))
-        tried: list[dict[str, int]] = [{} for _ in answers]
-        images = list(bound.images)
+        tried: list[dict[str, int]] = [{} for _ in seeds]
+        images = list(batch.images)
         for draw in range(self.spec.queries):
             rows = search.open_rows
             if not rows:
                 break
             for row in rows:
-                images[row] = self._written(bound.questions[row], bound.images[row], seeds[row], draw, None)[
+                images[row] = self._written(batch.questions[row], batch.images[row], seeds[row], draw, None)[
                     0
                 ]
                 tried[row].setdefault(image_sha256(images[row]), draw)
-            search.measure(to_pixels(images, bound.device), gradient=False, among=rows)
-        search.settle()
+            search.measure(to_pixels(images, batch.device), gradient=False, among=rows)
+        search.flush()
         trials = []
-        for row, finding in enumerate(search.findings()):
+        for row, finding in enumerate(search.results()):
             one = bound.select([row])
             draw, done, texts = tried[row][image_sha256(finding.image)], [], []
             for control in (None, *CONTROLS):
-                image, text = self._written(one.questions[0], one.images[0], seeds[row], draw, control)
+                image, text = self._written(
+                    batch.questions[row], batch.images[row], seeds[row], draw, control
+                )
                 (said,) = one.answer([image])
                 texts.append(said.text)
                 done.append(
@@ -137,7 +139,7 @@ class Injection:
                         what=text,
                         draw=draw,
                         control=control,
-                        on_text=carries_text(one.images[0]),
+                        on_text=carries_text(batch.images[row]),
                         image_sha256=image_sha256(image),
                         choice=said.choice,
                     )

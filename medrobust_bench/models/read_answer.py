@@ -31,8 +31,8 @@ from medrobust_bench.models.answer_marks import (
     without_markup,
     without_thought,
 )
+from medrobust_bench.models.answers.reasoning import parse_completion
 from medrobust_bench.models.option_names import LETTERS, Name, OptionNames, refusal
-from medrobust_bench.models.prompt import parse_completion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,7 @@ def read_answer(
             the whole match. Where it does not match, the other tiers read.
         thought: a model card's regular expression for the rationale, which is left out; None for the usual tags,
             `answer_marks.THOUGHTS`.
-        strict: accept `<think>…</think><answer>B</answer>` and nothing else, see `prompt.parse_completion`.
+        strict: accept `<think>…</think><answer>B</answer>` and nothing else, see `answers.reasoning.parse_completion`.
 
     Raises:
         ValueError: fewer than 2 or more than 10 options.

@@ -98,7 +98,7 @@ class Replay:
         self._clean = {
             question.id: answer.choice
             for bound in self._bounds
-            for question, answer in zip(bound.questions, bound.answer(bound.images), strict=True)
+            for question, answer in zip(bound.batch.questions, bound.answer(bound.batch.images), strict=True)
         }
 
     def clean(self, outcomes: Mapping[str, Outcome]) -> Recount:
@@ -110,7 +110,7 @@ class Replay:
         right = {
             question.id: self._clean[question.id] == question.answer
             for bound in self._bounds
-            for question in bound.questions
+            for question in bound.batch.questions
         }
         return _recount(CLEAN.name, outcomes, right, [], 0)
 
@@ -130,9 +130,9 @@ class Replay:
         problems: list[str] = []
         right: dict[str, bool] = {}
         for bound in self._bounds:
-            rows = [row for row, question in enumerate(bound.questions) if question.id in witnesses]
+            rows = [row for row, question in enumerate(bound.batch.questions) if question.id in witnesses]
             broken = self._broken(bound, rows, threat, outcomes, witnesses, problems)
-            for question in bound.questions:
+            for question in bound.batch.questions:
                 stands = question.id not in broken
                 right[question.id] = stands and self._clean[question.id] == question.answer
         return _recount(threat.spec.name, outcomes, right, problems, len(witnesses))
@@ -148,7 +148,7 @@ class Replay:
         right: dict[str, bool] = {}
         remade = 0
         for bound in self._bounds:
-            for row, question in enumerate(bound.questions):
+            for row, question in enumerate(bound.batch.questions):
                 outcome = outcomes[question.id]
                 stands = threat.spec.yields == "corrupted" or self._clean[question.id] == question.answer
                 if not outcome.alterations:
@@ -156,7 +156,7 @@ class Replay:
                     continue
                 one = bound.select([row])
                 for alteration in outcome.alterations:
-                    image, fault = remade_image(threat, question, one.images[0], self._seed, alteration)
+                    image, fault = remade_image(threat, question, one.batch.images[0], self._seed, alteration)
                     if image is None:
                         problems.append(f"{question.id}: {fault}")
                         continue
@@ -183,7 +183,7 @@ class Replay:
         """Ids of the questions that a valid witness breaks; notes what is wrong with the others."""
         valid = []
         for row in rows:
-            question, clean = bound.questions[row], bound.images[row]
+            question, clean = bound.batch.questions[row], bound.batch.images[row]
             witness = witnesses[question.id]
             budget = threat.budget(clean.shape[:2], question_seed(self._seed, question.id))
             if sha256(witness.image) != outcomes[question.id].witness_sha256:
@@ -196,10 +196,10 @@ class Replay:
                 valid.append(row)
         if not valid:
             return set()
-        images = [from_png(witnesses[bound.questions[row].id].image) for row in valid]
+        images = [from_png(witnesses[bound.batch.questions[row].id].image) for row in valid]
         broken = set()
         for row, answer in zip(valid, bound.select(valid).answer(images), strict=True):
-            question = bound.questions[row]
+            question = bound.batch.questions[row]
             recorded = witnesses[question.id].choice
             if answer.choice != question.answer:
                 broken.add(question.id)

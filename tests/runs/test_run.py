@@ -95,20 +95,13 @@ def test_a_run_is_judged_by_the_specification_that_it_froze(
 class _Noisy(LinearQuestions):
     """Every pass adds other noise to the scores."""
 
-    def _logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        return super()._logits(pixels) + 0.3 * torch.randn(len(pixels), self.weights.shape[1])
-
-    def select(self, rows: Sequence[int]) -> _Noisy:
-        return _noisy(super().select(rows))
+    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().logits(pixels) + 0.3 * torch.randn(len(pixels), self.weights.shape[1])
 
 
 class _NoisyAdapter(LinearAdapter):
     def bind(self, questions: Sequence[Question]) -> _Noisy:
-        return _noisy(super().bind(questions))
-
-
-def _noisy(bound: LinearQuestions) -> _Noisy:
-    return _Noisy(bound.questions, bound.images, bound.weights, bound.biases, bound.passes)
+        return _Noisy.of(super().bind(questions))
 
 
 def test_a_random_model_is_audited_as_it_was_evaluated(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.prompt import AnswerMode, chat_prompt
 from medrobust_bench.train.architecture import build_processor
-from medrobust_bench.train.examples import open_images, render_prompt
+from medrobust_bench.train.examples import open_images
 from medrobust_bench.train.passes import PassCounter
 from tests.train.conftest import SMALL, attentive_model
 
@@ -38,7 +39,7 @@ def inputs(tokenizer: PreTrainedTokenizerFast, questions: tuple[Question, ...]) 
     processor = build_processor(SMALL, tokenizer)
     asked = questions[:2]
     return processor(
-        text=[render_prompt(processor, prompt_text(question, AnswerMode.LETTER)) for question in asked],
+        text=[chat_prompt(processor, STRATEGIES[AnswerMode.LETTER].prompt(question)) for question in asked],
         images=open_images(asked),
         padding=True,
         return_tensors="pt",

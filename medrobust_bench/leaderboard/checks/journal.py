@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.case import some
-from medrobust_bench.models.prompt import parse_completion
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.records.run import Plan
 from medrobust_bench.runs.audit.blindness import REPLACEMENTS, sampled_questions
 from medrobust_bench.specs.settings import RunSettings
@@ -125,12 +126,13 @@ def texts(case: Case) -> list[Fault]:
     """What a model wrote is what was read from it; a model that scores options wrote nothing."""
     model = case.entry.result.model
     writes = case.generates and model.smoothing is None
+    strategy = STRATEGIES[AnswerMode(model.answer_mode)]
 
     def wrong(o: Outcome, q: Question) -> bool:
         judged = o.threat == CLEAN.name or o.attacked
         if not (writes and judged):
             return bool(o.text) and not (case.generates and judged)
-        return parse_completion(o.text, len(q.options)) != o.choice
+        return strategy.read(o.text, q.options) != o.choice
 
     checks: list[tuple[str, str, Callable[[Outcome, Question], bool]]] = [
         ("text", "does not say what its choice says", wrong),

@@ -86,11 +86,12 @@ def answers_without_image(bound: BoundQuestions, *, seed: int) -> list[dict[str,
     Returns:
         Per question the option chosen, by name of the replacement.
     """
-    seeds = [question_seed(seed, question.id) for question in bound.questions]
+    seeds = [question_seed(seed, question.id) for question in bound.batch.questions]
     choices: list[dict[str, int | None]] = [{} for _ in seeds]
     for name in REPLACEMENTS:
         images = [
-            replacement(image, name, own_seed) for image, own_seed in zip(bound.images, seeds, strict=True)
+            replacement(image, name, own_seed)
+            for image, own_seed in zip(bound.batch.images, seeds, strict=True)
         ]
         for chosen, answer in zip(choices, bound.answer(images), strict=True):
             chosen[name] = answer.choice

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import medrobust_bench
+from medrobust_bench.models.answers.reasoning import Reasoning, parse_completion
 from medrobust_bench.models.option_names import LETTERS
-from medrobust_bench.models.prompt import completion_text, parse_completion
 from medrobust_bench.models.read_answer import UNPARSED, Tier, read_answer, refuses
 from tests.models.answers import corpus
 
@@ -202,7 +202,7 @@ def test_strict_reading_is_that_of_the_shipped_models(text: str, count: int) -> 
 
 def test_strict_span_and_what_is_strictly_read_is_read_the_same() -> None:
     for letter in "ABCD":
-        text = completion_text("It could be A, B, C or D.", letter)
+        text = Reasoning().write("It could be A, B, C or D.", letter)
         strict, lenient = read_answer(text, OPTIONS, strict=True), read_answer(text, OPTIONS)
         assert strict.span == lenient.span
         assert strict.choice == lenient.choice == LETTERS.index(letter)
