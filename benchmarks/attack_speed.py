@@ -43,7 +43,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.huggingface import HuggingFaceVLM
-from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import checkpoint, load_model, resolve
 from medrobust_bench.runs.threats import load_threat
@@ -72,7 +71,7 @@ class Logits(torch.nn.Module):
         self.model = model
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.bound.option_logits(pixels.float()).clamp_min(-1e4)  # a missing option, but finite
+        return self.bound.scores(pixels.float()).clamp_min(-1e4)  # a missing option, but finite
 
 
 @dataclass(frozen=True)
@@ -84,19 +83,22 @@ class Contest:
         model: of that adapter.
         stock: bound to an adapter around a model as `from_pretrained` gives it.
         stock_model: that model.
-        answers: the right answers.
     """
 
     ours: BoundQuestions
     model: torch.nn.Module
     stock: BoundQuestions
     stock_model: torch.nn.Module
-    answers: list[int]
+
+    @property
+    def answers(self) -> list[int]:
+        """The right answers."""
+        return self.ours.batch.answers
 
     @property
     def pixels(self) -> torch.Tensor:
         """The clean images, [B, 3, H, W]."""
-        return to_pixels(self.ours.images)
+        return self.ours.batch.pixels()
 
     def classifier(self, *, stock: bool = True) -> Logits:
         """What peers attack."""
@@ -105,9 +107,11 @@ class Contest:
 
 def ours(threat: str) -> Attack:
     def attack(contest: Contest) -> list[np.ndarray]:
-        bound, seeds = contest.ours, [question_seed(SEED, question.id) for question in contest.ours.questions]
-        findings = load_threat(threat).search(bound, contest.pixels, contest.answers, seeds)
-        return [finding.image / 255 for finding in findings]
+        bound, seeds = (
+            contest.ours,
+            [question_seed(SEED, question.id) for question in contest.ours.batch.questions],
+        )
+        return [result.image / 255 for result in load_threat(threat).search(bound, seeds)]
 
     return attack
 
@@ -119,7 +123,7 @@ def stock_art(eps: float, step: float, steps: int, *, stock: bool = True) -> Att
             contest.classifier(stock=stock),
             torch.nn.CrossEntropyLoss(),
             tuple(pixels.shape[1:]),
-            max(len(question.options) for question in contest.ours.questions),
+            max(len(question.options) for question in contest.ours.batch.questions),
             clip_values=(0.0, 1.0),
             device_type="cpu",
         )
@@ -188,7 +192,7 @@ def contest_of(card: Card, questions: Sequence[Question]) -> Contest:
     assert isinstance(adapter, HuggingFaceVLM), "peers know models of transformers only"
     source = checkpoint(card)
     untouched = AutoModelForImageTextToText.from_pretrained(source, dtype=torch.float32).eval()
-    stock = HuggingFaceVLM.around(untouched, AutoProcessor.from_pretrained(source), mode=adapter.mode)
+    stock = HuggingFaceVLM(untouched, AutoProcessor.from_pretrained(source), mode=adapter.mode)
     shape = canonical(questions[0].image).shape
     questions = [question for question in questions if canonical(question.image).shape == shape]
     answered = adapter.bind(questions).answer([canonical(question.image) for question in questions])
@@ -203,7 +207,6 @@ def contest_of(card: Card, questions: Sequence[Question]) -> Contest:
         model=adapter.model,
         stock=stock.bind(right),
         stock_model=untouched,
-        answers=[question.answer for question in right],
     )
 
 
@@ -237,7 +240,9 @@ def compare(contest: Contest, attacks: dict[str, Attack], *, rounds: int) -> str
 def still_right(contest: Contest, found: Sequence[np.ndarray]) -> int:
     """How many questions the deployed path answers right, the images rounded into 8/255 of the clean ones."""
     budget = load_threat("pgd-linf").budget(found[0].shape[:2], SEED)
-    rounded = [budget.round(clean, image) for clean, image in zip(contest.ours.images, found, strict=True)]
+    rounded = [
+        budget.round(clean, image) for clean, image in zip(contest.ours.batch.images, found, strict=True)
+    ]
     verdicts = contest.ours.answer(rounded)
     return sum(verdict.choice == answer for verdict, answer in zip(verdicts, contest.answers, strict=True))
 
@@ -291,12 +296,12 @@ def spent(adapter: HuggingFaceVLM, questions: Sequence[Question], steps: int, si
     area = side * side
     adapter.processor.image_processor.size = {"shortest_edge": area, "longest_edge": area}
     scaled = [replace(question, image=at_side(question, side)) for question in questions]
-    bound = adapter.bind(scaled)
-    answers = [answer.choice or 0 for answer in bound.answer(bound.images)]
-    pixels, threat = to_pixels(bound.images), load_threat(f"{UNBREAKABLE},steps={steps}")
+    answers = adapter.bind(scaled).answer([canonical(question.image) for question in scaled])
+    bound = adapter.bind([replace(q, answer=a.choice or 0) for q, a in zip(scaled, answers, strict=True)])
+    threat = load_threat(f"{UNBREAKABLE},steps={steps}")
     with clock(adapter.model) as inside:
         start = time.process_time()
-        threat.search(bound, pixels, answers, range(len(answers)))
+        threat.search(bound, range(len(answers)))
         seconds = time.process_time() - start
     return Point(len(answers), steps, side, seconds, 1 - sum(inside) / seconds)
 

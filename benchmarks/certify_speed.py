@@ -313,10 +313,10 @@ def _work(
 
     def bare() -> None:
         several = bound.select([0] * setting.batch_size)
-        pixels = (torch.from_numpy(np.stack(several.images)).permute(0, 3, 1, 2).float() / 255).contiguous()
+        pixels = several.batch.pixels()
         with torch.no_grad():
             for _batch in range(n // setting.batch_size):
-                several.option_logits(pixels)
+                several.scores(pixels)
 
     if method == "ours, sequential":
         return sequential, 0
@@ -335,16 +335,16 @@ def _art(setting: Setting, bound: Any, n: int) -> Callable[[], None]:
 
     class Model(torch.nn.Module):
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            scores: torch.Tensor = bound.select([0] * len(pixels)).option_logits(pixels)
+            scores: torch.Tensor = bound.select([0] * len(pixels)).scores(pixels)
             return scores
 
-    (image,) = bound.images
+    (image,) = bound.batch.images
     pixels = np.moveaxis(image, 2, 0)[None].astype(np.float32) / 255
     estimator = PyTorchRandomizedSmoothing(
         model=Model(),
         loss=torch.nn.CrossEntropyLoss(),
         input_shape=pixels.shape[1:],
-        nb_classes=len(bound.questions[0].options),
+        nb_classes=len(bound.batch.questions[0].options),
         sample_size=N0,
         scale=setting.sigma,
         alpha=setting.alpha,

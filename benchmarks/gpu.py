@@ -31,11 +31,13 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
+from medrobust_bench.attacks.losses import CrossEntropy, loss_at
+from medrobust_bench.data.image import canonical
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.patchify import project_patches
-from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.models.probes import synthetic_questions
-from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.train.tokenizer import (
     CHAT_TEMPLATE,
@@ -136,7 +138,7 @@ def configuration(shape: Shape, special: dict[str, int]) -> Qwen2_5_VLConfig:
 
 def build(shape: Shape, device: torch.device) -> HuggingFaceVLM:
     """A model of random bf16 weights that scores letters; its tokenizer knows little more than bytes."""
-    texts = [prompt_text(question, AnswerMode.LETTER) for question in synthetic_questions()]
+    texts = [STRATEGIES[AnswerMode.LETTER].prompt(question) for question in synthetic_questions()]
     tokenizer = learn_tokenizer(texts, vocabulary=512)
     names = {
         "image_token_id": IMAGE,
@@ -154,13 +156,15 @@ def build(shape: Shape, device: torch.device) -> HuggingFaceVLM:
     processor = Qwen2_5_VLProcessor(
         Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=CHAT_TEMPLATE
     )
-    return HuggingFaceVLM.around(model, processor, mode=AnswerMode.LETTER)
+    return HuggingFaceVLM(model, processor, mode=AnswerMode.LETTER)
 
 
 def bind(adapter: HuggingFaceVLM, side: int, batch: int) -> BoundQuestions:
-    """Questions about square images, as many as the batch holds."""
+    """Questions about square images that the model answers right, as many as the batch holds."""
     three = synthetic_questions(side, side)
-    return adapter.bind([replace(three[index % 3], id=str(index)) for index in range(batch)])
+    answers = adapter.bind(three).answer([canonical(question.image) for question in three])
+    answered = [replace(q, answer=a.choice or 0) for q, a in zip(three, answers, strict=True)]
+    return adapter.bind([replace(answered[index % 3], id=str(index)) for index in range(batch)])
 
 
 def matrix_throughput(size: int, device: torch.device, *, repeats: int = 20) -> float:
@@ -173,16 +177,15 @@ def matrix_throughput(size: int, device: torch.device, *, repeats: int = 20) -> 
 def measure(adapter: HuggingFaceVLM, side: int, batch: int, steps: int) -> Row:
     """Attack one batch."""
     bound = bind(adapter, side, batch)
-    pixels = to_pixels(bound.images, bound.device)
-    answers = [answer.choice or 0 for answer in bound.answer(bound.images)]
+    pixels = bound.batch.pixels()
     with FlopCounterMode(display=False) as counter:
         tried = pixels.clone().requires_grad_()
-        torch.autograd.grad(bound.reference_loss(tried, answers).nll.sum(), tried)
+        torch.autograd.grad(loss_at(CrossEntropy(), bound, tried, [""] * batch).value.sum(), tried)
     threat = load_threat(f"{UNBREAKABLE},steps={steps}")
-    cuda = bound.device.type == "cuda"
+    cuda = bound.batch.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    seconds = _seconds(lambda: threat.search(bound, pixels, answers, range(batch)), bound.device)
+    seconds = _seconds(lambda: threat.search(bound, range(batch)), bound.batch.device)
     return Row(
         batch=batch,
         steps=batch * steps / seconds,

@@ -63,6 +63,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_writes_what_it_promises(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
+        ".lock",
         "run.json",
         "journal.jsonl",
         "witnesses",
@@ -170,7 +171,8 @@ def test_a_finished_run_is_not_overwritten(finished: Path) -> None:
 
 def test_resuming_something_else_names_the_difference(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
-    (tmp_path / "run" / "journal.jsonl").write_bytes(b"")
+    journal = tmp_path / "run" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().split(b"\n")[0] + b"\n")
     with pytest.raises(InvalidInputError, match="seed differs from the interrupted run: 0 then, 1 now"):
         evaluate(tmp_path / "run", resume=True, seed=1)
     with pytest.raises(InvalidInputError, match=r"was .* and is now"):

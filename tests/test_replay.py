@@ -14,12 +14,15 @@ from medrobust_bench.data.image import from_png, to_png
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records.journal import Journal
 from medrobust_bench.records.witness import read_witnesses, sha256, write_witnesses
-from tests.linear import LinearAdapter, make_questions
+from tests.linear import LinearAdapter, LinearQuestions, make_questions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    import torch
+
+    from medrobust_bench.data.question import Question
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.runs.recount import Recount
 
@@ -66,11 +69,14 @@ def test_replay_agrees_with_the_run(finished: Path) -> None:
 
 
 def test_replay_makes_no_attack(finished: Path) -> None:
+    class ForwardQuestions(LinearQuestions):
+        def scores(self, pixels: torch.Tensor) -> torch.Tensor:
+            assert not pixels.requires_grad
+            return super().scores(pixels)
+
     class Forward(LinearAdapter):
-        def bind(self, questions: object) -> object:
-            bound = super().bind(questions)
-            bound.reference_loss = bound.rival_leads = None
-            return bound
+        def bind(self, questions: Sequence[Question]) -> LinearQuestions:
+            return ForwardQuestions.of(super().bind(questions))
 
     assert replayed(finished, Forward(seed=1, shape=(6, 6), scale=0.3))["patch"].disagreements == ()
 

@@ -40,8 +40,8 @@ class SchooledAdapter(LinearAdapter):
         digest = f"{round(1000 * self.lean):04x}".rjust(64, "0")
         return base.model_copy(update={"id": self.name, "weights_sha256": digest, "dtype": "float32"})
 
-    def _parameters(self, question: Question, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        weights, biases = super()._parameters(question, size)
+    def parameters(self, question: Question, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        weights, biases = super().parameters(question, size)
         draw = np.random.default_rng([7, *question.id.encode()])
         biases[question.answer] += self.lean * float(draw.uniform(1, 9))
         return weights, biases

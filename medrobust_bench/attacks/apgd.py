@@ -10,7 +10,7 @@ import numpy as np
 from art.attacks.evasion import auto_projected_gradient_descent
 
 from medrobust_bench.attacks.art_estimator import RememberingEstimator
-from medrobust_bench.attacks.losses import objectives
+from medrobust_bench.attacks.losses import attack_losses
 from medrobust_bench.attacks.pgd import random_starts
 from medrobust_bench.attacks.plan import PlannedRun
 from medrobust_bench.attacks.search import Search
@@ -19,10 +19,10 @@ from medrobust_bench.attacks.threat import BallThreat
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import torch
     from numpy.typing import NDArray
 
-    from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.attack_result import AttackResult
+    from medrobust_bench.attacks.search import Watch
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.apgd import ApgdSpec
@@ -46,23 +46,23 @@ class Apgd(BallThreat):
     def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
         """The runs of a question that withstands; see `Planned`."""
         return tuple(
-            PlannedRun(objective.name, fewest=2, most=self.spec.steps + 1, gradient=True)
+            PlannedRun(loss.name, fewest=2, most=self.spec.steps + 1, gradient=True)
             for _restart in range(self.spec.restarts)
-            for objective in objectives(self.spec.loss, self.spec.focus, [question])
+            for loss in attack_losses(self.spec.loss, self.spec.focus, [question])
         )
 
     def search(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> list[Finding]:
+        self, bound: BoundQuestions, seeds: Sequence[int], *, watch: Watch | None = None
+    ) -> list[AttackResult]:
         """Search for images that are answered differently; see `Threat`."""
-        height, width = pixels.shape[2:]
+        height, width = bound.batch.shape
         radius = self.spec.radius(height, width)
-        clean = pixels.cpu().numpy()
-        search = Search(bound, answers, [self.budget((height, width), seed) for seed in seeds])
+        clean = bound.batch.pixels().cpu().numpy()
+        search = Search(bound, [self.budget((height, width), seed) for seed in seeds], watch=watch)
         for restart in range(self.spec.restarts):
             starts = random_starts(self.spec, height, width, seeds, restart).astype(np.float32)
-            for objective in objectives(self.spec.loss, self.spec.focus, bound.questions):
-                search.begin(objective)
+            for loss in attack_losses(self.spec.loss, self.spec.focus, bound.batch.questions):
+                search.begin(loss)
                 if not search.open_rows:
                     continue
                 estimator = RememberingEstimator(bound, search, gradients=True)
@@ -78,8 +78,8 @@ class Apgd(BallThreat):
                 )
                 with _starting_from(starts):
                     attack.generate(clean, estimator.labels)
-                search.settle()
-        return search.findings()
+                search.flush()
+        return search.results()
 
 
 @contextmanager

@@ -9,20 +9,24 @@ import torch
 from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator, LossGradientsMixin, NeuralNetworkMixin
 
+from medrobust_bench.attacks.art_hooks import check_art
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.attacks.search import Search
-    from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.models.adapter import Batch, BoundQuestions
 
 _SMALLEST = np.finfo(np.float32).tiny
 
+check_art()
 
-class Slope(Protocol):
-    """Whatever knows which way is up."""
+
+class GradientSource(Protocol):
+    """Gives the gradient of a loss in the pixels."""
 
     def gradient(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Gradient [B, 3, H, W] of what is ascended, at images [B, 3, H, W] in [0, 1]."""
+        """Gradient [B, 3, H, W] of the loss that is ascended, at images [B, 3, H, W] in [0, 1]."""
         ...
 
 
@@ -45,24 +49,23 @@ class QuestionEstimator(ClassifierMixin, NeuralNetworkMixin, BaseEstimator):  # 
         # Of a model ART only resets the parameters' gradients, and here parameters have none.
         model = torch.nn.Identity()
         super().__init__(model=model, clip_values=(0.0, 1.0), preprocessing=None, channels_first=True)
-        self._bound: BoundQuestions = bound
-        self.nb_classes = max(len(question.options) for question in bound.questions)
+        self._batch: Batch = bound.batch
+        self.nb_classes = max(len(question.options) for question in self._batch.questions)
 
     @property
     def device(self) -> torch.device:
         """Where ART puts its tensors."""
-        return self._bound.device
+        return self._batch.device
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape (3, H, W) of one image."""
-        height, width, channels = self._bound.images[0].shape
-        return channels, height, width
+        return 3, *self._batch.shape
 
     @property
     def labels(self) -> NDArray[np.float32]:
         """One-hot labels [B, K] to hand to ART: class 0 for every question, see `predict`."""
-        return np.eye(self.nb_classes, dtype=np.float32)[np.zeros(len(self._bound.questions), dtype=int)]
+        return np.eye(self.nb_classes, dtype=np.float32)[np.zeros(len(self._batch), dtype=int)]
 
     def predict(self, x: NDArray[np.float32], batch_size: int = 128, **kwargs: object) -> NDArray[np.float32]:
         """Class 0 for every image, whatever it shows.
@@ -88,25 +91,25 @@ class TensorEstimator(LossGradientsMixin, QuestionEstimator):  # type: ignore[mi
 
     Args:
         bound: B questions.
-        slope: gives the gradient; in an evaluation, the search over the same questions.
+        source: gives the gradient; in an evaluation, the search over the same questions.
     """
 
-    def __init__(self, bound: BoundQuestions, slope: Slope) -> None:
+    def __init__(self, bound: BoundQuestions, source: GradientSource) -> None:
         super().__init__(bound)
-        self._slope = slope
+        self._source = source
 
     def loss_gradient(self, x: torch.Tensor, y: torch.Tensor, **kwargs: object) -> torch.Tensor:
-        """Gradient of the objective, which an untargeted attack ascends.
+        """Gradient of the loss, which an untargeted attack ascends.
 
         Args:
             x: [B, 3, H, W] float32 in [0, 1].
-            y: ignored: the objective knows the right answers.
+            y: ignored: the loss knows the right answers.
             kwargs: ignored; ART passes settings of its own estimators.
 
         Returns:
             [B, 3, H, W], zero for broken questions.
         """
-        return self._slope.gradient(x)
+        return self._source.gradient(x)
 
 
 class RememberingEstimator(LossGradientsMixin, QuestionEstimator):  # type: ignore[misc]
@@ -124,14 +127,13 @@ class RememberingEstimator(LossGradientsMixin, QuestionEstimator):  # type: igno
         super().__init__(bound)
         self._search = search
         self._gradients = gradients
-        height, width, channels = bound.images[0].shape
-        shape = (len(bound.questions), channels, height, width)
+        shape = (len(self._batch), *self.input_shape)
         self._images = np.full((2, *shape), np.nan, dtype=np.float32)  # equal to no image, not even to itself
         self._losses = np.full((2, shape[0]), -np.inf)
         self._slopes = np.zeros((2, *shape) if gradients else (2, 1), dtype=np.float32)
 
     def compute_loss(self, x: NDArray[np.float32], y: object, **kwargs: object) -> NDArray[np.float64]:
-        """The objective [B] at images [B, 3, H, W]; zero for broken questions.
+        """The loss [B] at images [B, 3, H, W]; zero for broken questions.
 
         ART's Auto-PGD ends a batch once every loss is exactly zero: just what is wanted here, so that an open
         question is never reported as exactly zero.
@@ -141,7 +143,7 @@ class RememberingEstimator(LossGradientsMixin, QuestionEstimator):  # type: igno
         return losses
 
     def loss_gradient(self, x: NDArray[np.float32], y: object, **kwargs: object) -> NDArray[np.float32]:
-        """Gradient [B, 3, H, W] of the objective at images [B, 3, H, W], zero for broken questions."""
+        """Gradient [B, 3, H, W] of the loss at images [B, 3, H, W], zero for broken questions."""
         slots = self._slots(x)
         slopes: NDArray[np.float32] = self._slopes[slots, np.arange(len(x))]
         return slopes

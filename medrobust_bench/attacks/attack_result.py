@@ -6,18 +6,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
-    from medrobust_bench.models.adapter import Answer
+    from medrobust_bench.models.adapter import Answer, BoundQuestions
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One run of an attack on one question: one start, one objective.
+    """One run of an attack on one question: one start, one loss.
 
     Attributes:
-        objective: what it ascended.
+        objective: name of the loss that it ascended.
         losses: its value at every image tried, in order.
         broken: whether the question was broken, verified on the deployed path, when it ended.
     """
@@ -28,7 +30,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AttackResult:
     """What a search found out about one question.
 
     Attributes:
@@ -52,7 +54,7 @@ class Finding:
     attempts: tuple[Attempt, ...] = ()
 
 
-def worse(first: Finding, later: Finding) -> Finding:
+def merge_results(first: AttackResult, later: AttackResult) -> AttackResult:
     """Both searches of one question as one: the image that broke it if either did, costs added.
 
     `rounded_away` holds where either search saw it and neither broke the question.
@@ -66,3 +68,28 @@ def worse(first: Finding, later: Finding) -> Finding:
         rounded_away=(first.rounded_away or later.rounded_away) and kept.answer is None,
         attempts=first.attempts + later.attempts,
     )
+
+
+def attack_standing(
+    results: Sequence[AttackResult],
+    bound: BoundQuestions,
+    seeds: Sequence[int],
+    search: Callable[[BoundQuestions, Sequence[int]], Sequence[AttackResult]],
+) -> list[AttackResult]:
+    """Attack the questions that still stand once more.
+
+    Args:
+        results: of what was tried before.
+        bound: B questions.
+        seeds: B integers, one per question.
+        search: the further attack; not called where no question stands.
+
+    Returns:
+        The results, with those of the further attack merged in.
+    """
+    merged = list(results)
+    standing = [row for row, result in enumerate(results) if result.answer is None]
+    later = search(bound.select(standing), [seeds[row] for row in standing]) if standing else ()
+    for row, result in zip(standing, later, strict=True):
+        merged[row] = merge_results(merged[row], result)
+    return merged

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from medrobust_bench.attacks.apgd import Apgd
-from medrobust_bench.attacks.attack_result import worse
+from medrobust_bench.attacks.attack_result import attack_standing
 from medrobust_bench.attacks.pgd import Pgd
 from medrobust_bench.attacks.plan import Planned
 from medrobust_bench.attacks.square import Square
@@ -18,10 +19,9 @@ from medrobust_bench.specs.square import SquareSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
-
-    from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.attack_result import AttackResult
     from medrobust_bench.attacks.plan import PlannedRun
+    from medrobust_bench.attacks.search import Watch
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
@@ -44,7 +44,7 @@ _REASONING_LOSSES: tuple[tuple[Loss, Focus], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Auto(BallThreat):
-    """An ensemble after AutoAttack (Croce and Hein 2020), with losses for two to five options.
+    """An ensemble after AutoAttack (Croce and Hein 2020), with losses for any number of options.
 
     Its members are attacks of their own with the same seeds, so that it breaks whatever `pgd-linf` (`pgd-l2`) with
     the same step count and size breaks, question by question.
@@ -74,7 +74,7 @@ class Auto(BallThreat):
         """The attacks, in order.
 
         Args:
-            generates: whether answers are generated, see `BoundQuestions.generates`.
+            generates: whether answers are generated, see `BoundQuestions.generation`.
         """
         spec = self.spec
         ball = {"name": spec.name, "norm": spec.norm, "eps": spec.eps, "restarts": spec.restarts}
@@ -88,21 +88,11 @@ class Auto(BallThreat):
         ]
 
     def search(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> list[Finding]:
+        self, bound: BoundQuestions, seeds: Sequence[int], *, watch: Watch | None = None
+    ) -> list[AttackResult]:
         """Search for images that are answered differently; see `Threat`."""
-        first, *others = self.members(generates=bound.generates)
-        findings = first.search(bound, pixels, answers, seeds)
+        first, *others = self.members(generates=bound.generation is not None)
+        results = first.search(bound, seeds, watch=watch)
         for member in others:
-            rows = [row for row, finding in enumerate(findings) if finding.answer is None]
-            if not rows:
-                break
-            found = member.search(
-                bound.select(rows),
-                pixels[rows],
-                [answers[row] for row in rows],
-                [seeds[row] for row in rows],
-            )
-            for row, finding in zip(rows, found, strict=True):
-                findings[row] = worse(findings[row], finding)
-        return findings
+            results = attack_standing(results, bound, seeds, partial(member.search, watch=watch))
+        return results

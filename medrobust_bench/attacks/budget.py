@@ -156,7 +156,7 @@ class PatchBudget:
 
 
 @dataclass(frozen=True, slots=True)
-class AnyPlace:
+class UnionOfPatches:
     """Any content inside one of several rectangles, the clean image outside it.
 
     Attributes:

@@ -1,36 +1,61 @@
-"""What an attack ascends: losses that work for two to five options, and for generated answers."""
+"""What an attack ascends: losses that work for any number of options, and for generated answers.
+
+They are computed from what a model gives: the scores of the options, or the logits of a completion that it is made to
+repeat. Where a completion decides for an option is found by rewriting it for every other option: the first token at
+which the two differ.
+"""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 
-from medrobust_bench.models.adapter import Focus
+from medrobust_bench.models.averaged import AveragedQuestions, log_mean
+from medrobust_bench.models.scoring import lead_of_reference, token_log_likelihood
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.models.adapter import Batch, BoundQuestions, CompletionLogits, Generation
     from medrobust_bench.specs import gradient
 
 
-class Height(NamedTuple):
-    """How high B questions stand.
+class Focus(StrEnum):
+    """Where in a generated completion options are compared; without meaning where options are scored.
+
+    `WORDS`: the first token that would differ if the model had meant the other option: the answer in words where
+    the rationale names it, else the letter.
+    `LETTER`: the answer letter after the rationale that the model wrote on the clean image.
+    `RESAMPLED`: the answer letter after the rationale that it last wrote on an image of the attack.
+    """
+
+    WORDS = "words"
+    LETTER = "letter"
+    RESAMPLED = "resampled"
+
+
+class Loss(NamedTuple):
+    """The loss of B questions at B images.
 
     Attributes:
         value: [B], differentiable in the pixels; the higher, the closer to a wrong answer.
-        doubt: as in `ReferenceLoss`.
-        left: as in `ReferenceLoss`.
+        may_have_flipped: [B] bool: False only where the deployed answer is certainly still the right one, up to the
+            batch's tolerance.
+        has_flipped: [B] bool: True where the differentiable path has left the right answer (where completions are
+            generated: where it would write another one).
     """
 
     value: torch.Tensor
-    doubt: torch.Tensor
-    left: torch.Tensor
+    may_have_flipped: torch.Tensor
+    has_flipped: torch.Tensor
 
 
-class Objective(Protocol):
+class AttackLoss(Protocol):
     """A loss of one run of an attack; made anew for every run."""
 
     @property
@@ -38,38 +63,93 @@ class Objective(Protocol):
         """What reports call it."""
         ...
 
-    def concerns(self, question: Question) -> bool:
+    @property
+    def is_likelihood(self) -> bool:
+        """Whether it is a negative logarithm of a probability."""
+        ...
+
+    def applies_to(self, question: Question) -> bool:
         """Whether a question has anything to gain from it."""
         ...
 
-    def height(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], said: Sequence[str]
-    ) -> Height:
-        """Evaluate.
+    def of_scores(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Its value [B] where options have scores [B, K]."""
+        ...
+
+    def of_completions(
+        self, generation: Generation, batch: Batch, pixels: torch.Tensor, completions: Sequence[str]
+    ) -> tuple[torch.Tensor, CompletionLogits]:
+        """Its value [B] where answers are written, and the logits that it is made of.
 
         Args:
-            bound: B questions.
+            generation: of the bound questions.
+            batch: of the bound questions.
             pixels: [B, 3, H, W] float in [0, 1].
-            answers: B right options.
-            said: B completions that the model wrote lately on images of the attack, "" for none.
+            completions: B completions that the model wrote lately on images of the attack, "" for none.
         """
         ...
+
+
+def loss_at(
+    loss: AttackLoss, bound: BoundQuestions, pixels: torch.Tensor, completions: Sequence[str]
+) -> Loss:
+    """The loss of bound questions at images [B, 3, H, W] in [0, 1]; for `completions` see `AttackLoss`."""
+    if isinstance(bound, AveragedQuestions):
+        return _average(loss, bound, pixels, completions)
+    batch = bound.batch
+    if bound.generation is None:
+        scores = bound.scores(pixels)
+        value = loss.of_scores(scores, batch)
+        lead = lead_of_reference(scores.detach(), _right(scores, batch))
+    else:
+        value, said = loss.of_completions(bound.generation, batch, pixels, completions)
+        leads = lead_of_reference(said.logits.detach(), said.tokens)
+        lead = leads.masked_fill(~said.real, torch.inf).amin(-1)
+    return Loss(value, ~(lead >= batch.tolerance), lead < 0)  # what is not a number may be anything
+
+
+def _average(
+    loss: AttackLoss, bound: AveragedQuestions, pixels: torch.Tensor, completions: Sequence[str]
+) -> Loss:
+    """The loss of a model that answers for many passes.
+
+    A smoothed answer may have flipped, and counts as flipped, as soon as it has in any pass: another answer becomes the
+    most frequent one long before it becomes the only one. The verdict on a randomised model is that of most passes.
+    """
+    passes = bound.passes(pixels)
+    over_probabilities = bound.averaging.over_probabilities
+    if over_probabilities and bound.generation is None:
+        each = [bound.base.scores(given) for given in passes]
+        value = loss.of_scores(bound.mean_scores(each), bound.batch)
+        right = _right(value, bound.batch)
+        flipped = torch.stack([lead_of_reference(scores.detach(), right) < 0 for scores in each]).any(0)
+        return Loss(value, flipped, flipped)
+    every = [loss_at(loss, bound.base, given, completions) for given in passes]
+    values, doubts, flips = (torch.stack(column) for column in zip(*every, strict=True))
+    mean = -log_mean(-values) if over_probabilities and loss.is_likelihood else values.mean(0)
+    return Loss(mean, doubts.any(0), flips.any(0) if over_probabilities else flips.float().mean(0) > 0.5)
 
 
 class CrossEntropy:
     """Negative log-likelihood of the right answer; of the whole clean completion, where one is generated."""
 
     name = "cross-entropy"
+    is_likelihood = True
 
-    def concerns(self, question: Question) -> bool:
+    def applies_to(self, question: Question) -> bool:
         """Every question."""
         return True
 
-    def height(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], said: Sequence[str]
-    ) -> Height:
-        """See `Objective`."""
-        return Height(*bound.reference_loss(pixels, answers))
+    def of_scores(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """See `AttackLoss`."""
+        return cross_entropy(scores, _right(scores, batch), reduction="none")
+
+    def of_completions(
+        self, generation: Generation, batch: Batch, pixels: torch.Tensor, completions: Sequence[str]
+    ) -> tuple[torch.Tensor, CompletionLogits]:
+        """See `AttackLoss`."""
+        said = generation.logits(pixels, generation.clean())
+        return completion_loss(said, said.real), said
 
 
 class Margin:
@@ -79,27 +159,67 @@ class Margin:
         focus: where options are compared in a generated completion.
     """
 
+    is_likelihood = False
+
     def __init__(self, focus: Focus) -> None:
         self._focus = focus
+        self._differences: dict[tuple[str, tuple[int, ...]], dict[int, Divergence]] = {}
 
     @property
     def name(self) -> str:
         """With the focus."""
         return f"margin at {self._focus.value}"
 
-    def concerns(self, question: Question) -> bool:
+    def applies_to(self, question: Question) -> bool:
         """Every question."""
         return True
 
-    def height(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], said: Sequence[str]
-    ) -> Height:
-        """See `Objective`."""
-        rivals = bound.rival_leads(pixels, answers, focus=self._focus, said=said)
-        return Height(rivals.leads.amax(1), rivals.doubt, rivals.left)
+    def of_scores(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """See `AttackLoss`."""
+        return self.of_margins(option_margins(scores, batch), batch)
+
+    def of_completions(
+        self, generation: Generation, batch: Batch, pixels: torch.Tensor, completions: Sequence[str]
+    ) -> tuple[torch.Tensor, CompletionLogits]:
+        """See `AttackLoss`."""
+        written = generation.clean()
+        if self._focus is Focus.RESAMPLED:
+            written = [
+                generation.tokens(row, text) if text else tokens
+                for row, (text, tokens) in enumerate(zip(completions, written, strict=True))
+            ]
+        said = generation.logits(pixels, written)
+        margins = []
+        for row, question in enumerate(batch.questions):
+            logits = said.logits[row]
+            own = [logits.new_full((), -torch.inf)] * len(question.options)
+            for option, place in self._differ(generation, row, question, written[row]).items():
+                own[option] = logits[place.position, place.other] - logits[place.position, place.own]
+            margins.append(torch.stack(own))
+        padded = pad_sequence(margins, batch_first=True, padding_value=-torch.inf)
+        return self.of_margins(padded, batch), said
+
+    def of_margins(self, margins: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The value [B] of leads [B, K] over the right option, which has none: -inf."""
+        return margins.amax(1)
+
+    def _differ(
+        self, generation: Generation, row: int, question: Question, tokens: list[int]
+    ) -> dict[int, Divergence]:
+        """By wrong option, where a completion that means it differs from this one."""
+        key = question.id, tuple(tokens)
+        if key not in self._differences:
+            text, words = generation.text(row, tokens), self._focus is Focus.WORDS
+            found = {}
+            for option in set(range(len(question.options))) - {question.answer}:
+                other = generation.rewrite(row, text, option, words=words)
+                if difference := first_difference(tokens, generation.tokens(row, other)):
+                    found[option] = difference
+            self._differences[key] = found
+        return self._differences[key]
 
 
-class Target:
+class Targeted(Margin):
     """Lead of one wrong option over the right one, in nats.
 
     The option is the one that has this rank among the wrong ones where the run starts, so that the first run
@@ -111,35 +231,67 @@ class Target:
     """
 
     def __init__(self, rank: int, focus: Focus) -> None:
+        super().__init__(focus)
         self._rank = rank
-        self._focus = focus
-        self._options: dict[str, int] = {}
+        self._targets: dict[str, int] = {}
 
     @property
     def name(self) -> str:
         """With rank and focus."""
         return f"target {self._rank + 1} at {self._focus.value}"
 
-    def concerns(self, question: Question) -> bool:
+    def applies_to(self, question: Question) -> bool:
         """Questions with that many wrong options."""
         return self._rank < len(question.options) - 1
 
-    def height(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], said: Sequence[str]
-    ) -> Height:
-        """See `Objective`."""
-        rivals = bound.rival_leads(pixels, answers, focus=self._focus, said=said)
-        ranked = rivals.leads.detach().argsort(dim=1, descending=True, stable=True)[:, self._rank].tolist()
-        options = [
-            self._options.setdefault(question.id, option)
-            for question, option in zip(bound.questions, ranked, strict=True)
+    def of_margins(self, margins: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The lead of the target."""
+        ranked = margins.detach().argsort(dim=1, descending=True, stable=True)[:, self._rank].tolist()
+        targets = [
+            self._targets.setdefault(question.id, option)
+            for question, option in zip(batch.questions, ranked, strict=True)
         ]
-        index = torch.tensor(options, device=rivals.leads.device)
-        return Height(rivals.leads.gather(1, index.unsqueeze(1)).squeeze(1), rivals.doubt, rivals.left)
+        index = torch.tensor(targets, device=margins.device)
+        return margins.gather(1, index.unsqueeze(1)).squeeze(1)
 
 
-def objectives(loss: gradient.Loss, focus: gradient.Focus, questions: Sequence[Question]) -> list[Objective]:
-    """The objectives of one restart of an attack: one, or one per wrong option for a targeted loss.
+class Divergence(NamedTuple):
+    """The first token at which two completions differ.
+
+    Attributes:
+        position: how many tokens they share.
+        own: the token that was written.
+        other: the token that the other completion has there.
+    """
+
+    position: int
+    own: int
+    other: int
+
+
+def first_difference(own: Sequence[int], other: Sequence[int]) -> Divergence | None:
+    """Where two token sequences differ first; None where one continues the other."""
+    for position, tokens in enumerate(zip(own, other, strict=False)):
+        if tokens[0] != tokens[1]:
+            return Divergence(position, *tokens)
+    return None
+
+
+def option_margins(scores: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Lead [B, K] of every option over the right one, given scores [B, K]; -inf at the right and at missing ones."""
+    right = _right(scores, batch).unsqueeze(1)
+    return (scores - scores.gather(1, right)).scatter(1, right, -torch.inf)
+
+
+def completion_loss(said: CompletionLogits, counted: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood [B] in nats of the completions' tokens that count, [B, N] bool."""
+    return -token_log_likelihood(said.logits, said.tokens).masked_fill(~counted, 0.0).sum(-1)
+
+
+def attack_losses(
+    loss: gradient.Loss, focus: gradient.Focus, questions: Sequence[Question]
+) -> list[AttackLoss]:
+    """The losses of one restart of an attack: one, or one per wrong option for a targeted loss.
 
     Args:
         loss: of the specification.
@@ -154,4 +306,8 @@ def objectives(loss: gradient.Loss, focus: gradient.Focus, questions: Sequence[Q
             return [Margin(where)]
         case "targeted":
             most = max(len(question.options) for question in questions)
-            return [Target(rank, where) for rank in range(most - 1)]
+            return [Targeted(rank, where) for rank in range(most - 1)]
+
+
+def _right(like: torch.Tensor, batch: Batch) -> torch.Tensor:
+    return torch.tensor(batch.answers, device=like.device)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.attack_result import AttackResult
+    from medrobust_bench.attacks.search import Watch
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.noise import NoiseSpec
@@ -48,11 +49,12 @@ class Noise(BallThreat):
         return (PlannedRun(CrossEntropy.name, fewest=self.spec.draws, most=self.spec.draws, gradient=False),)
 
     def search(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> list[Finding]:
+        self, bound: BoundQuestions, seeds: Sequence[int], *, watch: Watch | None = None
+    ) -> list[AttackResult]:
         """Search for images that are answered differently; see `Threat`."""
-        height, width = pixels.shape[2:]
-        search = Search(bound, answers, [self.budget((height, width), seed) for seed in seeds])
+        height, width = bound.batch.shape
+        pixels = bound.batch.pixels()
+        search = Search(bound, [self.budget((height, width), seed) for seed in seeds], watch=watch)
         for index in range(self.spec.draws):
             if not search.open_rows:
                 break
@@ -60,8 +62,8 @@ class Noise(BallThreat):
             search.try_images(
                 (pixels + torch.from_numpy(offsets).to(pixels.device, pixels.dtype)).clamp(0, 1)
             )
-        search.settle()
-        return search.findings()
+        search.flush()
+        return search.results()
 
     def _draw(self, seed: int, index: int, height: int, width: int) -> NDArray[np.float64]:
         draw = stream(seed, Purpose.NOISE, index)

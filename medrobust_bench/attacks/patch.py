@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from medrobust_bench.attacks.attack_result import worse
-from medrobust_bench.attacks.budget import AnyPlace, place_square
+from medrobust_bench.attacks.attack_result import attack_standing
+from medrobust_bench.attacks.budget import UnionOfPatches, place_square
 from medrobust_bench.attacks.pgd import ascend, planned_ascent
 from medrobust_bench.attacks.search import Search
-from medrobust_bench.attacks.threat import SearchThreat
 from medrobust_bench.specs.seeds import Purpose, stream
 
 if TYPE_CHECKING:
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.attack_result import AttackResult
     from medrobust_bench.attacks.budget import PatchBudget
     from medrobust_bench.attacks.plan import PlannedRun
+    from medrobust_bench.attacks.search import Watch
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.patch import PatchSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Patch(SearchThreat):
+class Patch:
     """A square whose pixels the adversary sets freely (masked PGD, L∞ radius 1).
 
     The places are drawn from the question's seed, not searched: the attack answers how much a square at
@@ -51,45 +52,30 @@ class Patch(SearchThreat):
         ascent = planned_ascent(question, restarts=self.spec.restarts, steps=self.spec.steps)
         return ascent * self.spec.places
 
-    def budget(self, shape: tuple[int, int], seed: int) -> AnyPlace:
+    def budget(self, shape: tuple[int, int], seed: int) -> UnionOfPatches:
         """The squares of this question in an image of (height, width), one of which may change."""
-        return AnyPlace(tuple(self._place(shape, seed, index) for index in range(self.spec.places)))
+        return UnionOfPatches(tuple(self._place(shape, seed, index) for index in range(self.spec.places)))
 
     def search(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> list[Finding]:
+        self, bound: BoundQuestions, seeds: Sequence[int], *, watch: Watch | None = None
+    ) -> list[AttackResult]:
         """Search for images that are answered differently; see `Threat`."""
-        findings = self._search_place(bound, pixels, answers, seeds, 0)
+        results = self._search_place(bound, seeds, place=0, watch=watch)
         for place in range(1, self.spec.places):
-            rows = [row for row, finding in enumerate(findings) if finding.answer is None]
-            if not rows:
-                break
-            later = self._search_place(
-                bound.select(rows),
-                pixels[rows],
-                [answers[row] for row in rows],
-                [seeds[row] for row in rows],
-                place,
-            )
-            for row, finding in zip(rows, later, strict=True):
-                findings[row] = worse(findings[row], finding)
-        return findings
+            search = partial(self._search_place, place=place, watch=watch)
+            results = attack_standing(results, bound, seeds, search)
+        return results
 
     def _place(self, shape: tuple[int, int], seed: int, index: int) -> PatchBudget:
         return place_square(self.spec.area, *shape, stream(seed, Purpose.PLACE, index))
 
     def _search_place(
-        self,
-        bound: BoundQuestions,
-        pixels: torch.Tensor,
-        answers: Sequence[int],
-        seeds: Sequence[int],
-        place: int,
-    ) -> list[Finding]:
-        height, width = pixels.shape[2:]
+        self, bound: BoundQuestions, seeds: Sequence[int], *, place: int, watch: Watch | None
+    ) -> list[AttackResult]:
+        height, width = bound.batch.shape
         squares = [self._place((height, width), seed, place) for seed in seeds]
         masks = np.stack([square.mask(height, width) for square in squares])[:, None]
-        clean = pixels.cpu().numpy()
+        clean = bound.batch.pixels().cpu().numpy()
 
         def starts(restart: int) -> NDArray[np.float64]:
             index = place * self.spec.restarts + restart
@@ -98,17 +84,16 @@ class Patch(SearchThreat):
             offsets: NDArray[np.float64] = content - clean
             return offsets
 
-        search = Search(bound, answers, squares)
+        search = Search(bound, squares, watch=watch)
         ascend(
             search,
             bound,
-            pixels,
             starts=starts,
             restarts=self.spec.restarts,
-            mask=torch.from_numpy(masks).to(pixels.device, pixels.dtype),
+            mask=torch.from_numpy(masks).to(bound.batch.device, torch.float32),
             norm=np.inf,
             eps=1.0,
             eps_step=float(self.spec.step_size),
             max_iter=self.spec.steps,
         )
-        return search.findings()
+        return search.results()

@@ -12,7 +12,7 @@ from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_p
 )
 
 from medrobust_bench.attacks.art_estimator import TensorEstimator
-from medrobust_bench.attacks.losses import objectives
+from medrobust_bench.attacks.losses import attack_losses
 from medrobust_bench.attacks.plan import PlannedRun
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.attacks.threat import BallThreat
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.attack_result import AttackResult
+    from medrobust_bench.attacks.search import Watch
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.gradient import Focus, Loss
@@ -58,16 +59,15 @@ class Pgd(BallThreat):
         )
 
     def search(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> list[Finding]:
+        self, bound: BoundQuestions, seeds: Sequence[int], *, watch: Watch | None = None
+    ) -> list[AttackResult]:
         """Search for images that are answered differently; see `Threat`."""
-        height, width = pixels.shape[2:]
+        height, width = bound.batch.shape
         radius = self.spec.radius(height, width)
-        search = Search(bound, answers, [self.budget((height, width), seed) for seed in seeds])
+        search = Search(bound, [self.budget((height, width), seed) for seed in seeds], watch=watch)
         ascend(
             search,
             bound,
-            pixels,
             starts=lambda restart: random_starts(self.spec, height, width, seeds, restart),
             restarts=self.spec.restarts,
             loss=self.spec.loss,
@@ -77,7 +77,7 @@ class Pgd(BallThreat):
             eps_step=radius * float(self.spec.step_size / self.spec.eps),
             max_iter=self.spec.steps,
         )
-        return search.findings()
+        return search.results()
 
 
 def planned_ascent(
@@ -85,16 +85,15 @@ def planned_ascent(
 ) -> tuple[PlannedRun, ...]:
     """The runs of `ascend` on a question that withstands: every step's image, and the last iterate."""
     return tuple(
-        PlannedRun(objective.name, fewest=steps + 1, most=steps + 1, gradient=True)
+        PlannedRun(each.name, fewest=steps + 1, most=steps + 1, gradient=True)
         for _restart in range(restarts)
-        for objective in objectives(loss, focus, [question])
+        for each in attack_losses(loss, focus, [question])
     )
 
 
 def ascend(
     search: Search,
     bound: BoundQuestions,
-    pixels: torch.Tensor,
     *,
     starts: Callable[[int], NDArray[np.float64]],
     restarts: int,
@@ -108,24 +107,24 @@ def ascend(
     Args:
         search: receives every image tried.
         bound: B questions.
-        pixels: [B, 3, H, W] float32 in [0, 1], clean.
         starts: offsets [B, 3, H, W] of the start from the clean images, given the number of the restart.
-        restarts: how many runs at most, of each objective.
+        restarts: how many runs at most, of each loss.
         loss: of the specification.
         focus: of the specification.
         mask: [B, 1, H, W], zero where pixels may not change.
         settings: ART's `norm`, `eps`, `eps_step`, `max_iter`.
     """
     estimator = TensorEstimator(bound, search)
+    pixels = bound.batch.pixels()
     for restart in range(restarts):
         offsets = torch.from_numpy(starts(restart)).to(pixels.device, pixels.dtype)
-        for objective in objectives(loss, focus, bound.questions):
-            search.begin(objective)
+        for each in attack_losses(loss, focus, bound.batch.questions):
+            search.begin(each)
             if not search.open_rows:
                 continue
             # One forward pass for the last iterate, whose loss no gradient step has seen.
             search.try_images(StartedPgd(estimator, offsets, **settings).run(pixels, mask))
-            search.settle()
+            search.flush()
 
 
 class StartedPgd(ProjectedGradientDescentPyTorch):  # type: ignore[misc]

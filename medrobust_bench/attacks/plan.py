@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """One run of an attack: one start, one objective.
+    """One run of an attack: one start, one loss.
 
     Attributes:
-        objective: what is ascended, as `AttemptRecord.objective`.
+        objective: name of the loss, as `AttemptRecord.objective`.
         fewest: how many images it tries where none breaks the answer, at least.
         most: and at most; fewer than this where it comes back to an image that it has met.
         gradient: whether it takes the gradient at all of them but the last.
@@ -35,6 +35,6 @@ class Planned(Protocol):
 
         Args:
             question: the question.
-            generates: whether the model writes its answers, see `BoundQuestions.generates`.
+            generates: whether the model writes its answers, see `BoundQuestions.generation`.
         """
         ...

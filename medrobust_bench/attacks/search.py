@@ -8,23 +8,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from medrobust_bench.attacks.attack_result import Attempt, Finding
-from medrobust_bench.attacks.losses import CrossEntropy
+from medrobust_bench.attacks.attack_result import AttackResult, Attempt
+from medrobust_bench.attacks.losses import CrossEntropy, loss_at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from medrobust_bench.attacks.budget import Budget
-    from medrobust_bench.attacks.losses import Height, Objective
+    from medrobust_bench.attacks.losses import AttackLoss, Loss
+    from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Answer, BoundQuestions
+
+    Watch = Callable[[Question, torch.Tensor, bool], None]
+    """Told of every image that is tried: the question, the image [3, H, W], and whether the float path had flipped."""
 
 GENERATION_INTERVAL = 5
 """Forward passes between two checks of a question whose deployed answer is generated.
 
 A generated answer costs many forward passes, so that the deployed path is asked only about the most promising
-image of the last few, and at the end. An answer chosen by likelihood costs one pass: every doubt is checked.
+image of the last few, and at the end. An answer chosen by likelihood costs one pass: it is checked
+whenever it may have flipped.
 """
 
 GRACE = 10
@@ -39,14 +44,14 @@ class _Entry:
     best_value: float = float("-inf")
     pending: torch.Tensor | None = None
     pending_value: float = float("-inf")
-    pending_left: bool = False
+    pending_flipped: bool = False
     passes_until_check: int = 0
     checked: NDArray[np.uint8] | None = field(default=None, repr=False)
-    said: str = ""
+    completion: str = ""
     witness: tuple[NDArray[np.uint8], Answer] | None = None
     grace: int = GRACE
     open: bool = True
-    concerned: bool = True
+    applies: bool = True
     forward_passes: int = 0
     backward_passes: int = 0
     checks: int = 0
@@ -58,8 +63,8 @@ class _Entry:
 class Search:
     """An adversarial search over B bound questions, whoever chooses the images to try.
 
-    Every image tried goes through `measure`, which remembers for each question the image of highest loss. Where
-    the model reports doubt about its answer, the image is rounded into the budget and put to the deployed path; a
+    Every image tried goes through `measure`, which counts its cost and remembers for each question the image of highest
+    loss. Where the answer may have flipped, the image is rounded into the budget and put to the deployed path; a
     question is broken only if that answers the exact 8-bit image wrongly. A broken question is closed: it costs
     no further pass, and its gradient is zero. An unparsable answer also breaks a question, but the search goes on
     for a few passes, since a wrong answer is the clearer finding.
@@ -68,35 +73,35 @@ class Search:
 
     Args:
         bound: B questions.
-        answers: B option indices, the right answers.
         budgets: B budgets, one per question.
+        watch: see `Watch`.
     """
 
-    def __init__(self, bound: BoundQuestions, answers: Sequence[int], budgets: Sequence[Budget]) -> None:
+    def __init__(
+        self, bound: BoundQuestions, budgets: Sequence[Budget], *, watch: Watch | None = None
+    ) -> None:
         self._bound = bound
-        self._answers = tuple(answers)
+        self._batch = bound.batch
         self._budgets = tuple(budgets)
-        self._clean = bound.images
-        if not len(self._clean) == len(self._answers) == len(self._budgets):
-            raise ValueError(
-                f"{len(self._clean)} questions, {len(self._answers)} answers, {len(self._budgets)} budgets"
-            )
-        self._objective: Objective = CrossEntropy()
-        self._entries = [_Entry() for _ in self._answers]
-        self._selected: tuple[list[int], BoundQuestions] = (list(range(len(self._answers))), bound)
+        self._watch = watch
+        if len(self._batch) != len(self._budgets):
+            raise ValueError(f"{len(self._batch)} questions, {len(self._budgets)} budgets")
+        self._loss: AttackLoss = CrossEntropy()
+        self._entries = [_Entry() for _ in self._budgets]
+        self._selected: tuple[list[int], BoundQuestions] = (list(range(len(self._budgets))), bound)
 
     @property
     def open_rows(self) -> list[int]:
-        """Positions of the questions that are still answered right, and that the objective concerns."""
-        return [row for row, entry in enumerate(self._entries) if entry.open and entry.concerned]
+        """Positions of the questions that are still answered right, and that the loss applies to."""
+        return [row for row, entry in enumerate(self._entries) if entry.open and entry.applies]
 
-    def begin(self, objective: Objective) -> None:
-        """Begin a run with an objective of its own; values of different objectives are not compared."""
-        for entry, question in zip(self._entries, self._bound.questions, strict=True):
-            entry.concerned = objective.concerns(question)
-            if objective.name != self._objective.name:
+    def begin(self, loss: AttackLoss) -> None:
+        """Begin a run with a loss of its own; values of different losses are not compared."""
+        for entry, question in zip(self._entries, self._batch.questions, strict=True):
+            entry.applies = loss.applies_to(question)
+            if loss.name != self._loss.name:
                 entry.best_value = float("-inf")
-        self._objective = objective
+        self._loss = loss
 
     def measure(
         self, pixels: torch.Tensor, *, gradient: bool = True, among: Sequence[int] | None = None
@@ -117,14 +122,15 @@ class Search:
         if rows:
             tried = _in_range(pixels[rows]).requires_grad_(gradient)
             with torch.set_grad_enabled(gradient):
-                height = self._height(rows, tried)
+                completions = [self._entries[row].completion for row in rows]
+                loss = loss_at(self._loss, self._select(rows), tried, completions)
             if gradient:
-                (open_gradient,) = torch.autograd.grad(height.value.sum(), tried)
+                (open_gradient,) = torch.autograd.grad(loss.value.sum(), tried)
                 gradients[rows] = open_gradient.to(gradients.dtype)
                 for row in rows:
                     self._entries[row].backward_passes += 1
-            values[rows] = height.value.detach().to(values)
-            self._record(rows, tried.detach(), height)
+            values[rows] = loss.value.detach().to(values)
+            self._record(rows, tried.detach(), loss)
         return values, gradients
 
     def gradient(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -135,44 +141,41 @@ class Search:
         """Try images without a gradient: [B, 3, H, W] float in [0, 1]."""
         self.measure(pixels, gradient=False)
 
-    def settle(self) -> None:
-        """End a run: check every doubt that is still waiting, and leave unparsable answers at that."""
+    def flush(self) -> None:
+        """End a run: check every image that is still waiting, and leave unparsable answers at that."""
         self._check([row for row in self.open_rows if self._entries[row].pending is not None])
         for entry in self._entries:
             if entry.losses:
                 broken = not entry.open or entry.witness is not None
-                entry.attempts.append(Attempt(self._objective.name, tuple(entry.losses), broken))
+                entry.attempts.append(Attempt(self._loss.name, tuple(entry.losses), broken))
                 entry.losses = []
             if entry.witness is not None:
                 entry.open = False
             entry.passes_until_check = 0
 
-    def findings(self) -> list[Finding]:
+    def results(self) -> list[AttackResult]:
         """What was found out about each of the B questions."""
-        return [self._finding(row, entry) for row, entry in enumerate(self._entries)]
-
-    def _height(self, rows: list[int], tried: torch.Tensor) -> Height:
-        answers = [self._answers[row] for row in rows]
-        said = [self._entries[row].said for row in rows]
-        return self._objective.height(self._select(rows), tried, answers, said)
+        return [self._result(row, entry) for row, entry in enumerate(self._entries)]
 
     def _select(self, rows: list[int]) -> BoundQuestions:
         if self._selected[0] != rows:
             self._selected = (rows, self._bound.select(rows))
         return self._selected[1]
 
-    def _record(self, rows: list[int], tried: torch.Tensor, height: Height) -> None:
+    def _record(self, rows: list[int], tried: torch.Tensor, loss: Loss) -> None:
         due = []
-        columns = (height.value.detach().tolist(), height.doubt.tolist(), height.left.tolist())
-        for row, image, value, doubt, left in zip(rows, tried, *columns, strict=True):
+        columns = (loss.value.detach().tolist(), loss.may_have_flipped.tolist(), loss.has_flipped.tolist())
+        for row, image, value, doubtful, flipped in zip(rows, tried, *columns, strict=True):
             entry = self._entries[row]
+            if self._watch is not None:
+                self._watch(self._batch.questions[row], image, flipped)
             entry.forward_passes += 1
             entry.losses.append(value)
             entry.passes_until_check = max(0, entry.passes_until_check - 1)
             if entry.best is None or value > entry.best_value:
                 entry.best, entry.best_value = image.clone(), value
-            if doubt and (entry.pending is None or value > entry.pending_value):
-                entry.pending, entry.pending_value, entry.pending_left = image.clone(), value, left
+            if doubtful and (entry.pending is None or value > entry.pending_value):
+                entry.pending, entry.pending_value, entry.pending_flipped = image.clone(), value, flipped
             if entry.pending is not None and entry.passes_until_check == 0:
                 due.append(row)
             if entry.witness is not None:
@@ -189,37 +192,37 @@ class Search:
             entry = self._entries[row]
             assert entry.pending is not None
             image = self._round(row, entry.pending)
-            left = entry.pending_left
+            flipped = entry.pending_flipped
             entry.pending, entry.pending_value = None, float("-inf")
             if entry.checked is None or not np.array_equal(image, entry.checked):
                 entry.checked = image
-                new.append((row, image, left))
+                new.append((row, image, flipped))
         if not new:
             return
         answers = self._bound.select([row for row, _, _ in new]).answer([image for _, image, _ in new])
-        for (row, image, left), answer in zip(new, answers, strict=True):
+        for (row, image, flipped), answer in zip(new, answers, strict=True):
             entry = self._entries[row]
             entry.checks += 1
             entry.passes_until_check = GENERATION_INTERVAL if answer.text else 0
             if answer.choice is None:
                 entry.witness = entry.witness or (image, answer)
-            elif answer.choice != self._answers[row]:
+            elif answer.choice != self._batch.questions[row].answer:
                 entry.witness, entry.open = (image, answer), False
                 entry.best = None
             else:
-                entry.said = answer.text
-                entry.rounded_away |= left and not answer.text
+                entry.completion = answer.text
+                entry.rounded_away |= flipped and not answer.text
 
     def _round(self, row: int, image: torch.Tensor) -> NDArray[np.uint8]:
-        return self._budgets[row].round(self._clean[row], image.permute(1, 2, 0).cpu().numpy())
+        return self._budgets[row].round(self._batch.images[row], image.permute(1, 2, 0).cpu().numpy())
 
-    def _finding(self, row: int, entry: _Entry) -> Finding:
+    def _result(self, row: int, entry: _Entry) -> AttackResult:
         if entry.witness is not None:
             image, answer = entry.witness
         else:
-            image = self._clean[row] if entry.best is None else self._round(row, entry.best)
+            image = self._batch.images[row] if entry.best is None else self._round(row, entry.best)
             answer = None
-        return Finding(
+        return AttackResult(
             image=image,
             answer=answer,
             forward_passes=entry.forward_passes,

@@ -10,21 +10,19 @@ from art.attacks.evasion import SquareAttack
 
 from medrobust_bench.attacks.art_estimator import RememberingEstimator
 from medrobust_bench.attacks.global_draws import global_draws
-from medrobust_bench.attacks.losses import Margin
+from medrobust_bench.attacks.losses import Focus, Margin
 from medrobust_bench.attacks.plan import PlannedRun
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.attacks.threat import BallThreat
-from medrobust_bench.models.adapter import Focus
 from medrobust_bench.specs.seeds import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
-
-    from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.attack_result import AttackResult
+    from medrobust_bench.attacks.search import Watch
     from medrobust_bench.data.question import Question
-    from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.models.adapter import Batch, BoundQuestions
     from medrobust_bench.specs.square import SquareSpec
 
 
@@ -54,35 +52,33 @@ class Square(BallThreat):
         return (run,) * self.spec.restarts
 
     def search(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> list[Finding]:
+        self, bound: BoundQuestions, seeds: Sequence[int], *, watch: Watch | None = None
+    ) -> list[AttackResult]:
         """Search for images that are answered differently; see `Threat`."""
-        return [
-            self._search_alone(bound.select([row]), pixels[[row]], answers[row], seeds[row])
-            for row in range(len(answers))
-        ]
+        return [self._search_alone(bound.select([row]), seed, watch) for row, seed in enumerate(seeds)]
 
-    def _search_alone(self, bound: BoundQuestions, pixels: torch.Tensor, answer: int, seed: int) -> Finding:
-        height, width = pixels.shape[2:]
-        search = Search(bound, [answer], [self.budget((height, width), seed)])
+    def _search_alone(self, bound: BoundQuestions, seed: int, watch: Watch | None) -> AttackResult:
+        search = Search(bound, [self.budget(bound.batch.shape, seed)], watch=watch)
         for restart in range(self.spec.restarts):
             search.begin(Margin(Focus.WORDS))
             if not search.open_rows:
                 break
-            self._query(RememberingEstimator(bound, search, gradients=False), search, pixels, seed, restart)
-            search.settle()
-        (finding,) = search.findings()
-        return finding
+            self._query(
+                RememberingEstimator(bound, search, gradients=False), search, bound.batch, seed, restart
+            )
+            search.flush()
+        (result,) = search.results()
+        return result
 
     def _query(
         self,
         estimator: RememberingEstimator,
         search: Search,
-        pixels: torch.Tensor,
+        batch: Batch,
         seed: int,
         restart: int,
     ) -> None:
-        height, width = pixels.shape[2:]
+        height, width = batch.shape
         attack = SquareAttack(
             estimator,
             norm=np.inf,
@@ -94,7 +90,7 @@ class Square(BallThreat):
             verbose=False,
         )
         with global_draws(seed, Purpose.QUERIES, restart):
-            attack.generate(pixels.cpu().numpy(), estimator.labels)
+            attack.generate(batch.pixels().cpu().numpy(), estimator.labels)
 
 
 def largest_share(height: int, width: int) -> float:

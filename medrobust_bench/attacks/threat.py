@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from medrobust_bench.attacks.budget import ball_budget
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
-
-    from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.attack_result import AttackResult
     from medrobust_bench.attacks.budget import Budget
+    from medrobust_bench.attacks.search import Watch
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
     from medrobust_bench.specs.norm_ball import NormBallSpec
@@ -39,19 +40,18 @@ class Threat(Protocol):
         ...
 
     def search(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> list[Finding]:
+        self, bound: BoundQuestions, seeds: Sequence[int], *, watch: Watch | None = None
+    ) -> list[AttackResult]:
         """Search for images that are answered differently.
 
         Args:
-            bound: B questions.
-            pixels: [B, 3, H, W] float32 in [0, 1], the clean canonical images, on `bound.device`.
-            answers: B option indices, the right answers, which the model gives on the clean images.
+            bound: B questions that the model answers right on the clean images.
             seeds: B integers; all randomness about question i comes from seeds[i], so that the outcome of a
                 question depends neither on its position nor on its company.
+            watch: told of every image tried, see `Watch`.
 
         Returns:
-            B findings: the best 8-bit image found for each question, within the budget, whether or not it breaks
+            B results: the best 8-bit image found for each question, within the budget, whether or not it breaks
             the answer, and what it cost.
         """
         ...
@@ -77,24 +77,7 @@ class TrainedThreat(Protocol):
         ...
 
 
-class SearchThreat:
-    """For threats: their best images as pixels."""
-
-    def attack(
-        self: Threat,
-        bound: BoundQuestions,
-        pixels: torch.Tensor,
-        answers: Sequence[int],
-        seeds: Sequence[int],
-    ) -> torch.Tensor:
-        """The images that `search` finds, [B, 3, H, W] float32 on the 8-bit grid (multiples of 1/255)."""
-        from medrobust_bench.models.pixels import to_pixels
-
-        findings = self.search(bound, pixels, answers, seeds)
-        return to_pixels([finding.image for finding in findings], pixels.device)
-
-
-class BallThreat(SearchThreat):
+class BallThreat:
     """For threats that may move every pixel within a norm ball: what they may change.
 
     Attributes:
@@ -105,6 +88,4 @@ class BallThreat(SearchThreat):
 
     def budget(self, shape: tuple[int, int], seed: int) -> Budget:
         """The ball; the same for every image of a size, whatever the seed."""
-        from medrobust_bench.attacks.budget import ball_budget
-
         return ball_budget(self.spec)

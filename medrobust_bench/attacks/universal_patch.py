@@ -14,10 +14,9 @@ from art.attacks.evasion import AdversarialPatchPyTorch
 from medrobust_bench.attacks.art_estimator import QuestionEstimator
 from medrobust_bench.attacks.budget import LEVELS, malformed, nearest_levels
 from medrobust_bench.attacks.global_draws import global_draws
-from medrobust_bench.attacks.losses import CrossEntropy
+from medrobust_bench.attacks.losses import CrossEntropy, loss_at
 from medrobust_bench.attacks.plan import PlannedRun
 from medrobust_bench.attacks.search import Search
-from medrobust_bench.attacks.threat import SearchThreat
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.specs.seeds import Purpose, stream
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.attack_result import AttackResult
+    from medrobust_bench.attacks.search import Watch
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
     from medrobust_bench.specs.universal_patch import UniversalPatchSpec
@@ -90,7 +90,7 @@ class Sticker:
 
 
 @dataclass(frozen=True, slots=True)
-class UniversalPatch(SearchThreat):
+class UniversalPatch:
     """A patch that is made without seeing the image on which it is laid (Brown et al. 2017, arXiv:1712.09665).
 
     Attributes:
@@ -126,10 +126,10 @@ class UniversalPatch(SearchThreat):
         bound = adapter.bind(
             [question for question, image in zip(questions, images, strict=True) if image.shape == shape]
         )
-        answered = bound.answer(bound.images)
+        answered = bound.answer(bound.batch.images)
         rows = [
             row
-            for row, (question, answer) in enumerate(zip(bound.questions, answered, strict=True))
+            for row, (question, answer) in enumerate(zip(bound.batch.questions, answered, strict=True))
             if answer.choice == question.answer
         ]
         height, width, channels = shape
@@ -149,7 +149,7 @@ class UniversalPatch(SearchThreat):
                 patch_shape=(channels, side, side),
                 patch_type="square",
             )
-            content, _mask = attack.generate(to_pixels(bound.images).numpy(), np.arange(len(rows)))
+            content, _mask = attack.generate(to_pixels(bound.batch.images).numpy(), np.arange(len(rows)))
         return replace(self, content=np.moveaxis(content, 0, 2).astype(np.float64))
 
     def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
@@ -169,8 +169,8 @@ class UniversalPatch(SearchThreat):
         return Sticker(row=float(row), column=float(column), side=side, angle=float(angle))
 
     def search(
-        self, bound: BoundQuestions, pixels: torch.Tensor, answers: Sequence[int], seeds: Sequence[int]
-    ) -> list[Finding]:
+        self, bound: BoundQuestions, seeds: Sequence[int], *, watch: Watch | None = None
+    ) -> list[AttackResult]:
         """Lay the patch on every image; see `Threat`.
 
         Raises:
@@ -179,15 +179,18 @@ class UniversalPatch(SearchThreat):
         if self.content is None:
             raise RuntimeError(f"{self.spec.name} has not been trained")
         stickers = [
-            self.budget(image.shape[:2], seed) for image, seed in zip(bound.images, seeds, strict=True)
+            self.budget(image.shape[:2], seed) for image, seed in zip(bound.batch.images, seeds, strict=True)
         ]
         laid = [
-            sticker.lay(image, self.content) for sticker, image in zip(stickers, bound.images, strict=True)
+            sticker.lay(image, self.content)
+            for sticker, image in zip(stickers, bound.batch.images, strict=True)
         ]
-        search = Search(bound, answers, stickers)
-        search.try_images(torch.from_numpy(np.stack(laid)).permute(0, 3, 1, 2).to(pixels))
-        search.settle()
-        return search.findings()
+        search = Search(bound, stickers, watch=watch)
+        search.try_images(
+            torch.from_numpy(np.stack(laid)).permute(0, 3, 1, 2).to(bound.batch.device, torch.float32)
+        )
+        search.flush()
+        return search.results()
 
 
 class _TrainedPatch(AdversarialPatchPyTorch):  # type: ignore[misc]
@@ -202,7 +205,7 @@ class _TrainedPatch(AdversarialPatchPyTorch):  # type: ignore[misc]
 
     def __init__(self, bound: BoundQuestions, **settings: Any) -> None:
         estimator = QuestionEstimator(bound)
-        estimator.nb_classes = max(2, len(bound.questions))  # ART knows no single class
+        estimator.nb_classes = max(2, len(bound.batch))  # ART knows no single class
         super().__init__(estimator, targeted=False, verbose=False, **settings)
         self._bound = bound
 
@@ -215,8 +218,7 @@ class _TrainedPatch(AdversarialPatchPyTorch):  # type: ignore[misc]
         rows = target.argmax(dim=1).tolist()
         laid = self._random_overlay(images, self._patch, mask=mask).clamp(0, 1)
         batch = self._bound.select(rows)
-        answers = [question.answer for question in batch.questions]
-        return -batch.reference_loss(laid, answers).nll.mean()
+        return -loss_at(CrossEntropy(), batch, laid, [""] * len(rows)).value.mean()
 
 
 def _side(area: float, height: int, width: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,14 +10,13 @@ from pydantic import ValidationError
 
 from medrobust_bench.certify.contradiction import contradictions
 from medrobust_bench.certify.fault import Declared, Fault, count_fault
-from medrobust_bench.certify.published_log import check_log, read_log
+from medrobust_bench.certify.published_log import check_log, hidden_by_rounding, read_log
 from medrobust_bench.certify.stored import StoredRow, check_result, check_stored, stored_rows
 from medrobust_bench.data.reopen import open_asked
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Result
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.journal import Journal
-from medrobust_bench.records.run import file_stem
 from medrobust_bench.records.witness import read_witnesses
 from medrobust_bench.reports.summary import scores
 from medrobust_bench.specs.certification import CertificationSpec
@@ -62,6 +62,43 @@ def check_path(path: Path, declared: Declared, *, against: Path | None = None) -
     return check_log(read_log(path), declared)
 
 
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    """Radii whose rounding hides whether they are right.
+
+    Attributes:
+        radii: how many of them could be a quarter larger without being noticed.
+        of: certified radii of the file.
+    """
+
+    radii: int
+    of: int
+
+    @property
+    def everything(self) -> bool:
+        """Whether this is so for all of them."""
+        return self.radii == self.of
+
+    def __str__(self) -> str:
+        return (
+            f"rounding: {self.radii} of {self.of} radii could be a quarter larger without being noticed, as they are "
+            "rounded: publish more digits, or the counts"
+        )
+
+
+def unchecked(path: Path, declared: Declared) -> Unchecked | None:
+    """What of a log could not be checked; None where all of it was, and for files that carry counts.
+
+    Args:
+        path: as of `check_path`.
+        declared: as of `check_path`.
+    """
+    if path.is_dir() or path.suffix in (".jsonl", ".json"):
+        return None
+    radii, of = hidden_by_rounding(read_log(path), declared)
+    return Unchecked(radii, of) if radii else None
+
+
 def certified_groups(folder: RunFolder) -> list[tuple[str, CertificationSpec, list[StoredRow]]]:
     """The certificates of a run, by model and certification, in the plan's order.
 
@@ -103,7 +140,7 @@ def _check_folder(path: Path, declared: Declared) -> list[Fault]:
             seed_of=partial(question_seed, plan.settings.seed),
         )
         found += _name_faults(threat)
-        found += _check_published(path / "results" / f"{file_stem(model, name)}.json", rows, threat)
+        found += _check_published(folder.result_path(model, name), rows, threat)
         faults += [Fault(fault.check, f"{model} under {name}: {fault.what}", fault.rows) for fault in found]
     return faults
 

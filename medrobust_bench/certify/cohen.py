@@ -1,28 +1,23 @@
-"""Randomized smoothing: CERTIFY and PREDICT of Cohen, Rosenfeld and Kolter (2019), arXiv:1902.02918."""
+"""Randomized smoothing: CERTIFY of Cohen, Rosenfeld and Kolter (2019), arXiv:1902.02918."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from scipy.stats import binomtest
 
 from medrobust_bench.certify.certificate import Certificate, Look, certified_radius
 from medrobust_bench.certify.sequential import decided, plan_looks
-from medrobust_bench.specs.seeds import Purpose, stream
+from medrobust_bench.models.noise import NoisyQuestion
+from medrobust_bench.specs.seeds import Purpose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from medrobust_bench.certify.sequential import PlannedLook
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.certification import CertificationSpec
-
-Base = Literal["likelihood", "generate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,53 +56,13 @@ class Certification:
         )
 
 
-class SmoothedQuestion:
-    """The smoothed classifier g of one question.
-
-    g(x) is the answer that the base classifier f gives most often when independent noise N(0, σ²) is added to
-    every value of the canonical image, pixels in [0, 1].
-
-    With base "likelihood", f is the option of highest likelihood; an image whose scores are not finite has no
-    parsable answer, which is a class of its own. The noisy image is *not* clipped before it enters f: the noise is
-    exactly Gaussian, and whatever the model's own processor then clips, rounds or resizes is part of f, about
-    which the theorem assumes nothing but that it is a function of x. With base "generate", f rounds the noisy
-    image to 8 bits, clips it, and answers it as the deployed path does, in batches of `batch_size`; unparsable is a
-    class of its own.
+class SmoothedQuestion(NoisyQuestion):
+    """The smoothed classifier g of one question: the answer that its base classifier gives most often under noise.
 
     Guarantee (Theorem 1 and Proposition 2 of the paper): with probability at least 1 − α over the draws,
     either `certify` abstains, or g(x + δ) is its prediction for every ‖δ‖₂ < radius. Like the published code it
     uses the two-class bound p_B ≤ 1 − p_A, hence radius = σ·Φ⁻¹(p̲_A).
-
-    Memory does not grow with the number of draws.
-
-    Args:
-        bound: one question.
-        sigma: standard deviation of the noise.
-        seed: of the question, not negative; draw j of a phase comes from (seed, phase, j) alone.
-        base: the base classifier.
-        batch_size: noisy images per forward pass at most.
-        image: uint8 [H, W, 3], x; unset, the question's clean image.
     """
-
-    def __init__(
-        self,
-        bound: BoundQuestions,
-        *,
-        sigma: float,
-        seed: int,
-        base: Base = "likelihood",
-        batch_size: int = 32,
-        image: NDArray[np.uint8] | None = None,
-    ) -> None:
-        (self._question,), (clean,) = bound.questions, bound.images
-        self._bound = bound
-        self._batches: dict[int, BoundQuestions] = {}
-        self._n_options = len(self._question.options)
-        self._image = np.moveaxis(clean if image is None else image, 2, 0).astype(np.float32) / 255
-        self._sigma = sigma
-        self._seed = seed
-        self._base: Base = base
-        self._batch_size = batch_size
 
     def certify(
         self, *, n0: int, n: int, alpha: float, looks: int = 1, radii: Sequence[float] = ()
@@ -147,29 +102,6 @@ class SmoothedQuestion:
             width=width,
         )
 
-    def predict(self, *, n: int, alpha: float) -> int | None:
-        """The answer of g, right with probability at least 1 − alpha, or None (abstain, or unparsable).
-
-        Abstains unless the two most frequent answers differ significantly (two-sided binomial test).
-        """
-        counts = self.counts(Purpose.PREDICTION, n)
-        runner_up, top = np.argsort(counts, kind="stable")[-2:]
-        n_top, n_runner_up = int(counts[top]), int(counts[runner_up])
-        if binomtest(n_top, n_top + n_runner_up, 0.5).pvalue > alpha or top == self._n_options:
-            return None
-        return int(top)
-
-    def counts(self, purpose: Purpose, draws: int, *, after: int = 0) -> NDArray[np.int64]:
-        """How often f answers each option, and last how often unparsably, in draws `after` to `draws` of a phase."""
-        # Summed where the model is and fetched once: a GPU computes while the next noise is drawn.
-        total = torch.zeros(self._n_options + 1, dtype=torch.int64)
-        for noisy in self._noisy_batches(purpose, after, draws):
-            answers = self._answers(noisy)
-            classes = torch.arange(len(total), device=answers.device)
-            total = total.to(answers.device) + (answers.unsqueeze(1) == classes).sum(dim=0)
-        counts: NDArray[np.int64] = total.cpu().numpy()
-        return counts
-
     def _look(self, plan: Sequence[PlannedLook], candidate: int, radii: Sequence[float]) -> list[Look]:
         """Draw from look to look until every radius is certified, the next is out of reach, or the plan ends."""
         taken: list[Look] = []
@@ -187,37 +119,3 @@ class SmoothedQuestion:
             if decided(planned, successes, radius=radius, radii=radii):
                 break
         return taken
-
-    def _answers(self, noisy: NDArray[np.float32]) -> torch.Tensor:
-        """What f answers to noisy images [batch, 3, H, W]; the number of options stands for unparsable."""
-        bound = self._batch(len(noisy))
-        if self._base == "generate":
-            levels = np.clip(np.rint(noisy * 255), 0, 255).astype(np.uint8)
-            given = bound.answer_together(list(np.moveaxis(levels, 1, 3)))
-            return torch.tensor(
-                [self._n_options if answer.choice is None else answer.choice for answer in given]
-            )
-        with torch.no_grad():
-            logits = bound.option_logits(torch.from_numpy(noisy).to(bound.device))
-        scores = logits[:, : self._n_options].float()
-        return scores.argmax(dim=1).masked_fill(~scores.isfinite().all(dim=1), self._n_options)
-
-    def _batch(self, size: int) -> BoundQuestions:
-        """The question `size` times; full batches, the usual case, are bound once."""
-        if size not in self._batches:
-            bound = self._bound.select([0] * size)
-            if size < self._batch_size:
-                return bound
-            self._batches[size] = bound
-        return self._batches[size]
-
-    def _noisy_batches(self, purpose: Purpose, after: int, draws: int) -> Iterator[NDArray[np.float32]]:
-        """The noisy images of a phase, [batch, 3, H, W], in order of draws."""
-        for first in range(after, draws, self._batch_size):
-            size = min(self._batch_size, draws - first)
-            noisy = np.empty((size, *self._image.shape), dtype=np.float32)
-            for row, image in enumerate(noisy):
-                stream(self._seed, purpose, first + row).standard_normal(dtype=np.float32, out=image)
-            noisy *= np.float32(self._sigma)
-            noisy += self._image
-            yield noisy

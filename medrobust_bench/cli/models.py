@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medrobust_bench.problems import InvalidInputError, Problem
-
 if TYPE_CHECKING:
     from medrobust_bench.models.selftest import SelfTest
 
@@ -53,7 +51,9 @@ def command(context: click.Context, as_json: bool) -> None:
 @command.command()
 @click.argument("model", metavar="ID")
 @click.option(
-    "--answer-mode", type=click.Choice(["letter", "option-text", "reasoning"]), help="Instead of the card's."
+    "--answer-mode",
+    type=click.Choice(["letter", "option-text", "reasoning", "generate"]),
+    help="Instead of the card's.",
 )
 @click.option(
     "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1, …"
@@ -80,16 +80,9 @@ def check(
     card = resolve(model, answer_mode=None if answer_mode is None else AnswerMode(answer_mode))
     adapter = load_model(card, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
 
-    from medrobust_bench.models import selftest
-    from medrobust_bench.models.huggingface import HuggingFaceVLM
-    from medrobust_bench.models.smoothed import SmoothedVLM
+    from medrobust_bench.testing import check_adapter
 
-    if isinstance(adapter, SmoothedVLM):
-        adapter = adapter.base
-    if not isinstance(adapter, HuggingFaceVLM):
-        remedy = "check it with the means of the package that provides the adapter"
-        raise InvalidInputError([Problem(model, f"adapter {card.adapter!r} has no self-test", remedy)])
-    report = selftest.run(adapter)
+    report = check_adapter(adapter)
     click.echo(report.model_dump_json(indent=2) if as_json else _report(report))
     if not report.passed:
         raise click.exceptions.Exit(1)

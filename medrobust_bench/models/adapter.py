@@ -1,23 +1,29 @@
 """What every model looks like to the rest of the program.
 
-A model is bound to a batch of questions once; from then on the batch is a function of pixels only.
+A model is bound to a batch of questions once; from then on the batch is a function of pixels only. The model gives
+scores, answers and, where it writes, the logits of what is written. What an attack makes of them is the attack's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
+
+import torch
+
+from medrobust_bench.models.pixels import to_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
-    import torch
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.records import ModelRecord
+
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,73 +39,109 @@ class Answer:
     text: str = ""
 
 
-class ReferenceLoss(NamedTuple):
-    """How far the model is from leaving its reference answer.
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """B questions whose canonical images have the same height and width.
 
     Attributes:
-        nll: [B], differentiable in the pixels: negative log-likelihood (nats) of the reference answer, which
-            an attack maximises.
-        doubt: [B] bool: False only where the deployed answer is certainly still the reference one, up to the
-            gap between the float path and the official 8-bit path.
-        left: [B] bool: True where the float path has left the reference answer (for a reasoning model: where it
-            would write another completion).
+        questions: B questions.
+        images: their clean canonical images, B arrays uint8 [H, W, 3].
+        device: where pixels are best kept: the model's device.
+        tolerance: below this difference of two scores (or logits), the differentiable path and the deployed one may
+            prefer different options (or tokens).
     """
 
-    nll: torch.Tensor
-    doubt: torch.Tensor
-    left: torch.Tensor
+    questions: tuple[Question, ...]
+    images: tuple[NDArray[np.uint8], ...]
+    device: torch.device = CPU
+    tolerance: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    @property
+    def answers(self) -> list[int]:
+        """The right options."""
+        return [question.answer for question in self.questions]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of every image."""
+        height, width, _ = self.images[0].shape
+        return height, width
+
+    def pixels(self) -> torch.Tensor:
+        """The clean images as [B, 3, H, W] float32 in [0, 1] on the model's device."""
+        return to_pixels(self.images, self.device)
+
+    def rows(self, rows: Sequence[int]) -> Batch:
+        """These questions only, in this order; repetitions are allowed."""
+        return replace(
+            self,
+            questions=tuple(self.questions[row] for row in rows),
+            images=tuple(self.images[row] for row in rows),
+        )
 
 
-class RivalLeads(NamedTuple):
-    """How far each wrong option is ahead of the right one.
+class CompletionLogits(NamedTuple):
+    """What a model predicts, position by position, while it is made to repeat B completions.
 
     Attributes:
-        leads: [B, K] in nats, differentiable in the pixels; -inf at the right option and at missing ones. An
-            attack succeeds on the float path where one of them is positive.
-        doubt: as in `ReferenceLoss`.
-        left: as in `ReferenceLoss`.
+        tokens: [B, N] token ids of the completions, padded on the right.
+        real: [B, N] bool, False at the padding.
+        logits: [B, N, V] float32, the prediction of each token; differentiable in the pixels.
     """
 
-    leads: torch.Tensor
-    doubt: torch.Tensor
-    left: torch.Tensor
+    tokens: torch.Tensor
+    real: torch.Tensor
+    logits: torch.Tensor
 
 
-class Focus(StrEnum):
-    """Where in a generated completion rival options are compared; without meaning where options are scored.
+class Generation(Protocol):
+    """How a bound batch whose answers are generated text scores what is written."""
 
-    `WORDS`: the first token that would differ if the model had meant the other option: the answer in words where
-    the rationale names it, else the letter.
-    `LETTER`: the answer letter after the rationale that the model wrote on the clean image.
-    `RESAMPLED`: the answer letter after the rationale that it last wrote on an image of the attack.
-    """
+    def clean(self) -> list[list[int]]:
+        """Tokens of the B completions that the deployed model writes on the clean images, their ends included."""
+        ...
 
-    WORDS = "words"
-    LETTER = "letter"
-    RESAMPLED = "resampled"
+    def tokens(self, row: int, completion: str) -> list[int]:
+        """Tokens of a completion as they follow the prompt of question `row`."""
+        ...
+
+    def text(self, row: int, tokens: Sequence[int]) -> str:
+        """The completion that these tokens spell, as `Answer.text` gives it."""
+        ...
+
+    def rewrite(self, row: int, completion: str, option: int, *, words: bool) -> str:
+        """A completion that means the right option, as it would read had it meant another one.
+
+        Args:
+            row: of the question.
+            completion: what the model wrote.
+            option: index of the option that it should mean.
+            words: exchange the option wherever the completion names it, not only where the answer is given.
+        """
+        ...
+
+    def logits(self, pixels: torch.Tensor, completions: Sequence[Sequence[int]]) -> CompletionLogits:
+        """Score B completions (token ids) on images [B, 3, H, W] in [0, 1], all positions at once."""
+        ...
 
 
 class BoundQuestions(Protocol):
-    """B questions whose canonical images have the same height and width."""
-
-    questions: tuple[Question, ...]
+    """B questions bound to a model."""
 
     @property
-    def images(self) -> list[NDArray[np.uint8]]:
-        """The clean canonical images, B arrays [H, W, 3]."""
+    def batch(self) -> Batch:
+        """The questions, their clean images, and where pixels are kept."""
         ...
 
     @property
-    def device(self) -> torch.device:
-        """Where pixels are best kept: the model's device."""
+    def generation(self) -> Generation | None:
+        """None where the answer is the option of highest score; else how what is written is scored."""
         ...
 
-    @property
-    def generates(self) -> bool:
-        """Whether answers are generated text, parsed, rather than the option of highest score."""
-        ...
-
-    def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
+    def scores(self, pixels: torch.Tensor) -> torch.Tensor:
         """Scores of the options as a function of pixels alone.
 
         Args:
@@ -111,57 +153,19 @@ class BoundQuestions(Protocol):
         """
         ...
 
-    def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
-        """Loss that an untargeted attack maximises.
+    def answer(self, images: Sequence[NDArray[np.uint8]], *, exact: bool = True) -> list[Answer]:
+        """The deployed path: unmodified processor on 8-bit images.
 
         Args:
-            pixels: [B, 3, H, W] float in [0, 1].
-            answers: B option indices that the model gives on the clean images and should leave. A model that
-                scores options takes the cross-entropy of `option_logits`; a reasoning model takes the
-                likelihood of the whole completion that it generated on the clean image.
+            images: B arrays uint8 [H, W, 3] of the bound shape, clean or changed.
+            exact: every question as if it were asked alone. Otherwise all are answered at once, many times faster, and
+                now and then differently where two tokens are nearly equally likely: for counting answers to noise, not
+                for verdicts.
         """
         ...
 
-    def rival_leads(
-        self,
-        pixels: torch.Tensor,
-        answers: Sequence[int],
-        *,
-        focus: Focus = Focus.WORDS,
-        said: Sequence[str] = (),
-    ) -> RivalLeads:
-        """How far the wrong options are ahead, for margin and targeted losses.
-
-        A model that scores options compares `option_logits`. A reasoning model is made to repeat a completion of
-        its own, and its next-token logits are compared where `focus` says.
-
-        Args:
-            pixels: [B, 3, H, W] float in [0, 1].
-            answers: B right options, which the model gives on the clean images.
-            focus: where completions are compared.
-            said: B completions that the model wrote lately, "" for the one on the clean image; used with
-                `Focus.RESAMPLED`.
-        """
-        ...
-
-    def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
-        """The deployed path: unmodified processor on 8-bit images, one question at a time.
-
-        Args:
-            images: B arrays uint8 [H, W, 3] of the bound shape, clean or tampered with.
-        """
-        ...
-
-    def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
-        """Like `answer`, but generated for all images at once where the model bears it.
-
-        Many times faster, and now and then another answer where two tokens are nearly equally likely. It is for
-        counting answers to noise, not for verdicts.
-        """
-        ...
-
-    def select(self, rows: Sequence[int]) -> BoundQuestions:
-        """The bound batch of these rows only, in this order; cheap."""
+    def select(self, rows: Sequence[int]) -> Self:
+        """The bound batch of these rows only, in this order, repetitions allowed; cheap."""
         ...
 
 
@@ -185,11 +189,20 @@ class Adapter(Protocol):
 
 @runtime_checkable
 class HalfPrecision(Protocol):
-    """An adapter whose weights may be too coarse for good gradients."""
+    """Bound questions of a model whose weights may be too coarse for good gradients.
 
-    def upcast(self) -> Adapter | None:
-        """The same model, losses and gradients in float32, answers still those of the model as it is deployed.
+    It is the batch that is converted, not the adapter, so that what is known about it (completions on the clean images)
+    need not be found a second time, and so that wrappers can pass it on in one line.
+    """
+
+    def upcast(self) -> BoundQuestions | None:
+        """The same questions, scores and gradients in float32, answers still those of the deployed model.
 
         None where the model computes in float32 or better already.
         """
         ...
+
+
+def in_full_precision(bound: BoundQuestions) -> BoundQuestions | None:
+    """Bound questions with gradients in float32; None where theirs are no coarser, or cannot be had finer."""
+    return bound.upcast() if isinstance(bound, HalfPrecision) else None

@@ -6,21 +6,45 @@ cards, is reported together, each with file, line and remedy.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    model_validator,
+)
 
 from medrobust_bench.front_matter import read_document
 from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.models.read_answer import read_answer
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Smoothing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from medrobust_bench.models.read_answer import ReadAnswer
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _regular_expression(pattern: str) -> str:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    if compiled.match(""):
+        raise ValueError("a regular expression that matches the empty text marks nothing")
+    return pattern
+
+
+Pattern = Annotated[Text, AfterValidator(_regular_expression)]
 
 SHIPPED = "checkpoints/"
 """How the source of a checkpoint inside the package begins."""
@@ -70,8 +94,29 @@ class FrontMatter(_Section):
         description="Whole model input with {prompt} where question, options and instruction go; "
         "null takes the checkpoint's chat template",
     )
+    instruction: Text | None = Field(
+        default=None,
+        description="What follows question and options in the user's turn; null takes the answer mode's",
+    )
+    system: Text | None = Field(default=None, description="The system turn; null: none")
+    thought: Pattern | None = Field(
+        default=None,
+        description="Regular expression for the rationale, which is left out before an answer is read; null takes "
+        "the usual tags",
+    )
+    answer: Pattern | None = Field(
+        default=None,
+        description="Regular expression for the answer: its group `answer`, else its first group, else all of it; "
+        "null takes the tiers of `read_answer`, which also read where the pattern does not match",
+    )
+    strict: bool = Field(
+        default=False, description="Accept <think>…</think><answer>B</answer> and nothing else as an answer"
+    )
+    stop: tuple[Text, ...] = Field(
+        default=(), description="Texts that end a completion, beside the end-of-text tokens; they are kept"
+    )
     max_new_tokens: PositiveInt | None = Field(
-        default=None, description="Length limit of a reasoning model's completion; null takes the adapter's"
+        default=None, description="Length limit of a generated completion; null takes the adapter's"
     )
     smoothing: Smoothing | None = Field(
         default=None, description="Randomized smoothing at inference: sigma, n, alpha; null: the plain model"
@@ -92,6 +137,18 @@ class FrontMatter(_Section):
             raise ValueError("weights_sha256 holds for one dtype: give dtype as float32, bfloat16 or float16")
         return self
 
+    @model_validator(mode="after")
+    def _prompt_is_whole(self) -> FrontMatter:
+        if self.prompt is not None and self.system is not None:
+            raise ValueError("prompt is the whole model input: write the system turn into it")
+        return self
+
+    @model_validator(mode="after")
+    def _strict_needs_no_patterns(self) -> FrontMatter:
+        if self.strict and (self.answer is not None or self.thought is not None):
+            raise ValueError("strict reads one format: remove answer and thought, or strict")
+        return self
+
 
 class Card(FrontMatter):
     """A registry entry with its text for people.
@@ -108,6 +165,10 @@ class Card(FrontMatter):
     def shipped(self) -> bool:
         """Whether the checkpoint comes with the package."""
         return self.source.startswith(SHIPPED)
+
+    def read(self, completion: str, options: Sequence[str]) -> ReadAnswer:
+        """Which option a completion of this model names, see `read_answer`."""
+        return read_answer(completion, options, pattern=self.answer, thought=self.thought, strict=self.strict)
 
 
 def card_folder() -> Path:

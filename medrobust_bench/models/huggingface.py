@@ -17,11 +17,13 @@ from transformers.utils import ModelOutput
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models import probes
-from medrobust_bench.models.bound import HuggingFaceQuestions
+from medrobust_bench.models.adapter import Batch
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.bound import HuggingFaceQuestions, tie_of
 from medrobust_bench.models.image_path import recording
 from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
-from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.models.prompt import chat_prompt
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import ModelRecord
 
@@ -33,105 +35,60 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.models.prompt import AnswerMode
 
-# Chat templates that can be told to think or not listen to this variable.
-_THINKING = "enable_thinking"
 _TOKENS_THAT_STAND_FOR_PIXELS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
 
 class HuggingFaceVLM:
-    """A checkpoint that `AutoModelForImageTextToText` and `AutoProcessor` load.
+    """An image-text-to-text model of transformers and its processor, both of which are left as they are.
+
+    It follows the model's weights. Whoever trains the model has to see to it that it is in evaluation mode while the
+    adapter is used.
 
     Args:
-        source: local folder or hub id.
-        id: what results call the model; by default the hub id or the folder's name.
+        model: the model.
+        processor: its processor.
         mode: how the model's answer is obtained.
-        revision: hub commit or tag.
-        device: "auto" (CUDA where there is one), or a torch device.
-        dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), or the name of a torch dtype.
-        trust_remote_code: run code that comes with the checkpoint.
+        id: what results call the model.
         prompt: the whole model input with `{prompt}` where question, options and instruction go; replaces the
             checkpoint's chat template (needed for models that have none).
-        max_new_tokens: length limit of a reasoning model's completion.
+        max_new_tokens: length limit of a generated completion.
+        revision: hub commit or tag, for the record.
+        trust_remote_code: whether code that came with the checkpoint runs, for the record.
+        deployed: whose answers count, where this is the same model in another precision.
 
     Raises:
-        InvalidInputError: the checkpoint cannot be loaded, or is an encoder-decoder.
+        InvalidInputError: the processor has no image processor, or the model is an encoder-decoder.
     """
 
     def __init__(
         self,
-        source: str | Path,
-        *,
-        mode: AnswerMode,
-        id: str | None = None,
-        revision: str | None = None,
-        device: str | torch.device = "auto",
-        dtype: str = "auto",
-        trust_remote_code: bool = False,
-        prompt: str | None = None,
-        max_new_tokens: int = 128,
-    ) -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if dtype == "auto" and torch.device(device).type == "cpu":
-            dtype = "float32"
-        options = {"revision": revision, "trust_remote_code": trust_remote_code}
-        try:
-            config = AutoConfig.from_pretrained(source, **options)
-            processor = AutoProcessor.from_pretrained(source, padding_side="left", **options)
-            model = AutoModelForImageTextToText.from_pretrained(
-                source, config=config, dtype=dtype, use_safetensors=True, **options
-            )
-        except (OSError, ValueError, ImportError) as error:
-            raise _cannot_load(source, str(error)) from error
-        model.to(torch.device(device)).eval().requires_grad_(False)
-        self._revision = revision
-        self._trusted = trust_remote_code
-        self._prompt = prompt
-        name = id or (source.name if isinstance(source, Path) else source)
-        self._adopt(model, processor, name=name, mode=mode, max_new_tokens=max_new_tokens)
-        project_patches(self.model)
-        for module in self.model.modules():  # a text model inside has a configuration of its own
-            if getattr(module, "generation_config", None) is not None:
-                module.generation_config = self.greedy
-
-    @classmethod
-    def around(
-        cls,
         model: Any,
         processor: Any,
         *,
         mode: AnswerMode,
         id: str = "model",
-        max_new_tokens: int = 128,
         prompt: str | None = None,
-    ) -> HuggingFaceVLM:
-        """An adapter of a model that somebody else owns, which is left as it is.
-
-        It follows the model's weights. Whoever trains the model has to see to it that it is in evaluation mode while
-        the adapter is used. `prompt` is a card's: the whole model input, `{prompt}` for question and options.
-
-        Raises:
-            InvalidInputError: the processor has no image processor, or the model is an encoder-decoder.
-        """
-        adapter = cls.__new__(cls)
-        adapter._revision = None
-        adapter._trusted = False
-        adapter._prompt = prompt
-        adapter._adopt(model, processor, name=id, mode=mode, max_new_tokens=max_new_tokens)
-        return adapter
-
-    def _adopt(self, model: Any, processor: Any, *, name: str, mode: AnswerMode, max_new_tokens: int) -> None:
+        max_new_tokens: int = 128,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        deployed: HuggingFaceVLM | None = None,
+    ) -> None:
         if not hasattr(processor, "image_processor"):
-            raise _cannot_load(name, "its processor has no image processor")
+            raise _cannot_load(id, "its processor has no image processor")
         if getattr(model.config, "is_encoder_decoder", False):
-            raise _cannot_load(name, "encoder-decoder models are not supported")
-        self.deployed: HuggingFaceVLM = self
-        self.mode = mode
-        self.max_new_tokens = max_new_tokens
-        self._id = name
+            raise _cannot_load(id, "encoder-decoder models are not supported")
         self.model: Any = model
         self.processor: Any = processor
+        self.mode = mode
+        self.strategy = STRATEGIES[mode]
+        self.max_new_tokens = max_new_tokens
+        self._id = id
+        self._prompt = prompt
+        self._revision = revision
+        self._trusted = trust_remote_code
+        self._deployed = deployed
         self.device: torch.device = model.device
         self.tokenizer = processor.tokenizer
         self.tokenizer.padding_side = "left"
@@ -148,6 +105,61 @@ class HuggingFaceVLM:
         )
         self.greedy = self._greedy_decoding(model.generation_config)
         self.keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        mode: AnswerMode,
+        id: str | None = None,
+        revision: str | None = None,
+        device: str | torch.device = "auto",
+        dtype: str = "auto",
+        trust_remote_code: bool = False,
+        **settings: Any,
+    ) -> HuggingFaceVLM:
+        """Load a checkpoint that `AutoModelForImageTextToText` and `AutoProcessor` load.
+
+        Args:
+            source: local folder or hub id.
+            mode: how the model's answer is obtained.
+            id: what results call the model; by default the hub id or the folder's name.
+            revision: hub commit or tag.
+            device: "auto" (CUDA where there is one), or a torch device.
+            dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), or the name of a torch dtype.
+            trust_remote_code: run code that comes with the checkpoint.
+            settings: further arguments of the class.
+
+        Raises:
+            InvalidInputError: the checkpoint cannot be loaded, or is an encoder-decoder.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if dtype == "auto" and torch.device(device).type == "cpu":
+            dtype = "float32"
+        options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+        try:
+            config = AutoConfig.from_pretrained(source, **options)
+            processor = AutoProcessor.from_pretrained(source, padding_side="left", **options)
+            model = AutoModelForImageTextToText.from_pretrained(
+                source, config=config, dtype=dtype, use_safetensors=True, **options
+            )
+        except (OSError, ValueError, ImportError) as error:
+            raise _cannot_load(source, str(error)) from error
+        model.to(torch.device(device)).eval().requires_grad_(False)
+        name = id or (source.name if isinstance(source, Path) else source)
+        adapter = cls(model, processor, mode=mode, id=name, **options, **settings)
+        project_patches(model)
+        for module in model.modules():  # a text model inside has a configuration of its own
+            if getattr(module, "generation_config", None) is not None:
+                module.generation_config = adapter.greedy
+        return adapter
+
+    @property
+    def deployed(self) -> HuggingFaceVLM:
+        """The model whose answers count: this one, unless it is the float32 form of another."""
+        return self._deployed or self
 
     @cached_property
     def record(self) -> ModelRecord:
@@ -180,29 +192,32 @@ class HuggingFaceVLM:
         return probes.batch_gap(self) <= probes.batch_tolerance(self.dtype)
 
     def upcast(self) -> HuggingFaceVLM | None:
-        """The same model with its gradients in float32, see `HalfPrecision`; made once.
+        """The same model with its gradients in float32, see `HalfPrecision`; its weights are copied once.
 
-        Its memory comes on top of the model's: 4 bytes per parameter.
+        Their memory comes on top of the model's: 4 bytes per parameter.
 
         Returns:
             An adapter whose verdicts and completions are this one's; None where float32 is nothing new, or where
             quantised weights cannot be converted.
         """
         half = self.dtype.itemsize < torch.float32.itemsize
-        return self._upcast if half and not getattr(self.model, "is_quantized", False) else None
-
-    @cached_property
-    def _upcast(self) -> HuggingFaceVLM:
-        twin = HuggingFaceVLM.around(
-            copy.deepcopy(self.model).float(),
+        if not half or getattr(self.model, "is_quantized", False):
+            return None
+        return HuggingFaceVLM(
+            self._float32_model,
             self.processor,
             mode=self.mode,
             id=self._id,
-            max_new_tokens=self.max_new_tokens,
             prompt=self._prompt,
+            max_new_tokens=self.max_new_tokens,
+            revision=self._revision,
+            trust_remote_code=self._trusted,
+            deployed=self,
         )
-        twin.deployed = self
-        return twin
+
+    @cached_property
+    def _float32_model(self) -> Any:
+        return copy.deepcopy(self.model).float()
 
     def bind(self, questions: Sequence[Question]) -> BoundQuestions:
         """Tokenise the prompts of questions whose canonical images share one shape.
@@ -218,10 +233,10 @@ class HuggingFaceVLM:
             raise ValueError(f"a bound batch needs images of one shape, got {sorted(shapes)}")
         if len(questions) > 1 and not self.batchable:
             return OneByOne(
-                [
+                tuple(
                     self.bind_batch([question], [image])
                     for question, image in zip(questions, images, strict=True)
-                ]
+                )
             )
         return self.bind_batch(questions, images)
 
@@ -232,28 +247,15 @@ class HuggingFaceVLM:
         prompts = [self.render(question) for question in questions]
         with recording(self.processor.image_processor) as the_call:
             inputs = self.process(prompts, images)
-        return HuggingFaceQuestions.create(self, tuple(questions), list(images), prompts, inputs, the_call())
+        batch = Batch(tuple(questions), tuple(images), self.device, tie_of(self.deployed.dtype))
+        return HuggingFaceQuestions.create(self, batch, prompts, inputs, the_call())
 
     def render(self, question: Question) -> str:
         """The whole model input of a question as text, up to where the model begins to write."""
-        words = prompt_text(question, self.mode)
+        words = self.strategy.prompt(question)
         if self._prompt is not None:
             return self._prompt.replace("{prompt}", words)
-        if self.processor.chat_template is None:
-            image = getattr(self.processor, "image_token", None)
-            return f"{image}\n{words}\nAnswer:" if isinstance(image, str) else f"{words}\nAnswer:"
-        content = [{"type": "image"}, {"type": "text", "text": words}]
-        rendered: str = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}],
-            tokenize=False,
-            add_generation_prompt=True,
-            **(
-                {_THINKING: self.mode is AnswerMode.REASONING}
-                if _THINKING in self.processor.chat_template
-                else {}
-            ),
-        )
-        return rendered
+        return chat_prompt(self.processor, words, thinks=self.strategy.thinks)
 
     def process(self, prompts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
         """The unmodified processor on 8-bit images: model inputs, padded left, on the CPU."""
@@ -286,7 +288,7 @@ class HuggingFaceVLM:
         logits: torch.Tensor = self.model(**self.place(inputs), **limit, use_cache=False).logits
         return logits[:, -keep:]
 
-    def growth(self, text: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def per_token_inputs(self, text: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What the model adds to each of its inputs when it writes one more token.
 
         Its own generation code knows (PaliGemma's new tokens get another type than the prompt's, Mllama's look

@@ -11,15 +11,16 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 from torch.overrides import TorchFunctionMode
 
+from medrobust_bench.models.pixels import LEVELS, to_images
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-GREY_LEVELS = 255.0
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,11 @@ class ImageCall:
             from the pixels rounded to 8 bits if it knows PIL images only.
         """
         if not works_on_tensors(image_processor):
-            levels = (pixels.detach() * GREY_LEVELS).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-            return dict(
-                image_processor(
-                    self._nest([Image.fromarray(image) for image in levels]), *self.args, **self.kwargs
-                )
-            )
+            images = self._nest([Image.fromarray(image) for image in to_images(pixels)])
+            return dict(image_processor(images, *self.args, **self.kwargs))
         if self._resample(image_processor) == Image.Resampling.LANCZOS:
             pixels = pixels.cpu()  # on other devices transformers silently replaces LANCZOS by BICUBIC
-        images = self._nest(list((pixels * GREY_LEVELS).unbind(0)))
+        images = self._nest(list((pixels * LEVELS).unbind(0)))
         # Tensors are RGB and channels first already; saying so keeps the image processor from guessing.
         known = {"do_convert_rgb": False, "return_tensors": "pt", "input_data_format": "channels_first"}
         with EightBitResize() if eight_bit else nullcontext():
@@ -141,4 +138,4 @@ class EightBitResize(TorchFunctionMode):
 
 def _to_grey_levels(image: torch.Tensor) -> torch.Tensor:
     """Clamp to [0, 255] and round, with the gradient of the identity."""
-    return image + (image.detach().clamp(0, GREY_LEVELS).round_() - image.detach())
+    return image + (image.detach().clamp(0, LEVELS).round_() - image.detach())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from medrobust_bench.models.adapter import Focus, ReferenceLoss, RivalLeads
+from medrobust_bench.models.adapter import CompletionLogits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,81 +17,96 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from medrobust_bench.models.adapter import Answer
-    from medrobust_bench.models.bound import HuggingFaceQuestions
+    from medrobust_bench.models.adapter import Answer, Batch
+    from medrobust_bench.models.bound import HuggingFaceGeneration, HuggingFaceQuestions
 
 
+@dataclass(frozen=True, slots=True)
 class OneByOne:
-    """B questions that each stay a batch of their own, for models whose batches disturb each other."""
+    """B questions that each stay a batch of their own.
 
-    def __init__(self, parts: Sequence[HuggingFaceQuestions]) -> None:
-        self.parts = tuple(parts)
-        self.questions = tuple(question for part in parts for question in part.questions)
+    Attributes:
+        parts: one bound question each.
+    """
 
-    @property
-    def images(self) -> list[NDArray[np.uint8]]:
-        """The clean canonical images, B arrays [H, W, 3]."""
-        return [image for part in self.parts for image in part.images]
+    parts: tuple[HuggingFaceQuestions, ...]
 
     @property
-    def device(self) -> torch.device:
-        """The model's device."""
-        return self.parts[0].device
-
-    @property
-    def generates(self) -> bool:
-        """As `BoundQuestions.generates`."""
-        return self.parts[0].generates
-
-    def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        """As `BoundQuestions.option_logits`, one forward pass per question."""
-        scores = [
-            part.option_logits(image)[0] for part, image in zip(self.parts, _singles(pixels), strict=True)
-        ]
-        return pad_sequence(scores, batch_first=True, padding_value=-torch.inf)
-
-    def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
-        """As `BoundQuestions.reference_loss`, one forward pass per question."""
-        losses = [
-            part.reference_loss(image, [answer])
-            for part, image, answer in zip(self.parts, _singles(pixels), answers, strict=True)
-        ]
-        return ReferenceLoss(*(torch.cat(column) for column in zip(*losses, strict=True)))
-
-    def rival_leads(
-        self,
-        pixels: torch.Tensor,
-        answers: Sequence[int],
-        *,
-        focus: Focus = Focus.WORDS,
-        said: Sequence[str] = (),
-    ) -> RivalLeads:
-        """As `BoundQuestions.rival_leads`, one forward pass per question."""
-        parts = [
-            part.rival_leads(image, [answer], focus=focus, said=[text])
-            for part, image, answer, text in zip(
-                self.parts, _singles(pixels), answers, said or [""] * len(answers), strict=True
-            )
-        ]
-        return RivalLeads(
-            leads=pad_sequence([part.leads[0] for part in parts], batch_first=True, padding_value=-torch.inf),
-            doubt=torch.cat([part.doubt for part in parts]),
-            left=torch.cat([part.left for part in parts]),
+    def batch(self) -> Batch:
+        """See `BoundQuestions`."""
+        return replace(
+            self.parts[0].batch,
+            questions=tuple(part.batch.questions[0] for part in self.parts),
+            images=tuple(part.batch.images[0] for part in self.parts),
         )
 
-    def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
-        """As `BoundQuestions.answer`."""
+    @property
+    def generation(self) -> GenerationOneByOne | None:
+        """See `BoundQuestions`."""
+        parts = [generation for part in self.parts if (generation := part.generation)]
+        return GenerationOneByOne(tuple(parts)) if parts else None
+
+    def scores(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See `BoundQuestions`; one forward pass per question."""
+        images = pixels.unsqueeze(1)
+        scores = [part.scores(image)[0] for part, image in zip(self.parts, images, strict=True)]
+        return pad_sequence(scores, batch_first=True, padding_value=-torch.inf)
+
+    def answer(self, images: Sequence[NDArray[np.uint8]], *, exact: bool = True) -> list[Answer]:
+        """See `BoundQuestions`; always exact."""
         return [part.answer([image])[0] for part, image in zip(self.parts, images, strict=True)]
 
-    def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
-        """As `answer`; see `BoundQuestions.answer_together`."""
-        return self.answer(images)
-
     def select(self, rows: Sequence[int]) -> OneByOne:
-        """As `BoundQuestions.select`."""
-        return OneByOne([self.parts[row] for row in rows])
+        """See `BoundQuestions`."""
+        return OneByOne(tuple(self.parts[row] for row in rows))
+
+    def upcast(self) -> OneByOne | None:
+        """See `HalfPrecision`."""
+        parts = [precise for part in self.parts if (precise := part.upcast())]
+        return OneByOne(tuple(parts)) if parts else None
 
 
-def _singles(pixels: torch.Tensor) -> list[torch.Tensor]:
-    """[B, 3, H, W] as B batches of one."""
-    return [image.unsqueeze(0) for image in pixels.unbind(0)]
+@dataclass(frozen=True, slots=True)
+class GenerationOneByOne:
+    """See `Generation`.
+
+    Attributes:
+        parts: of one question each.
+    """
+
+    parts: tuple[HuggingFaceGeneration, ...]
+
+    def clean(self) -> list[list[int]]:
+        """See `Generation`."""
+        return [part.clean()[0] for part in self.parts]
+
+    def tokens(self, row: int, completion: str) -> list[int]:
+        """See `Generation`."""
+        return self.parts[row].tokens(0, completion)
+
+    def text(self, row: int, tokens: Sequence[int]) -> str:
+        """See `Generation`."""
+        return self.parts[row].text(0, tokens)
+
+    def rewrite(self, row: int, completion: str, option: int, *, words: bool) -> str:
+        """See `Generation`."""
+        return self.parts[row].rewrite(0, completion, option, words=words)
+
+    def logits(self, pixels: torch.Tensor, completions: Sequence[Sequence[int]]) -> CompletionLogits:
+        """See `Generation`; one forward pass per question."""
+        each = [
+            part.logits(image, [tokens])
+            for part, image, tokens in zip(self.parts, pixels.unsqueeze(1), completions, strict=True)
+        ]
+        longest = max(map(len, completions))
+        return CompletionLogits(
+            *(
+                torch.cat(
+                    [
+                        pad(value, (0, 0) * (value.ndim - 2) + (0, longest - value.shape[1]))
+                        for value in column
+                    ]
+                )
+                for column in zip(*each, strict=True)
+            )
+        )

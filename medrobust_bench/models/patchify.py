@@ -16,7 +16,15 @@ class PatchProjection(nn.Conv3d):
     The Qwen-VL and GLM-V families cut the image into patches first and then convolve each with a kernel of the
     patch's own size. On a CPU the convolution's gradient in its input is slow out of proportion: a third of the
     backward pass of the shipped tiny models.
+
+    Args:
+        convolution: whose weights these are.
     """
+
+    def __init__(self, convolution: nn.Conv3d) -> None:
+        nn.Module.__init__(self)
+        # Everything that a convolution is, its registered weights included; the other is not used any more.
+        self.__dict__.update(convolution.__dict__)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """[N, C, T, H, W] → [N, D, 1, 1, 1] where the kernel covers the input, else the convolution."""
@@ -27,7 +35,8 @@ class PatchProjection(nn.Conv3d):
 
 
 def project_patches(model: nn.Module) -> None:
-    """Turn every plain 3-D convolution of a model into a `PatchProjection`, in place; weights stay as they are."""
-    for module in model.modules():
-        if type(module) is nn.Conv3d:
-            module.__class__ = PatchProjection
+    """Put a `PatchProjection` in the place of every plain 3-D convolution in a model; weights stay as they are."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Conv3d:
+                setattr(module, name, PatchProjection(child))

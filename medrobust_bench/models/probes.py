@@ -10,7 +10,6 @@ import torch
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
 from medrobust_bench.data.question import Question
 from medrobust_bench.models.image_path import works_on_tensors
-from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def gradient_norm(adapter: HuggingFaceVLM) -> float:
     if not works_on_tensors(adapter.processor.image_processor):
         return 0.0
     bound = adapter.bind_batch(*_bindable(synthetic_questions()[:1]))
-    pixels = to_pixels(bound.images, adapter.device).requires_grad_()
+    pixels = bound.batch.pixels().requires_grad_()
     spread = possible(bound.next_token_logits(bound.image_features(pixels))).std()
     if not spread.requires_grad:
         return 0.0
@@ -110,7 +109,7 @@ def _bindable(questions: Sequence[Question]) -> tuple[Sequence[Question], list[N
 def official_logits(adapter: HuggingFaceVLM, bound: HuggingFaceQuestions) -> torch.Tensor:
     """Next-token logits [B, V] of the clean images by the unmodified processor."""
     with torch.inference_mode():
-        return possible(adapter.logits(adapter.process(bound.prompts, bound.images), keep=1)[:, -1])
+        return possible(adapter.logits(adapter.process(bound.prompts, bound.batch.images), keep=1)[:, -1])
 
 
 def possible(logits: torch.Tensor) -> torch.Tensor:

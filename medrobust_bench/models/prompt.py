@@ -1,61 +1,56 @@
-"""How a question is put to a model, and how its answer is read back."""
+"""How a question is put to a model: the user's turn, and the model's own chat format around it."""
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.question import LETTERS
 
 if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
 
+# Chat templates that can be told to think or not listen to this variable.
+_THINKING = "enable_thinking"
+
 
 class AnswerMode(StrEnum):
-    """How a model's answer is obtained.
+    """How a model's answer is obtained; what each does is in `medrobust_bench.models.answers`.
 
     `LETTER`: the option letter with the highest next-token logit.
     `OPTION_TEXT`: the option with the highest length-normalised likelihood (OmniMedVQA's prefix score).
     `REASONING`: greedy generation of `<think>…</think><answer>B</answer>`, parsed strictly.
+    `GENERATE`: greedy generation of an answer in the model's own words, read by the tiers of `read_answer`.
     """
 
     LETTER = "letter"
     OPTION_TEXT = "option-text"
     REASONING = "reasoning"
+    GENERATE = "generate"
 
 
-INSTRUCTIONS = {
-    AnswerMode.LETTER: "Answer with the letter of the right option only.",
-    AnswerMode.OPTION_TEXT: "Answer with the text of the right option only.",
-    AnswerMode.REASONING: (
-        "Think first between <think> and </think>, then give the letter of the right option "
-        "between <answer> and </answer>."
-    ),
-}
-
-_STRICT = re.compile(
-    r"\s*<think>(?P<rationale>.*?)</think>\s*<answer>\s*(?P<letter>[A-E])\s*</answer>\s*", re.DOTALL
-)
+def lettered_options(question: Question) -> str:
+    """The options, one per line: "A) cyst"."""
+    return "\n".join(f"{letter}) {option}" for letter, option in zip(LETTERS, question.options, strict=False))
 
 
-def prompt_text(question: Question, mode: AnswerMode) -> str:
-    """The user's turn, image aside: question, lettered options, instruction."""
-    options = "\n".join(
-        f"{letter}) {option}" for letter, option in zip(LETTERS, question.options, strict=False)
+def chat_prompt(processor: Any, words: str, *, image: bool = True, thinks: bool | None = None) -> str:
+    """The user's turn in the model's chat format, up to where the model begins to write.
+
+    Args:
+        processor: of the model; without a chat template, the words between its image token and "Answer:".
+        words: what the user says, image aside.
+        image: whether an image goes before the words.
+        thinks: what a template that can be told to think or not is told; None: nothing.
+    """
+    if processor.chat_template is None:
+        token = getattr(processor, "image_token", None)
+        return f"{token}\n{words}\nAnswer:" if image and isinstance(token, str) else f"{words}\nAnswer:"
+    content = [{"type": "image"}] * image + [{"type": "text", "text": words}]
+    rendered: str = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        tokenize=False,
+        add_generation_prompt=True,
+        **({_THINKING: thinks} if thinks is not None and _THINKING in processor.chat_template else {}),
     )
-    return f"{question.text}\n{options}\n{INSTRUCTIONS[mode]}"
-
-
-def completion_text(rationale: str, letter: str) -> str:
-    """The completion of a reasoning model."""
-    return f"<think>{rationale}</think><answer>{letter}</answer>"
-
-
-def parse_completion(completion: str, n_options: int) -> int | None:
-    """Index of the option named in a completion; None unless it is exactly one rationale and one valid letter."""
-    match = _STRICT.fullmatch(completion)
-    if match is None or "<think>" in match["rationale"] or "<answer>" in match["rationale"]:
-        return None
-    index = LETTERS.index(match["letter"])
-    return index if index < n_options else None
+    return rendered

@@ -88,9 +88,9 @@ def load_model(
     _check_weights(card, adapter, where)
     if card.smoothing is None:
         return adapter
-    from medrobust_bench.models.smoothed import SmoothedVLM
+    from medrobust_bench.models.averaged import smoothed
 
-    return SmoothedVLM(adapter, card.smoothing)
+    return smoothed(adapter, card.smoothing)
 
 
 def checkpoint(card: Card) -> str | Path:
@@ -177,7 +177,7 @@ def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code
     if isinstance(source, str) and source.count("/") > 1:
         source = _download_folder(source, card.revision)
     length = {} if card.max_new_tokens is None else {"max_new_tokens": card.max_new_tokens}
-    return HuggingFaceVLM(
+    return HuggingFaceVLM.from_pretrained(
         source,
         id=card.id,
         mode=card.answer_mode,

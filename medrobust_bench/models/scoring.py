@@ -11,43 +11,46 @@ from medrobust_bench.data.question import LETTERS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EMPTY_RATIONALE = "<think></think><answer>"
+THINK = "<think>"
 
 
 class UnreadableLettersError(ValueError):
     """The tokenizer does not tell the option letters apart by a single token."""
 
 
-def letter_tokens(tokenizer: Any, prompt: str, lead: str = "") -> tuple[list[int], torch.Tensor]:
+def letter_tokens(
+    tokenizer: Any, prompt: str, lead: str = "", *, needed: int = len(LETTERS)
+) -> tuple[list[int], torch.Tensor]:
     """The tokens by which a model names the options after a prompt.
 
     Args:
         tokenizer: the model's tokenizer.
         prompt: the whole model input as text, up to where the model begins to write.
         lead: what the model is made to write before the letter.
+        needed: how many letters, from A on.
 
     Returns:
-        The tokens of `lead`, and [5, S] token ids: the letters A to E in each of the S spellings (with and
-        without a space before) that are single tokens here.
+        The tokens of `lead`, and [needed, S] token ids: the letters in each of the S spellings (with and without a
+        space before) in which they are single tokens.
 
     Raises:
-        UnreadableLettersError: no spelling gives five different single tokens after the same context.
+        UnreadableLettersError: no spelling gives that many different single tokens after the same context.
     """
     start = _tokens(tokenizer, prompt)
     leads: list[list[int]] = []
     spellings: list[list[int]] = []
     for space in ("", " "):
-        written = [_tokens(tokenizer, prompt + lead + space + letter) for letter in LETTERS]
+        written = [_tokens(tokenizer, prompt + lead + space + letter) for letter in LETTERS[:needed]]
         shared = _common_prefix(written)
         ids = [row[shared] for row in written if len(row) == shared + 1]
-        if shared < len(start) or written[0][: len(start)] != start or len(set(ids)) != len(LETTERS):
+        if shared < len(start) or written[0][: len(start)] != start or len(set(ids)) != needed:
             continue
         if not leads or (leads[0] == written[0][len(start) : shared] and ids not in spellings):
             leads.append(written[0][len(start) : shared])
             spellings.append(ids)
     if not spellings:
         raise UnreadableLettersError(
-            "the tokenizer does not write the option letters A to E as five different tokens"
+            f"the tokenizer does not write the option letters A to {LETTERS[needed - 1]} as different tokens"
         )
     return leads[0], torch.tensor(spellings).T
 
@@ -61,19 +64,6 @@ def continuation_tokens(tokenizer: Any, prompt: str, text: str) -> list[int]:
     glued = prompt[-1:].isspace() or any(prompt.endswith(token) for token in tokenizer.all_special_tokens)
     start, whole = _tokens(tokenizer, prompt), _tokens(tokenizer, prompt + ("" if glued else " ") + text)
     return whole[len(start) :] if whole[: len(start)] == start else _tokens(tokenizer, text)
-
-
-def score_letters(next_token_logits: torch.Tensor, letters: torch.Tensor) -> torch.Tensor:
-    """Scores of the letters A to E.
-
-    Args:
-        next_token_logits: [B, V].
-        letters: [5, S] token ids; the spellings of a letter are alternatives, so their probabilities add.
-
-    Returns:
-        [B, 5] float32.
-    """
-    return next_token_logits.float()[:, letters].logsumexp(-1)
 
 
 def token_log_likelihood(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -104,8 +94,21 @@ def lead_of_reference(logits: torch.Tensor, reference: torch.Tensor) -> torch.Te
     return own.squeeze(-1) - rivals.amax(-1)
 
 
+def completion_tokens(tokenizer: Any, prompt: str, completion: str) -> list[int]:
+    """Tokens of a completion as they follow its prompt."""
+    if opens_rationale(prompt):
+        completion = completion.removeprefix(THINK)
+    start, whole = _tokens(tokenizer, prompt), _tokens(tokenizer, prompt + completion)
+    return whole[len(start) :] if whole[: len(start)] == start else _tokens(tokenizer, completion)
+
+
+def opens_rationale(prompt: str) -> bool:
+    """Whether the chat template has begun the model's rationale for it."""
+    return prompt.rstrip().endswith(THINK)
+
+
 def pad_right(
-    rows: Sequence[Sequence[int]], fill: int, device: torch.device
+    rows: Sequence[Sequence[int]], fill: int, device: torch.device | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token rows of unequal length as [R, N] ids, and [R, N] bool that tells tokens from padding."""
     longest = max((len(row) for row in rows), default=0)

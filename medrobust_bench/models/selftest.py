@@ -10,15 +10,12 @@ import torch
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models import probes
-from medrobust_bench.models.bound import tie_of
-from medrobust_bench.models.image_path import GREY_LEVELS
-from medrobust_bench.models.pixels import to_pixels
-from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.models.pixels import LEVELS
 from medrobust_bench.models.scoring import lead_of_reference
 from medrobust_bench.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.bound import HuggingFaceQuestions
@@ -99,8 +96,7 @@ def run(adapter: HuggingFaceVLM, questions: Sequence[Question] | None = None) ->
     bound = adapter.bind_batch(questions, images)
     checks = [replay_check(adapter, questions[0]), _score_gap(adapter, bound), *_gradient(adapter, bound)]
     checks += [_batch(adapter, questions), _deterministic(adapter, bound)]
-    if adapter.mode is not AnswerMode.LETTER:
-        checks.append(_teacher_forcing(bound.select([0])))
+    checks.append(_teacher_forcing(bound.select([0])))
     return SelfTest(model=adapter.record.id, checks=tuple(checks))
 
 
@@ -113,9 +109,9 @@ def replay_check(adapter: HuggingFaceVLM, question: Question) -> Check:
         np.array([0, 255], dtype=np.uint8), canonical(question.image).shape
     )
     bound = adapter.bind_batch([question], [noise])
-    official = adapter.process(bound.prompts, bound.images)
+    official = adapter.process(bound.prompts, bound.batch.images)
     with torch.no_grad():
-        replayed = bound.image_features(to_pixels(bound.images, adapter.device))
+        replayed = bound.image_features(bound.batch.pixels())
     same_shapes = all(value.shape == official[name].shape for name, value in replayed.items())
     gap = float("inf")
     if same_shapes:
@@ -123,7 +119,7 @@ def replay_check(adapter: HuggingFaceVLM, question: Question) -> Check:
             (value.cpu().double() - official[name].double()).abs().max() for name, value in replayed.items()
         ]
         gap = float(max(gaps)) / _grey_level(adapter.processor.image_processor)
-    return _judge(
+    return judge(
         name="replay",
         value=gap,
         unit="grey levels",
@@ -142,11 +138,11 @@ def _grey_level(image_processor: Any) -> float:
 def _score_gap(adapter: HuggingFaceVLM, bound: HuggingFaceQuestions) -> Check:
     """Next-token logits of the replayed float path against those of the official path."""
     with torch.no_grad():
-        pixels = to_pixels(bound.images, adapter.device)
+        pixels = bound.batch.pixels()
         replayed = probes.possible(bound.next_token_logits(bound.image_features(pixels)))
     official = probes.official_logits(adapter, bound)
     gap = float((replayed - official).abs().max() / official.std())
-    return _judge(
+    return judge(
         name="score gap",
         value=gap,
         unit="logit s.d.",
@@ -170,15 +166,20 @@ def _gradient(adapter: HuggingFaceVLM, bound: HuggingFaceQuestions) -> list[Chec
     )
     if norm == 0:
         return [arrives]
-    features = bound.image_features(to_pixels(bound.images, adapter.device))
+    features = bound.image_features(bound.batch.pixels())
     if any(dtype.itemsize == 2 for dtype in (adapter.dtype, *(value.dtype for value in features.values()))):
         meaning = "model or image processor computes in half precision, too coarse for finite differences"
         undecided = Check(
             name="slope", value=None, unit="relative error", verdict=Verdict.UNDECIDED, meaning=meaning
         )
         return [arrives, undecided]
-    error = slope_error(bound)
-    agrees = _judge(
+    return [arrives, slope_check(smooth_logits(bound), bound.batch.pixels())]
+
+
+def slope_check(outputs: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor) -> Check:
+    """Whether the gradient of outputs in the pixels predicts what a small step changes; see `slope_error`."""
+    error = slope_error(outputs, pixels)
+    return judge(
         name="slope",
         value=error,
         unit="relative error",
@@ -186,32 +187,36 @@ def _gradient(adapter: HuggingFaceVLM, bound: HuggingFaceQuestions) -> list[Chec
         good="the gradient agrees with finite differences",
         bad="the gradient does not predict what small changes do: attacks would be weak",
     )
-    return [arrives, agrees]
 
 
-def slope_error(bound: HuggingFaceQuestions) -> float:
-    """Disagreement of the gradient with central finite differences.
+def smooth_logits(bound: HuggingFaceQuestions) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Next-token logits as a function of pixels; without the 8-bit imitation, since a staircase has no slope."""
+    return lambda pixels: bound.next_token_logits(bound.image_features(pixels, eight_bit=False))
+
+
+def slope_error(outputs: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor) -> float:
+    """Disagreement of the gradient of a random combination of outputs with central finite differences.
 
     Two directions: along the sign of the gradient, where every pixel counts with its full weight, and along
-    random signs. The 8-bit imitation is left out, since a staircase has no slope. The best of several
-    steps counts: small ones drown in rounding, large ones in curvature.
+    random signs. The best of several steps counts: small ones drown in rounding, large ones in curvature.
+
+    Args:
+        outputs: function of the pixels.
+        pixels: [B, 3, H, W] float in [0, 1].
 
     Returns:
         The larger relative error of the two directions.
     """
     generator = torch.Generator().manual_seed(0)
-    pixels = to_pixels(bound.images, bound.adapter.device)
     with torch.no_grad():
-        weights = torch.randn(
-            bound.next_token_logits(bound.image_features(pixels)).shape, generator=generator
-        )
+        weights = torch.randn(outputs(pixels).shape, generator=generator)
 
-    def height(at: torch.Tensor) -> torch.Tensor:
-        logits = bound.next_token_logits(bound.image_features(at, eight_bit=False))
-        return (logits.double() * weights.to(logits.device)).sum()
+    def combined(at: torch.Tensor) -> torch.Tensor:
+        values = outputs(at)
+        return (values.double() * weights.to(values.device)).sum()
 
     variable = pixels.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(height(variable), variable)
+    (gradient,) = torch.autograd.grad(combined(variable), variable)
     random_signs = torch.randn(pixels.shape, generator=generator).sign().to(pixels.device)
     errors = []
     for direction in (gradient.sign(), random_signs):
@@ -219,9 +224,9 @@ def slope_error(bound: HuggingFaceQuestions) -> float:
         scale = max(abs(predicted), float(gradient.double().norm()))
         best = float("inf")
         for step in _STEPS:
-            offset = direction * (step / GREY_LEVELS)
+            offset = direction * (step / LEVELS)
             with torch.no_grad():
-                measured = float(height(pixels + offset) - height(pixels - offset)) / (2 * step / GREY_LEVELS)
+                measured = float(combined(pixels + offset) - combined(pixels - offset)) / (2 * step / LEVELS)
             best = min(best, abs(measured - predicted) / scale)
             if best < _CLOSE_ENOUGH:
                 break
@@ -248,7 +253,7 @@ def _deterministic(adapter: HuggingFaceVLM, bound: HuggingFaceQuestions) -> Chec
     """Two identical forward passes."""
     first, second = (probes.official_logits(adapter, bound) for _ in range(2))
     gap = float((first - second).abs().max())
-    return _judge(
+    return judge(
         name="deterministic",
         value=gap,
         unit="logits",
@@ -261,22 +266,23 @@ def _deterministic(adapter: HuggingFaceVLM, bound: HuggingFaceQuestions) -> Chec
 def _teacher_forcing(bound: HuggingFaceQuestions) -> Check:
     """Whether the model, fed its own greedy completion, would write each token of it again."""
     adapter = bound.adapter
-    official = adapter.process(bound.prompts, bound.images)
+    official = adapter.process(bound.prompts, bound.batch.images)
     features = {name: official[name] for name in bound.image_inputs}
-    completion = adapter.complete(bound.prompts[0], bound.images[0])
+    completion = adapter.complete(bound.prompts[0], bound.batch.images[0])
     with torch.inference_mode():
         tokens, _, logits = bound.completion_logits(features, [completion])
     lead = float(lead_of_reference(logits, tokens).min())
-    return _judge(
+    return judge(
         name="teacher forcing",
         value=lead,
         unit="logits",
-        passed=lead > -tie_of(adapter.dtype),
+        passed=lead > -bound.batch.tolerance,
         good="a completion scored at once is the completion as it was generated",
         bad="scoring a completion at once differs from generating it: its likelihood cannot be attacked",
     )
 
 
-def _judge(*, name: str, value: float, unit: str, passed: bool, good: str, bad: str) -> Check:
+def judge(*, name: str, value: float, unit: str, passed: bool, good: str, bad: str) -> Check:
+    """A check that passes or fails, and what either means."""
     verdict = Verdict.PASSED if passed else Verdict.FAILED
     return Check(name=name, value=value, unit=unit, verdict=verdict, meaning=good if passed else bad)

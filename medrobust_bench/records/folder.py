@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.files import replace_file
 from medrobust_bench.records.journal import Journal
-from medrobust_bench.records.run import Plan, RunRecord, file_stem
-from medrobust_bench.records.witness import write_witnesses
+from medrobust_bench.records.result import Result
+from medrobust_bench.records.run import Plan, RunRecord, file_stem, former_file_stem
+from medrobust_bench.records.witness import read_witnesses, write_witnesses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from medrobust_bench.records.model import ModelRecord
     from medrobust_bench.records.outcome import Outcome
-    from medrobust_bench.records.result import Result
     from medrobust_bench.records.witness import Witness
 
 
@@ -39,7 +41,7 @@ class RunFolder:
         It leaves nothing behind, so that a run refused for another reason leaves no empty folder.
         """
         where = str(self.path)
-        if self._record.exists() and not resume:
+        if self._record.exists() and not resume and not self.is_empty():
             remedy = "add --resume to continue it, or give another --out"
             return [Problem(where=where, what="already holds a run", remedy=remedy)]
         if resume and not self._record.exists():
@@ -56,6 +58,31 @@ class RunFolder:
             remedy = "give a folder that can be written to with --out"
             return [Problem(where=where, what=f"cannot be written to: {error.strerror}", remedy=remedy)]
         return []
+
+    def is_empty(self) -> bool:
+        """Whether nothing was computed here: a run that never came to its first answer blocks no other."""
+        return not self.journal.path.exists() or self.journal.path.stat().st_size == 0
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Inside it this process is the only one that writes here; the lock goes with the process, however it ends.
+
+        Raises:
+            InvalidInputError: another process writes here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            remedy = "wait for it, or give another --out"
+            raise InvalidInputError(
+                [Problem(str(self.path), "is being written by another process", remedy)]
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def read(self) -> RunRecord:
         """The record of the run that this folder holds.
@@ -88,7 +115,8 @@ class RunFolder:
         Raises:
             InvalidInputError: naming what differs from the interrupted run.
         """
-        if not resume:
+        _check_names(record.plan)
+        if not resume or self.is_empty():
             self.write(record)
             return record
         begun = self.read()
@@ -147,14 +175,66 @@ class RunFolder:
             write_witnesses(self.path / "witnesses" / name, witnesses)
         self.journal.append(outcomes)
 
+    def read_result(self, model: str, threat: str) -> Result:
+        """The result of a model under a threat.
+
+        Raises:
+            OSError: there is none.
+            ValidationError: the file holds no result.
+        """
+        path = self.result_path(model, threat)
+        former = self.path / "results" / f"{former_file_stem(model, threat)}.json"
+        if not path.exists() and former.exists():
+            result = Result.model_validate_json(former.read_bytes())
+            if (result.model.id, result.threat.name) == (model, threat):
+                return result
+        return Result.model_validate_json(path.read_bytes())
+
+    def result_path(self, model: str, threat: str) -> Path:
+        """Where the result of a model under a threat is written."""
+        return self.path / "results" / f"{file_stem(model, threat)}.json"
+
+    def witnesses(self, model: str, threat: str) -> list[Witness]:
+        """The images that broke an answer, in the order in which they were found."""
+        folder = self.path / "witnesses"
+        stems = dict.fromkeys((file_stem(model, threat), former_file_stem(model, threat)))
+        found = [
+            witness
+            for stem in stems
+            for path in sorted(folder.glob(f"{stem}--*.parquet"))
+            for witness in read_witnesses(path)
+        ]
+        return [witness for witness in found if (witness.model, witness.threat) == (model, threat)]
+
     def write_result(self, result: Result) -> None:
         """Write `results/<model>--<threat>.json`."""
-        name = file_stem(result.model.id, result.threat.name) + ".json"
-        replace_file(self.path / "results" / name, result.model_dump_json(indent=2).encode() + b"\n")
+        path = self.result_path(result.model.id, result.threat.name)
+        replace_file(path, result.model_dump_json(indent=2).encode() + b"\n")
 
     def write_table(self, table: str) -> None:
         """Write `leaderboard.md`."""
         replace_file(self.path / "leaderboard.md", table.encode())
+
+
+def _check_names(plan: Plan) -> None:
+    """Refuse names that a disk which ignores letter case would take for one another.
+
+    Raises:
+        InvalidInputError: naming them.
+    """
+    by_stem: dict[str, list[str]] = {}
+    for model in plan.models:
+        for threat in plan.threats:
+            by_stem.setdefault(file_stem(model, threat.name).lower(), []).append(
+                f"{model} under {threat.name}"
+            )
+    problems = [
+        Problem(" and ".join(alike), "differ in letter case only, and would share a file", "rename one")
+        for alike in by_stem.values()
+        if len(alike) > 1
+    ]
+    if problems:
+        raise InvalidInputError(problems)
 
 
 def _differences(begun: RunRecord, now: RunRecord) -> list[tuple[str, object, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,10 @@ from medrobust_bench.specs.settings import RunSettings
 
 if TYPE_CHECKING:
     from medrobust_bench.specs.threat import ThreatSpec
+
+
+LONGEST_NAME = 80
+"""Letters of a model or threat in a file name; a disk allows 255 bytes for all of it."""
 
 
 class Plan(Record):
@@ -48,5 +53,25 @@ class RunRecord(Record):
 
 
 def file_stem(model: str, threat: str) -> str:
-    """File name of a result: letters, digits, dot, dash and underscore only; never a path."""
-    return "--".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part).strip(".") for part in (model, threat))
+    """File name of a result: letters, digits, dot, dash and underscore only; never a path.
+
+    Different names never share a file: where a name had to be changed, eight digits of its SHA-256 follow it.
+    """
+    return "--".join(map(_file_name, (model, threat)))
+
+
+def former_file_stem(model: str, threat: str) -> str:
+    """As `file_stem` was before schema 1.1: different names could share a file."""
+    return "--".join(map(_plain, (model, threat)))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip(".")
+
+
+def _file_name(name: str) -> str:
+    plain = _plain(name)
+    if plain == name and "--" not in name and len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{re.sub('-{2,}', '-', plain)[:LONGEST_NAME].strip('-')}-{digest}"

@@ -29,7 +29,9 @@ def judge(bound: BoundQuestions, pngs: Sequence[bytes], budgets: Sequence[Budget
         BudgetExceededError: naming the question and the excess.
     """
     images = [from_png(png) for png in pngs]
-    for question, clean, image, budget in zip(bound.questions, bound.images, images, budgets, strict=True):
+    for question, clean, image, budget in zip(
+        bound.batch.questions, bound.batch.images, images, budgets, strict=True
+    ):
         violation = budget.violation(clean, image)
         if violation is not None:
             raise BudgetExceededError(f"{question.id}: {violation}")

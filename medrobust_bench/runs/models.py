@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medrobust_bench.models.averaged import wrap_if_stochastic
 from medrobust_bench.models.cards import Card
-from medrobust_bench.models.expectation import settled
 from medrobust_bench.models.registry import load_model
 from medrobust_bench.problems import InvalidInputError, Problem
 
@@ -44,7 +44,7 @@ def open_model(
         if isinstance(model, Card)
         else model
     )
-    adapter = settled(loaded, questions)
+    adapter = wrap_if_stochastic(loaded, questions)
     if expected is not None and expected.weights_sha256 != adapter.record.weights_sha256:
         then, now = expected.weights_sha256[:12], adapter.record.weights_sha256[:12]
         what = f"had the weights {then} in the run and has {now} now"

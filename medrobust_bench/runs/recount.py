@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medrobust_bench.attacks.altering import remade_image
 from medrobust_bench.data.image import from_png
 from medrobust_bench.records.witness import sha256
 from medrobust_bench.specs.seeds import question_seed
@@ -13,6 +14,7 @@ from medrobust_bench.specs.threat import CLEAN
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from medrobust_bench.attacks.altering import AlteringThreat
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
@@ -29,7 +31,7 @@ class Recount:
         questions: how many.
         reported: questions that the run counts as right.
         recounted: questions that are right now: on the clean image, and on the witness where there is one.
-        witnesses: images answered again.
+        witnesses: images answered again, stored or made again.
         disagreements: what differs, question by question.
     """
 
@@ -45,6 +47,7 @@ def recount_model(
     adapter: Adapter,
     chunks: Sequence[Sequence[Question]],
     attacks: Sequence[Threat],
+    altering: Sequence[AlteringThreat] = (),
     *,
     outcomes: Mapping[str, Sequence[Outcome]],
     witnesses: Mapping[str, Sequence[Witness]],
@@ -56,12 +59,13 @@ def recount_model(
         adapter: the model.
         chunks: the questions, as the run bound them.
         attacks: the adversaries of the run, asked for budgets only.
+        altering: its threats whose images are made again.
         outcomes: the run's, by threat name; "clean" among them.
         witnesses: the run's, by threat name.
         seed: of the run.
 
     Returns:
-        One recount for the clean images and one for each attack, in order.
+        One recount for the clean images and one for each attack, in order, then one for each altering threat.
     """
     replay = Replay(adapter, chunks, seed=seed)
     by_question = {name: {outcome.question: outcome for outcome in found} for name, found in outcomes.items()}
@@ -75,6 +79,7 @@ def recount_model(
             )
             for attack in attacks
         ),
+        *(replay.altered(threat, by_question[threat.spec.name]) for threat in altering),
     ]
 
 
@@ -93,7 +98,7 @@ class Replay:
         self._clean = {
             question.id: answer.choice
             for bound in self._bounds
-            for question, answer in zip(bound.questions, bound.answer(bound.images), strict=True)
+            for question, answer in zip(bound.batch.questions, bound.answer(bound.batch.images), strict=True)
         }
 
     def clean(self, outcomes: Mapping[str, Outcome]) -> Recount:
@@ -105,7 +110,7 @@ class Replay:
         right = {
             question.id: self._clean[question.id] == question.answer
             for bound in self._bounds
-            for question in bound.questions
+            for question in bound.batch.questions
         }
         return _recount(CLEAN.name, outcomes, right, [], 0)
 
@@ -125,12 +130,46 @@ class Replay:
         problems: list[str] = []
         right: dict[str, bool] = {}
         for bound in self._bounds:
-            rows = [row for row, question in enumerate(bound.questions) if question.id in witnesses]
+            rows = [row for row, question in enumerate(bound.batch.questions) if question.id in witnesses]
             broken = self._broken(bound, rows, threat, outcomes, witnesses, problems)
-            for question in bound.questions:
+            for question in bound.batch.questions:
                 stands = question.id not in broken
                 right[question.id] = stands and self._clean[question.id] == question.answer
         return _recount(threat.spec.name, outcomes, right, problems, len(witnesses))
+
+    def altered(self, threat: AlteringThreat, outcomes: Mapping[str, Outcome]) -> Recount:
+        """Make every altered image again, and count the questions that stand.
+
+        Args:
+            threat: which makes the images.
+            outcomes: the run's, by question id.
+        """
+        problems: list[str] = []
+        right: dict[str, bool] = {}
+        remade = 0
+        for bound in self._bounds:
+            for row, question in enumerate(bound.batch.questions):
+                outcome = outcomes[question.id]
+                stands = threat.spec.yields == "corrupted" or self._clean[question.id] == question.answer
+                if not outcome.alterations:
+                    right[question.id] = self._clean[question.id] == question.answer
+                    continue
+                one = bound.select([row])
+                for alteration in outcome.alterations:
+                    image, fault = remade_image(threat, question, one.batch.images[0], self._seed, alteration)
+                    if image is None:
+                        problems.append(f"{question.id}: {fault}")
+                        continue
+                    remade += 1
+                    (answer,) = one.answer([image])
+                    stands = stands and (answer.choice == question.answer or alteration.control is not None)
+                    if answer.choice != alteration.choice:
+                        problems.append(
+                            f"{question.id}: {alteration.what} is answered {_name(answer.choice)}, "
+                            f"not {_name(alteration.choice)}"
+                        )
+                right[question.id] = stands
+        return _recount(threat.spec.name, outcomes, right, problems, remade)
 
     def _broken(
         self,
@@ -144,7 +183,7 @@ class Replay:
         """Ids of the questions that a valid witness breaks; notes what is wrong with the others."""
         valid = []
         for row in rows:
-            question, clean = bound.questions[row], bound.images[row]
+            question, clean = bound.batch.questions[row], bound.batch.images[row]
             witness = witnesses[question.id]
             budget = threat.budget(clean.shape[:2], question_seed(self._seed, question.id))
             if sha256(witness.image) != outcomes[question.id].witness_sha256:
@@ -157,10 +196,10 @@ class Replay:
                 valid.append(row)
         if not valid:
             return set()
-        images = [from_png(witnesses[bound.questions[row].id].image) for row in valid]
+        images = [from_png(witnesses[bound.batch.questions[row].id].image) for row in valid]
         broken = set()
         for row, answer in zip(valid, bound.select(valid).answer(images), strict=True):
-            question = bound.questions[row]
+            question = bound.batch.questions[row]
             recorded = witnesses[question.id].choice
             if answer.choice != question.answer:
                 broken.add(question.id)

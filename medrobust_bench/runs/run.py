@@ -13,18 +13,15 @@ from medrobust_bench.data.reopen import reopen
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.records import Result
 from medrobust_bench.records.folder import RunFolder
-from medrobust_bench.records.run import file_stem
-from medrobust_bench.records.witness import read_witnesses
 from medrobust_bench.reports.comparison import compare
 from medrobust_bench.reports.run_page.page import write_report
 from medrobust_bench.reports.tables import run_table
-from medrobust_bench.reports.worst_case import worst_case
+from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.thorough import audit_model, examinable
 from medrobust_bench.runs.models import open_model
 from medrobust_bench.runs.recount import recount_model
-from medrobust_bench.runs.threats import open_attack
+from medrobust_bench.runs.threats import open_altering, open_attack
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.records import Outcome
+    from medrobust_bench.records import Outcome, Result
     from medrobust_bench.records.run import RunRecord
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.reports.comparison import Comparison
@@ -78,12 +75,13 @@ class Run:
         Raises:
             InvalidInputError: one is missing or invalid.
         """
+        files = RunFolder(self.folder)
         results, problems = [], []
         for model, threat in self.outcomes:
-            path = self.folder / "results" / f"{file_stem(model, threat)}.json"
             try:
-                results.append(Result.model_validate_json(path.read_bytes()))
+                results.append(files.read_result(model, threat))
             except (OSError, ValidationError) as error:
+                path = files.result_path(model, threat)
                 remedy = f"write it anew with `medrobust run --resume --out {self.folder}`"
                 problems.append(Problem(str(path), f"cannot be read: {str(error).splitlines()[0]}", remedy))
         if problems:
@@ -111,13 +109,7 @@ class Run:
 
     def witnesses(self, model: str, threat: str) -> list[Witness]:
         """The images that broke an answer, in the order in which they were found."""
-        stem = file_stem(model, threat)
-        found = [
-            witness
-            for path in sorted((self.folder / "witnesses").glob(f"{stem}--*.parquet"))
-            for witness in read_witnesses(path)
-        ]
-        return [witness for witness in found if (witness.model, witness.threat) == (model, threat)]
+        return RunFolder(self.folder).witnesses(model, threat)
 
     def dataset(self, data: str | None = None) -> Dataset:
         """The questions, opened again and held against the digest in the plan.
@@ -185,12 +177,14 @@ class Run:
             InvalidInputError: data or weights are not to be had any more.
         """
         chunks, plan = self._chunks(data), self.record.plan
-        attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust"]
+        attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust" and not spec.remade]
+        altering = [open_altering(spec) for spec in plan.threats if spec.remade]
         return {
             model: recount_model(
                 self._open(model, card, chunks, device),
                 chunks,
                 attacks,
+                altering,
                 outcomes={spec.name: self.outcomes[model, spec.name] for spec in plan.threats},
                 witnesses={spec.name: self.witnesses(model, spec.name) for spec in plan.threats},
                 seed=plan.settings.seed,
@@ -331,9 +325,9 @@ def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Datase
             threat.name: sorted(found[model, threat.name].values(), key=lambda o: order[o.question])
             for threat in record.plan.threats
         }
-        if (worst := worst_case(record.plan.threats, of_model)) is not None:
-            threats = (*record.plan.threats, worst[0])
-            of_model[worst[0].name] = worst[1]
+        worst = worst_cases(record.plan.threats, of_model)
+        threats = (*record.plan.threats, *(spec for spec, _ in worst))
+        of_model |= {spec.name: answers for spec, answers in worst}
         outcomes |= {(model, name): tuple(answers) for name, answers in of_model.items()}
     adapters = {adapter.record.id: adapter for adapter in models}
     return Run(folder, record, threats, outcomes, adapters, data)

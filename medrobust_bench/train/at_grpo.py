@@ -20,10 +20,11 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
 from medrobust_bench.models.huggingface import HuggingFaceVLM
-from medrobust_bench.train.callbacks import Validation
+from medrobust_bench.train.callbacks import EarlierPasses, Validation
 from medrobust_bench.train.checkpoints import LoadsByName
 from medrobust_bench.train.grpo_arguments import check_groups
 from medrobust_bench.train.inner_attack import InnerAttack, Perturbed, prompt_seed, stays_clean, with_noise
+from medrobust_bench.train.passes import PassCounter
 from medrobust_bench.train.prompts import check_processor, prompt_rows
 from medrobust_bench.train.rewards import weighted_rewards
 from medrobust_bench.train.validation import validate
@@ -54,9 +55,11 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
     seeded by question and optimiser step, so that it does not depend on the process or the batch.
 
     Beside TRL's own metrics it logs `robust_reward` and `clean_reward` (mean reward of attacked and of clean prompts),
-    `robust_accuracy` and `clean_accuracy` (of the sampled answers), `group_variance` of the rewards, `format_rate`,
-    `attack/eps`, `attack/loss_before` and `attack/loss_after` (nats; measured at steps that are logged), and the
-    seconds of an optimiser step spent in attack, generation and update.
+    `robust_accuracy` and `clean_accuracy` (of the sampled answers), `group_variance` of the rewards,
+    `groups_without_variance` (share of the groups that teach nothing, all of whose rollouts earn the same),
+    `format_rate`, `attack/eps`, `attack/loss_before` and `attack/loss_after` (nats; measured at steps that are logged),
+    the passes made so far (`PassCounter`, of this process), and the seconds of an optimiser step spent in attack,
+    generation and update.
 
     Args:
         model: image-text-to-text model or a checkpoint of one.
@@ -104,6 +107,9 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         self._validation = validation
         self._inner: InnerAttack | None = None
         self._attacked: list[bool] = []
+        plain = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        self._passes = PassCounter(plain)
+        self.add_callback(EarlierPasses(self._passes))
         self._seconds = dict.fromkeys(("attack", "generation", "update"), 0.0)
         if validation and settings.validate_every:
             self.add_callback(Validation(self, settings.validate_every))
@@ -118,11 +124,13 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
             for name, seconds in self._seconds.items():
                 self._metrics["train"][f"seconds/{name}"].append(seconds)
                 self._seconds[name] = 0.0
+            for name, count in self._passes.counts().items():
+                self._metrics["train"][name] = [count]  # a running total: of several steps, the last
         return loss
 
     def measure_validation(self) -> None:
         """Add clean and attacked validation accuracy to what is logged next."""
-        with self._whole_model() as model:
+        with self._whole_model() as model, self._passes.paused():
             measured = validate(
                 model,
                 self.processing_class,
@@ -142,7 +150,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self.model.training:
             began = time.perf_counter()
-            inputs = self._tampered(inputs)
+            inputs = self._perturbed(inputs)
             self._seconds["attack"] += time.perf_counter() - began
         scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
         return scored
@@ -153,7 +161,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         self._seconds["generation"] += time.perf_counter() - began
         return generated
 
-    def _tampered(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _perturbed(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows of a generation batch with attacked and noisy images; rows of one question get the same."""
         settings, step = self._settings, self.state.global_step
         rows = {row["question"].id: row for row in inputs}
@@ -204,10 +212,11 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
     def _inner_attack(self, model: Any, attack: AttackSettings) -> InnerAttack:
         if self._inner is None:
             limit = self._settings.max_new_tokens
-            adapter = HuggingFaceVLM.around(
+            adapter = HuggingFaceVLM(
                 model, self.processing_class, mode=self._settings.mode, max_new_tokens=limit
             )
-            self._inner = InnerAttack(adapter, loss=attack.loss, batch_size=attack.batch_size)
+            with self._passes.paused():  # it tries the model first
+                self._inner = InnerAttack(adapter, loss=attack.loss, batch_size=attack.batch_size)
         return self._inner
 
     def _calculate_rewards(
@@ -226,6 +235,10 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         logged["format_rate"].append(rewards[:, 1].mean().item())
         groups = total.view(-1, self.num_generations)
         logged["group_variance"].append(groups.var(dim=1, correction=0).mean().item())
+        # TRL's frac_reward_zero_std misses groups of equal rewards whose mean is rounded: the deviation of eight
+        # times 1.2 is 1e-7, not 0
+        alike = torch.isclose(groups.amax(dim=1), groups.amin(dim=1))
+        logged["groups_without_variance"].append(alike.float().mean().item())
         return rewards
 
     def _log_mean(self, name: str, values: Sequence[float | None]) -> None:

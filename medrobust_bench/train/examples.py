@@ -12,7 +12,8 @@ from PIL import Image
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.prompt import AnswerMode, completion_text, prompt_text
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.prompt import AnswerMode, chat_prompt
 from medrobust_bench.problems import InvalidInputError, Problem, printable
 from medrobust_bench.train.settings import Task
 
@@ -30,7 +31,8 @@ NOT_LEARNT = -100
 TICKS = (" No", " Yes")
 """What is said at the end of a wrong and of the right option: the last token of either word."""
 
-_DECISIVE = re.compile(r" (?P<named>[A-E])\.</think>|<answer>(?P<letter>[A-E])")
+_LETTER = f"[{LETTERS[0]}-{LETTERS[-1]}]"
+_DECISIVE = re.compile(rf" (?P<named>{_LETTER})\.</think>|<answer>(?P<letter>{_LETTER})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,15 @@ def build_example(question: Question, task: Task) -> Example:
     if task is Task.DESCRIBE:
         return Example(question, True, DESCRIBE_PROMPT, description(question), decisive=())
     if task in (Task.LETTER, Task.TICK):
-        prompt = prompt_text(question, AnswerMode.LETTER)
+        prompt = STRATEGIES[AnswerMode.LETTER].prompt(question)
         ticked = _option_lines(question) if task is Task.TICK else ()
         return Example(question, True, prompt, letter, decisive=((0, 1),), ticked=ticked)
     if task is Task.MATCH:
         return _match_example(question)
     shown = task in (Task.REASON, Task.DIRECT)
     thought = rationale(question) if task in (Task.REASON, Task.READ) else ""
-    prompt = prompt_text(question, AnswerMode.REASONING)
-    completion = completion_text(thought, letter)
+    reasoning = STRATEGIES[AnswerMode.REASONING]
+    prompt, completion = reasoning.prompt(question), reasoning.write(thought, letter)
     return Example(
         question,
         shown,
@@ -129,15 +131,6 @@ def build_examples(
     return [build_example(question, draw.choices(kinds, weights)[0]) for question in order[:count]]
 
 
-def render_prompt(processor: ProcessorMixin, prompt: str, *, image: bool = True) -> str:
-    """The user's turn, with or without an image, in the model's chat format, up to where the model begins to write."""
-    content = [{"type": "image"}] * image + [{"type": "text", "text": prompt}]
-    rendered = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
-    return str(rendered)
-
-
 def open_images(questions: Sequence[Question]) -> list[list[Image.Image]]:
     """The canonical images, one list per prompt, as processors take them."""
     return [[Image.fromarray(canonical(question.image))] for question in questions]
@@ -151,7 +144,7 @@ UNFIT_REMEDY = "see whether data and base are sound: `medrobust data check`, `me
 def why_unusable(processor: ProcessorMixin, question: Question, mode: AnswerMode) -> str | None:
     """What keeps a model from being asked a question: its file, its image or its text; None where nothing does."""
     try:
-        prompt = render_prompt(processor, prompt_text(question, mode))
+        prompt = chat_prompt(processor, STRATEGIES[mode].prompt(question))
         processor(text=[prompt], images=open_images([question]), return_tensors="pt")
     except UNUSABLE as error:
         return reason(error)
@@ -170,10 +163,12 @@ class Collator:
     Attributes:
         processor: of the model that is trained; pads on the left.
         answer_weight: weight of the letters of the completion, relative to the other tokens.
+        thinks: what a chat template that can be told to think or not is told.
     """
 
     processor: ProcessorMixin
     answer_weight: float = 1.0
+    thinks: bool | None = None
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """A batch of at most B examples: those that the processor can take.
@@ -209,7 +204,10 @@ class Collator:
             ValueError: the tokenizer joins the end of a prompt, or of an option, with what comes after it.
         """
         tokenizer = self.processor.tokenizer
-        prompts = [render_prompt(self.processor, example.prompt, image=example.shown) for example in examples]
+        prompts = [
+            chat_prompt(self.processor, example.prompt, image=example.shown, thinks=self.thinks)
+            for example in examples
+        ]
         texts = [
             prompt + example.completion + tokenizer.eos_token
             for prompt, example in zip(prompts, examples, strict=True)

@@ -12,12 +12,10 @@ import torch
 
 from medrobust_bench.attacks.art_estimator import TensorEstimator
 from medrobust_bench.attacks.budget import LEVELS, ball_budget
+from medrobust_bench.attacks.losses import CrossEntropy, completion_loss, first_difference, loss_at
 from medrobust_bench.attacks.pgd import StartedPgd, random_starts
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.completion import completion_tokens, opens_rationale, part, say_instead
 from medrobust_bench.models.pixels import to_pixels
-from medrobust_bench.models.prompt import AnswerMode, completion_text, parse_completion
-from medrobust_bench.models.scoring import token_log_likelihood
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.specs.seeds import Purpose, stream
 
@@ -27,12 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.models.bound import HuggingFaceQuestions
+    from medrobust_bench.models.adapter import BoundQuestions, Generation
+    from medrobust_bench.models.answers.strategy import AnswerStrategy
     from medrobust_bench.models.huggingface import HuggingFaceVLM
     from medrobust_bench.specs.pgd import PgdSpec
     from medrobust_bench.train.settings import NoiseSettings
-
-_THINK = "<think>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +72,22 @@ class TargetLoss:
         targets: B completions; None takes the letter of the right option (for models that answer with a letter).
     """
 
-    def __init__(self, bound: HuggingFaceQuestions, targets: Sequence[Target] | None) -> None:
+    def __init__(self, bound: BoundQuestions, targets: Sequence[Target] | None) -> None:
         self._bound = bound
         self._targets = targets
 
     def nll(self, pixels: torch.Tensor) -> torch.Tensor:
         """Nats [B], differentiable in pixels [B, 3, H, W] in [0, 1]."""
-        if self._targets is None:
-            answers = [question.answer for question in self._bound.questions]
-            return self._bound.reference_loss(pixels, answers).nll
-        features = self._bound.image_features(pixels)
-        tokens, _, logits = self._bound.completion_logits(features, [t.tokens for t in self._targets])
-        first = torch.tensor([target.first for target in self._targets], device=tokens.device)
-        last = torch.tensor([target.last for target in self._targets], device=tokens.device)
-        place = torch.arange(tokens.shape[1], device=tokens.device)
-        counts = (place >= first.unsqueeze(1)) & (place < last.unsqueeze(1))
-        return -token_log_likelihood(logits, tokens).masked_fill(~counts, 0.0).sum(1)
+        generation = self._bound.generation
+        if self._targets is None or generation is None:
+            return loss_at(CrossEntropy(), self._bound, pixels, [""] * len(pixels)).value
+        said = generation.logits(pixels, [target.tokens for target in self._targets])
+        first, last = (
+            torch.tensor(ends, device=said.tokens.device).unsqueeze(1)
+            for ends in zip(*((target.first, target.last) for target in self._targets), strict=True)
+        )
+        place = torch.arange(said.tokens.shape[1], device=said.tokens.device)
+        return completion_loss(said, (place >= first) & (place < last))
 
     def gradient(self, pixels: torch.Tensor) -> torch.Tensor:
         """Gradient [B, 3, H, W] of each question's loss in its own pixels."""
@@ -125,7 +122,7 @@ class InnerAttack:
         self._adapter = adapter
         self._answer_only = loss == "answer"
         self._batch_size = batch_size
-        with held_still(adapter):
+        with frozen_eval(adapter):
             if not adapter.differentiable:
                 raise _unfit(
                     adapter, "no gradient reaches its pixels", "take a model with continuous image features"
@@ -140,13 +137,7 @@ class InnerAttack:
 
     def batches(self, images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
         """Positions of images that are attacked together: of one shape, at most `batch_size`."""
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for row, image in enumerate(images):
-            by_shape.setdefault(image.shape, []).append(row)
-        size = self._batch_size
-        return [
-            rows[start : start + size] for rows in by_shape.values() for start in range(0, len(rows), size)
-        ]
+        return rows_of_one_shape(images, self._batch_size)
 
     def perturb(
         self,
@@ -174,7 +165,7 @@ class InnerAttack:
         """
         found: dict[int, Perturbed] = {}
         batches = self.batches(images)
-        with held_still(self._adapter):
+        with frozen_eval(self._adapter):
             for rows in [*batches, *batches[:1] * (passes - len(batches))]:
                 texts = None if completions is None else [completions[row] for row in rows]
                 made = self._perturb_batch(
@@ -198,23 +189,24 @@ class InnerAttack:
         measure: bool,
     ) -> list[Perturbed]:
         bound = self._adapter.bind_batch(questions, images)
-        pixels = to_pixels(images, self._adapter.device)
+        pixels = bound.batch.pixels()
         choices: list[int | None] = [None] * len(questions)
         targets = None
-        if self._adapter.mode is AnswerMode.REASONING:
+        if bound.generation is not None:
             if completions is None:
-                written = self._write(bound)
-                choices = [
-                    parse_completion(text, len(question.options))
-                    for text, question in zip(written, questions, strict=True)
-                ]
+                answers = bound.answer(images, exact=False)
+                choices = [answer.choice for answer in answers]
                 completions = [
-                    corrected(text, question) for text, question in zip(written, questions, strict=True)
+                    corrected(self._adapter.strategy, answer.text, question)
+                    for answer, question in zip(answers, questions, strict=True)
                 ]
-            targets = [self._target(bound, row, text) for row, text in enumerate(completions)]
+            targets = [
+                self._target(bound.generation, row, text, question)
+                for row, (text, question) in enumerate(zip(completions, questions, strict=True))
+            ]
         elif completions is None:
             with torch.no_grad():
-                choices = list(bound.option_logits(pixels).argmax(1).tolist())
+                choices = list(bound.scores(pixels).argmax(1).tolist())
         loss = TargetLoss(bound, targets)
         height, width = pixels.shape[2:]
         offsets = torch.from_numpy(random_starts(spec, height, width, seeds, 0)).to(
@@ -238,33 +230,31 @@ class InnerAttack:
             before, after = loss.values(pixels), loss.values(to_pixels(made, pixels.device))
         return [Perturbed(*fields) for fields in zip(made, choices, before, after, strict=True)]
 
-    def _write(self, bound: HuggingFaceQuestions) -> list[str]:
-        """What the model writes on the clean images, greedily."""
-        tokens = self._adapter.complete_batch(bound.prompts, bound.images)
-        texts = [self._adapter.decode(row) for row in tokens]
-        return [
-            _THINK + text if opens_rationale(prompt) else text
-            for text, prompt in zip(texts, bound.prompts, strict=True)
-        ]
-
-    def _target(self, bound: HuggingFaceQuestions, row: int, completion: str) -> Target:
-        question, prompt, tokenizer = bound.questions[row], bound.prompts[row], self._adapter.tokenizer
-        tokens = completion_tokens(tokenizer, prompt, completion)
+    def _target(self, generation: Generation, row: int, completion: str, question: Question) -> Target:
+        tokens = generation.tokens(row, completion)
         if not self._answer_only:
             return Target(tokens, 0, len(tokens))
         other = (question.answer + 1) % len(question.options)
-        rival = say_instead(completion, question.options, question.answer, other, words=False)
-        parting = part(tokens, completion_tokens(tokenizer, prompt, rival))
-        assert parting is not None, "the adapter has checked that letters are tokens of their own"
-        return Target(tokens, parting.position, parting.position + 1)
+        rival = generation.tokens(row, generation.rewrite(row, completion, other, words=False))
+        difference = first_difference(tokens, rival)
+        assert difference is not None, "the adapter has checked that letters are tokens of their own"
+        return Target(tokens, difference.position, difference.position + 1)
 
 
-def corrected(completion: str, question: Question) -> str:
-    """A completion with the right letter in the place of its own; an empty rationale where it cannot be parsed."""
-    choice = parse_completion(completion, len(question.options))
+def corrected(strategy: AnswerStrategy, completion: str, question: Question) -> str:
+    """A completion with the right answer in the place of its own; nothing but the answer where it cannot be read."""
+    choice = strategy.read(completion, question.options)
     if choice is None:
-        return completion_text("", LETTERS[question.answer])
-    return say_instead(completion, question.options, choice, question.answer, words=False)
+        return strategy.write("", LETTERS[question.answer])
+    return strategy.rewrite(completion, question.options, choice, question.answer, words=False)
+
+
+def rows_of_one_shape(images: Sequence[NDArray[np.uint8]], size: int) -> list[list[int]]:
+    """Positions of images that go together: of one shape, at most so many."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for row, image in enumerate(images):
+        by_shape.setdefault(image.shape, []).append(row)
+    return [rows[start : start + size] for rows in by_shape.values() for start in range(0, len(rows), size)]
 
 
 def prompt_seed(seed: int, question: str, step: int) -> int:
@@ -288,7 +278,7 @@ def with_noise(image: NDArray[np.uint8], noise: NoiseSettings, seed: int) -> NDA
 
 
 @contextmanager
-def held_still(adapter: HuggingFaceVLM) -> Iterator[None]:
+def frozen_eval(adapter: HuggingFaceVLM) -> Iterator[None]:
     """Inside it the adapter's model is in evaluation mode, its weights are frozen and it decodes greedily.
 
     Afterwards every module has the mode, every weight the flag, and every configuration the settings of before.

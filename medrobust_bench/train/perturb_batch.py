@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models.huggingface import HuggingFaceVLM
-from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.train.examples import DESCRIBE_PROMPT, render_prompt
+from medrobust_bench.models.prompt import AnswerMode, chat_prompt
+from medrobust_bench.train.examples import DESCRIBE_PROMPT
 from medrobust_bench.train.inner_attack import InnerAttack, prompt_seed, stays_clean, with_noise
 from medrobust_bench.train.validation import showing
 
@@ -40,9 +40,9 @@ class BatchPerturbation:
         self._inner: dict[bool, InnerAttack] = {}  # by whether a description is asked for, or an answer
         if settings.attack is not None:
             size = settings.attack.batch_size
-            answering = HuggingFaceVLM.around(model, processor, mode=settings.mode)
-            prompt = render_prompt(processor, DESCRIBE_PROMPT)
-            describing = HuggingFaceVLM.around(model, processor, mode=AnswerMode.REASONING, prompt=prompt)
+            answering = HuggingFaceVLM(model, processor, mode=settings.mode)
+            prompt = chat_prompt(processor, DESCRIBE_PROMPT)
+            describing = HuggingFaceVLM(model, processor, mode=AnswerMode.REASONING, prompt=prompt)
             self._inner = {
                 False: InnerAttack(answering, loss=settings.attack.loss, batch_size=size),
                 True: InnerAttack(describing, loss="completion", batch_size=size),

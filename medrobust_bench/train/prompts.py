@@ -10,15 +10,17 @@ from PIL import Image
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.completion import opens_rationale
-from medrobust_bench.models.prompt import AnswerMode, completion_text, prompt_text
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.prompt import chat_prompt
+from medrobust_bench.models.scoring import THINK, opens_rationale
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.train.examples import UNFIT_REMEDY, render_prompt, why_unusable
+from medrobust_bench.train.examples import UNFIT_REMEDY, why_unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from medrobust_bench.data.question import Question
+    from medrobust_bench.models.prompt import AnswerMode
 
 _IMAGE_TOKENS = 1  # what `mm_token_type_ids` calls them
 _SIDE = 64
@@ -48,8 +50,8 @@ class Rows:
         self._processor = processor
         self._checked = checked
         self._reasons: dict[int, str | None] = {}
-        prompt = render_prompt(processor, prompt_text(questions[0], mode))
-        self._opening = "<think>" if opens_rationale(prompt) else ""
+        prompt = chat_prompt(processor, STRATEGIES[mode].prompt(questions[0]))
+        self._opening = THINK if opens_rationale(prompt) else ""
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         """Columns of these questions; a question that comes several times is drawn once."""
@@ -80,7 +82,7 @@ class Rows:
         return self._reasons[number]
 
     def _prompt(self, question: Question) -> list[dict[str, Any]]:
-        words = {"type": "text", "text": prompt_text(question, self._mode)}
+        words = {"type": "text", "text": STRATEGIES[self._mode].prompt(question)}
         return [{"role": "user", "content": [{"type": "image"}, words]}]
 
     def _image(self, number: int) -> Image.Image:
@@ -119,7 +121,7 @@ def check_processor(processor: Any, mode: AnswerMode) -> None:
     else:
         problems += _padding_problems(processor)
     tokenizer = processor.tokenizer
-    written = completion_text("x", LETTERS[0]) if mode is AnswerMode.REASONING else LETTERS[0]
+    written = STRATEGIES[mode].write("x", LETTERS[0])
     read = tokenizer.decode(tokenizer(written, add_special_tokens=False).input_ids, skip_special_tokens=True)
     if read.strip() != written:
         what = f"reads {written!r} back as {read!r} when special tokens are skipped, as TRL does"
@@ -136,9 +138,7 @@ def _padding_problems(processor: Any) -> list[Problem]:
         return [
             Problem("tokenizer", f"pads on the {processor.tokenizer.padding_side}, TRL on the left", remedy)
         ]
-    texts = [
-        render_prompt(processor, text) for text in ("short", "a prompt that is longer than the other one")
-    ]
+    texts = [chat_prompt(processor, text) for text in ("short", "a prompt that is longer than the other one")]
     image = Image.new("RGB", (_SIDE, _SIDE))
     inputs = processor(text=texts, images=[[image], [image]], padding=True, return_tensors="pt")
     types = inputs.get("mm_token_type_ids")

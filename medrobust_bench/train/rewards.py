@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.prompt import AnswerMode, parse_completion
+from medrobust_bench.models.answers.registry import STRATEGIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from medrobust_bench.data.question import Question
+    from medrobust_bench.models.prompt import AnswerMode
     from medrobust_bench.train.rl_settings import RewardWeights
 
-_LETTER = re.compile(r"\s*([A-E])\s*")
 _RATIONALE = re.compile(r"<think>(.*?)</think>", re.DOTALL)
-_VERDICT = re.compile(r"\b([A-E])\)[^:]*:\s*(yes|no)\b", re.IGNORECASE)
+_VERDICT = re.compile(rf"\b([{LETTERS[0]}-{LETTERS[-1]}])\)[^:]*:\s*(yes|no)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,7 @@ class Rollout:
     @property
     def choice(self) -> int | None:
         """Index of the option that it names; None unless it keeps to the format to the letter."""
-        n_options = len(self.question.options)
-        if self.mode is AnswerMode.REASONING:
-            return parse_completion(self.completion, n_options)
-        match = _LETTER.fullmatch(self.completion)
-        index = None if match is None else LETTERS.index(match[1])
-        return index if index is not None and index < n_options else None
+        return STRATEGIES[self.mode].read(self.completion, self.question.options)
 
 
 def correctness(rollout: Rollout) -> float:

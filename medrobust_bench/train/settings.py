@@ -75,6 +75,8 @@ class AttackSettings(BaseModel):
             model writes nothing else, so that the two are one.
         warmup_steps: eps rises linearly over this many optimiser steps. Images have 8 bits: in L∞ it rises in whole
             grey levels.
+        start_eps: the radius that it rises from. With 0 the first grey level is reached after warmup_steps/levels
+            steps; with 1/255 images are attacked from the first step on.
         clean_share: share of the prompts, drawn anew at every step, that are left clean.
         batch_size: prompts per forward and backward pass.
     """
@@ -87,6 +89,7 @@ class AttackSettings(BaseModel):
     step_size: Exact | None = None
     loss: Literal["completion", "answer"] = "completion"
     warmup_steps: int = Field(default=0, ge=0)
+    start_eps: Exact = Fraction(0)
     clean_share: float = Field(default=0.0, ge=0, le=1)
     batch_size: int = Field(default=64, ge=1)
 
@@ -94,6 +97,10 @@ class AttackSettings(BaseModel):
     def _possible(self) -> Self:
         if self.eps < 0:
             raise ValueError("eps must not be negative")
+        if not 0 <= self.start_eps <= self.eps:
+            raise ValueError("start_eps must lie between 0 and eps")
+        if self.start_eps and not self.warmup_steps:
+            raise ValueError("start_eps needs warmup_steps, over which eps rises from it")
         if self.eps > 0:
             self._spec(Fraction(1))
         return self
@@ -102,7 +109,9 @@ class AttackSettings(BaseModel):
         """The attack at a zero-based optimiser step; None where eps is 0."""
         if self.eps == 0:
             return None
-        return self._spec(min(Fraction(1), Fraction(step + 1, max(1, self.warmup_steps))))
+        risen = min(Fraction(1), Fraction(step + 1, max(1, self.warmup_steps)))
+        start = self.start_eps / self.eps
+        return self._spec(start + (1 - start) * risen)
 
     def _spec(self, share: Fraction) -> PgdSpec:
         step_size = self.step_size if self.step_size is None else self.step_size * share
@@ -233,9 +242,9 @@ class SftSettings(BaseModel):
             raise ValueError("give either base (a checkpoint) or architecture (random weights)")
         if not self.stages:
             raise ValueError("give at least one stage")
-        if self.mode is AnswerMode.OPTION_TEXT:
+        if self.mode not in (AnswerMode.LETTER, AnswerMode.REASONING):
             raise ValueError(
-                "mode must be letter or reasoning; option-text is a way to score an untrained model"
+                f"mode must be letter or reasoning; {self.mode.value} is a way to ask a model that was not trained here"
             )
         derived = sorted(DERIVED_ARGUMENTS & self.trainer.keys())
         if derived:

@@ -16,10 +16,11 @@ from torch.utils.data import SequentialSampler
 from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer
 from transformers.trainer_callback import PrinterCallback
 
-from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.architecture import build_model, build_processor, whiten_patches
-from medrobust_bench.train.callbacks import KeptCurve, Progress, Validation
+from medrobust_bench.train.callbacks import EarlierPasses, KeptCurve, Progress, Validation
 from medrobust_bench.train.checkpoints import (
     CHECKPOINTS,
     LoadsByName,
@@ -37,6 +38,7 @@ from medrobust_bench.train.examples import (
     open_images,
     rationale,
 )
+from medrobust_bench.train.passes import PassCounter
 from medrobust_bench.train.perturb_batch import BatchPerturbation
 from medrobust_bench.train.questions import (
     SkippedQuestions,
@@ -113,9 +115,11 @@ class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
         self._measured: dict[str, float] = {}
         self._plain = (model.get_base_model() if isinstance(model, PeftModel) else model).to(args.device)
         self._keeps_logits = "logits_to_keep" in inspect.signature(self._plain.forward).parameters
-        self._collate = Collator(processor, settings.answer_weight)
+        self._collate = Collator(processor, settings.answer_weight, STRATEGIES[settings.mode].thinks)
         changes_images = settings.attack is not None or settings.noise is not None
-        self._perturb = BatchPerturbation(self._plain, processor, settings) if changes_images else None
+        self._passes = PassCounter(self._plain)
+        with self._passes.paused():  # the attack tries the model first
+            self._perturb = BatchPerturbation(self._plain, processor, settings) if changes_images else None
         examples = [
             example
             for number, stage in enumerate(settings.stages)
@@ -143,6 +147,7 @@ class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
             raise InvalidInputError(
                 [Problem("accelerate", "shards the model, which is to be attacked", remedy)]
             )
+        self.add_callback(EarlierPasses(self._passes))
         self.add_callback(Validation(self, settings.evaluate_every))
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> Any:
@@ -167,20 +172,21 @@ class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
     def measure_validation(self) -> None:
-        """Have clean and attacked validation accuracy logged next."""
-        self._measured = validate(
-            self._plain,
-            self.processing_class,
-            self._validation,
-            self._settings.mode,
-            self._settings.attack,
-            seed=self._settings.seed,
-        )
+        """Have clean and attacked validation accuracy logged next; measuring is no part of what training costs."""
+        with self._passes.paused():
+            self._measured = validate(
+                self._plain,
+                self.processing_class,
+                self._validation,
+                self._settings.mode,
+                self._settings.attack,
+                seed=self._settings.seed,
+            )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log what was measured together with the loss of the same step."""
         if "loss" in logs:
-            logs |= self._measured
+            logs |= {**self._measured, **self._passes.counts()}
             self._measured = {}
         super().log(logs, start_time)
 
@@ -238,6 +244,10 @@ def fine_tune(
         model = get_peft_model(model, settings.lora.config())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     report(f"{model.num_parameters():,} parameters, {trained:,} of them trained")
+    size, passes = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
+    report(
+        f"a step of {settings.batch_size}: processes {arguments.world_size} × passes {passes} × questions {size}"
+    )
     trainer = SftTrainer(
         model,
         settings=settings,
@@ -282,14 +292,16 @@ def _starting_point(
         for question in train[:: max(1, len(train) // TOKENIZER_QUESTIONS)]
         for text in (
             DESCRIBE_PROMPT,
-            prompt_text(question, AnswerMode.REASONING),
-            prompt_text(question, AnswerMode.LETTER),
+            STRATEGIES[AnswerMode.REASONING].prompt(question),
+            STRATEGIES[AnswerMode.LETTER].prompt(question),
             rationale(question),
         )
     ]
     tokenizer = learn_tokenizer(texts, vocabulary=settings.architecture.vocabulary)
     model = build_model(settings.architecture, tokenizer)
     processor = build_processor(settings.architecture, tokenizer)
-    sample = train[:: max(1, len(train) // WHITENING_QUESTIONS)]
+    sample, _ = usable_questions(
+        train[:: max(1, len(train) // WHITENING_QUESTIONS)], processor, settings.mode
+    )
     whiten_patches(model, processor, [image for (image,) in open_images(sample)])
     return model, processor

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
 from medrobust_bench.models.huggingface import HuggingFaceVLM
-from medrobust_bench.train.accuracy import choose
-from medrobust_bench.train.inner_attack import InnerAttack, prompt_seed
+from medrobust_bench.train.inner_attack import InnerAttack, frozen_eval, prompt_seed, rows_of_one_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
+    from medrobust_bench.models.adapter import Answer
     from medrobust_bench.models.prompt import AnswerMode
     from medrobust_bench.train.settings import AttackSettings
 
@@ -39,11 +39,10 @@ def validate(
     Returns:
         "validation_accuracy", and "validation_attacked" where there is an attack.
     """
-    clean = choose(model, processor, questions, mode, max_new_tokens=max_new_tokens)
-    measured = {"validation_accuracy": clean.accuracy(questions)}
+    adapter = HuggingFaceVLM(model, processor, mode=mode, max_new_tokens=max_new_tokens)
+    measured = {"validation_accuracy": accuracy(adapter, questions)}
     spec = None if attack is None else attack.at(attack.warmup_steps)
     if attack is not None and spec is not None:
-        adapter = HuggingFaceVLM.around(model, processor, mode=mode, max_new_tokens=max_new_tokens)
         inner = InnerAttack(adapter, loss=attack.loss, batch_size=attack.batch_size)
         made = inner.perturb(
             questions,
@@ -52,10 +51,28 @@ def validate(
             seeds=[prompt_seed(seed, question.id, 0) for question in questions],
         )
         attacked = [showing(question, one.image) for question, one in zip(questions, made, strict=True)]
-        measured["validation_attacked"] = choose(
-            model, processor, attacked, mode, max_new_tokens=max_new_tokens
-        ).accuracy(questions)
+        measured["validation_attacked"] = accuracy(adapter, attacked)
     return measured
+
+
+def accuracy(adapter: HuggingFaceVLM, questions: Sequence[Question]) -> float:
+    """Share of right answers in [0, 1]; an unparsable one is wrong."""
+    answers = answer_together(adapter, questions)
+    right = [answer.choice == question.answer for answer, question in zip(answers, questions, strict=True)]
+    return sum(right) / len(right)
+
+
+def answer_together(
+    adapter: HuggingFaceVLM, questions: Sequence[Question], *, batch_size: int = 64
+) -> list[Answer]:
+    """What a model in training answers on the deployed path, in batches of one image shape."""
+    found: dict[int, Answer] = {}
+    images = [canonical(question.image) for question in questions]
+    with frozen_eval(adapter):
+        for rows in rows_of_one_shape(images, batch_size):
+            bound = adapter.bind([questions[row] for row in rows])
+            found.update(zip(rows, bound.answer(bound.batch.images, exact=False), strict=True))
+    return [found[row] for row in range(len(questions))]
 
 
 def showing(question: Question, image: NDArray[np.uint8]) -> Question:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fractions import Fraction
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
 from medrobust_bench.attacks.budget import LinfBudget
-from medrobust_bench.attacks.search import GENERATION_INTERVAL, Finding, Search
-from medrobust_bench.models.adapter import Answer, ReferenceLoss
+from medrobust_bench.attacks.search import GENERATION_INTERVAL, AttackResult, Search
+from medrobust_bench.models.adapter import Answer, Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,11 +22,17 @@ CLEAN = np.full((1, 1, 3), 100, np.uint8)
 
 
 class ScriptedQuestion:
-    """One question whose loss, doubt and deployed answer are functions of its grey level."""
+    """One question whose loss, doubt and deployed answer are functions of its grey level; its own attack loss.
 
-    questions = (SimpleNamespace(id="scripted", options=("yes", "no")),)
-    images = (CLEAN,)
-    device = torch.device("cpu")
+    Doubt is a tie of the two scores.
+    """
+
+    name = "scripted"
+    is_likelihood = False
+    generation = None
+    batch = Batch(
+        (SimpleNamespace(id="scripted", options=("yes", "no"), answer=RIGHT),), (CLEAN,), tolerance=0.1
+    )
 
     def __init__(
         self,
@@ -38,13 +44,18 @@ class ScriptedQuestion:
         self._loss, self._doubt, self._answer = loss, doubt, answer
         self.asked: list[int] = []
 
-    def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
-        levels = [float(image.mean()) * 255 for image in pixels.detach()]
-        losses = torch.tensor([self._loss(level) for level in levels]) + 0 * pixels.sum((1, 2, 3))
-        doubts = torch.tensor([self._doubt(level) for level in levels])
-        return ReferenceLoss(losses, doubts, doubts)
+    def applies_to(self, question: object) -> bool:
+        return True
 
-    def answer(self, images: Sequence[np.ndarray]) -> list[Answer]:
+    def scores(self, pixels: torch.Tensor) -> torch.Tensor:
+        (level,) = (float(image.mean()) * 255 for image in pixels.detach())
+        self._value = torch.tensor([self._loss(level)]) + 0 * pixels.sum((1, 2, 3))
+        return torch.tensor([[0.0, 0.0 if self._doubt(level) else -1.0]])
+
+    def of_scores(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return self._value
+
+    def answer(self, images: Sequence[np.ndarray], *, exact: bool = True) -> list[Answer]:
         levels = [int(image.flat[0]) for image in images]
         self.asked.extend(levels)
         return [self._answer(level) for level in levels]
@@ -54,37 +65,43 @@ class ScriptedQuestion:
         return self
 
 
-def searched(question: ScriptedQuestion, levels: Sequence[float]) -> Finding:
+def started(question: ScriptedQuestion, eps: Fraction = Fraction(50, 255), **settings: Any) -> Search:
+    search = Search(question, [LinfBudget(eps)], **settings)
+    search.begin(question)
+    return search
+
+
+def searched(question: ScriptedQuestion, levels: Sequence[float]) -> AttackResult:
     """Try these grey levels one after the other."""
-    search = Search(question, [RIGHT], [LinfBudget(Fraction(50, 255))])
+    search = started(question)
     for level in levels:
         search.try_images(torch.full((1, 3, 1, 1), level / 255))
-    search.settle()
-    (finding,) = search.findings()
-    return finding
+    search.flush()
+    (result,) = search.results()
+    return result
 
 
 def test_the_best_iterate_is_kept_not_the_last() -> None:
     oscillating = ScriptedQuestion(loss=lambda level: {101: 1.0, 120: 3.0, 90: 2.0}[round(level)])
-    finding = searched(oscillating, [101, 120, 90])
-    assert finding.image.flat[0] == 120
-    assert finding.answer is None
+    result = searched(oscillating, [101, 120, 90])
+    assert result.image.flat[0] == 120
+    assert result.answer is None
 
 
 def test_the_best_iterate_is_kept_when_gradients_are_taken() -> None:
     question = ScriptedQuestion(loss=lambda level: -abs(level - 110))
-    search = Search(question, [RIGHT], [LinfBudget(Fraction(50, 255))])
+    search = started(question)
     for level in (100, 109, 140):
         search.gradient(torch.full((1, 3, 1, 1), level / 255))
-    (finding,) = search.findings()
-    assert finding.image.flat[0] == 109
-    assert (finding.forward_passes, finding.backward_passes) == (3, 3)
+    (result,) = search.results()
+    assert result.image.flat[0] == 109
+    assert (result.forward_passes, result.backward_passes) == (3, 3)
 
 
 def test_nothing_tried_leaves_the_clean_image() -> None:
-    finding = searched(ScriptedQuestion(loss=lambda level: 0.0), [])
-    np.testing.assert_array_equal(finding.image, CLEAN)
-    assert finding.forward_passes == 0
+    result = searched(ScriptedQuestion(loss=lambda level: 0.0), [])
+    np.testing.assert_array_equal(result.image, CLEAN)
+    assert result.forward_passes == 0
 
 
 def test_only_the_deployed_answer_to_the_8_bit_image_breaks_a_question() -> None:
@@ -95,9 +112,9 @@ def test_only_the_deployed_answer_to_the_8_bit_image_breaks_a_question() -> None
         answer=lambda level: Answer(WRONG if level > 110 else RIGHT),
     )
     assert searched(question, [110.4]).answer is None
-    finding = searched(question, [110.4, 110.6])
-    assert finding.answer == Answer(WRONG)
-    assert finding.image.flat[0] == 111
+    result = searched(question, [110.4, 110.6])
+    assert result.answer == Answer(WRONG)
+    assert result.image.flat[0] == 111
 
 
 def test_the_witness_is_the_image_that_was_verified_even_if_another_has_a_higher_loss() -> None:
@@ -106,8 +123,8 @@ def test_the_witness_is_the_image_that_was_verified_even_if_another_has_a_higher
         doubt=lambda level: level > 110,
         answer=lambda level: Answer(WRONG),
     )
-    finding = searched(question, [90, 120])
-    assert finding.image.flat[0] == 120
+    result = searched(question, [90, 120])
+    assert result.image.flat[0] == 120
 
 
 def test_the_budget_is_kept_whatever_is_tried() -> None:
@@ -127,13 +144,13 @@ def test_a_broken_question_costs_nothing_more_and_has_zero_gradient() -> None:
     question = ScriptedQuestion(
         loss=lambda level: level, doubt=lambda level: True, answer=lambda level: Answer(WRONG)
     )
-    search = Search(question, [RIGHT], [LinfBudget(Fraction(1))])
+    search = started(question, Fraction(1))
     search.try_images(torch.full((1, 3, 1, 1), 0.5))
     assert search.open_rows == []
     assert search.gradient(torch.full((1, 3, 1, 1), 0.6)).abs().sum() == 0
     search.try_images(torch.full((1, 3, 1, 1), 0.7))
-    (finding,) = search.findings()
-    assert (finding.forward_passes, finding.backward_passes, finding.checks) == (1, 0, 1)
+    (result,) = search.results()
+    assert (result.forward_passes, result.backward_passes, result.checks) == (1, 0, 1)
 
 
 def test_an_unparsable_answer_breaks_but_a_wrong_one_is_preferred() -> None:
@@ -160,11 +177,11 @@ def test_generated_answers_are_checked_at_intervals_with_the_best_image_of_each(
         loss=lambda level: level, doubt=lambda level: True, answer=lambda level: Answer(RIGHT, "said")
     )
     levels = [101, 110, 130, 120, 111, 112, 140, 115]
-    finding = searched(question, levels)
+    result = searched(question, levels)
     assert GENERATION_INTERVAL == 5
     # The first at once, the best of the next five, the best of the rest at the end.
     assert question.asked == [101, 130, 140]
-    assert finding.checks == 3
+    assert result.checks == 3
 
 
 def test_a_loss_that_is_not_a_number_is_still_checked() -> None:
@@ -183,5 +200,16 @@ def test_pixels_are_brought_into_range() -> None:
 
 def test_lengths_must_agree() -> None:
     question = ScriptedQuestion(loss=lambda level: 0.0)
-    with pytest.raises(ValueError, match="1 questions, 2 answers, 1 budgets"):
-        Search(question, [RIGHT, RIGHT], [LinfBudget(Fraction(1))])
+    with pytest.raises(ValueError, match="1 questions, 2 budgets"):
+        Search(question, [LinfBudget(Fraction(1))] * 2)
+
+
+def test_whoever_watches_is_told_of_every_image_and_whether_it_flipped() -> None:
+    question = ScriptedQuestion(loss=lambda level: level)
+    seen: list[tuple[str, float, bool]] = []
+    search = started(
+        question, watch=lambda asked, image, flipped: seen.append((asked.id, float(image.mean()), flipped))
+    )
+    for level in (0.25, 0.5):
+        search.try_images(torch.full((1, 3, 1, 1), level))
+    assert seen == [("scripted", 0.25, False), ("scripted", 0.5, False)]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.attacks.universal_patch import Sticker
 from medrobust_bench.models.pixels import to_pixels
+from medrobust_bench.models.scoring import lead_of_reference
 from medrobust_bench.runs.threats import load_threat
 
 from ..linear import LinearAdapter, make_questions
@@ -21,7 +22,7 @@ SPEC = "patch-universal:area=0.2,epochs=15,training=8"
 class SameForAll(LinearAdapter):
     """Two options, and one direction that hurts every question that has the same answer."""
 
-    def _parameters(self, question: object, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def parameters(self, question: object, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         draw = np.random.default_rng(self.seed)
         weight = torch.from_numpy(draw.normal(0, self.scale, (1, size)))
         return torch.cat([weight, -weight]), torch.zeros(2, dtype=torch.float64)
@@ -85,22 +86,17 @@ def test_the_trained_patch_is_near_the_closed_form_optimum_at_every_place() -> N
     threat = load_threat(f"{SPEC},rotation=0")
     trained = threat.train(adapter, training, seed=0)
     bound = adapter.bind(others)
-    answers = [0] * len(others)
-    pixels = to_pixels(bound.images)
-    before = bound.rival_leads(pixels, answers).leads.amax(1)
-    after = torch.stack(
-        [
-            bound.select([row]).rival_leads(to_pixels([finding.image]), [0]).leads.amax()
-            for row, finding in enumerate(trained.search(bound, pixels, answers, range(len(others))))
-        ]
-    )
+    right = torch.zeros(len(others), dtype=torch.long)
+    before = lead_of_reference(bound.scores(bound.batch.pixels()), right)
+    found = [result.image for result in trained.search(bound, range(len(others)))]
+    after = lead_of_reference(bound.scores(to_pixels(found)), right)
     grey = [
         threat.budget((20, 20), row).round(image, np.full(image.shape, 0.5))
-        for row, image in enumerate(bound.images)
+        for row, image in enumerate(bound.batch.images)
     ]
-    untrained = bound.rival_leads(to_pixels(grey), answers).leads.amax(1)
-    assert (after - before).mean() > 0
-    assert (after - untrained).mean() > 0
+    untrained = lead_of_reference(bound.scores(to_pixels(grey)), right)
+    assert (after - before).mean() < 0
+    assert (after - untrained).mean() < 0
 
 
 def test_training_depends_on_the_seed_alone() -> None:
@@ -121,4 +117,4 @@ def test_untrained_it_cannot_search() -> None:
     adapter, _, others = world()
     bound = adapter.bind(others)
     with pytest.raises(RuntimeError, match="has not been trained"):
-        load_threat(SPEC).search(bound, to_pixels(bound.images), [0] * len(others), range(len(others)))
+        load_threat(SPEC).search(bound, range(len(others)))

@@ -35,13 +35,13 @@ def one_question(radius: float, *, n_classes: int = 2, shape: tuple[int, int] = 
     bound.biases[0] = -1e6
     bound.biases[0, right] = bound.biases[0, other] = 0
     weight = bound.weights[0, right] - bound.weights[0, other]
-    image = torch.from_numpy(bound.images[0]).permute(2, 0, 1).flatten().double() / 255
+    image = torch.from_numpy(bound.batch.images[0]).permute(2, 0, 1).flatten().double() / 255
     bound.biases[0, right] = radius * weight.norm() - weight @ image
     return bound
 
 
 def answer_of(bound: LinearQuestions) -> int:
-    return bound.questions[0].answer
+    return bound.batch.questions[0].answer
 
 
 @given(st.floats(-1.0, 1.0), st.integers(0, 2**40))
@@ -80,23 +80,18 @@ def test_the_share_of_answers_is_that_of_exact_gaussian_noise() -> None:
 def test_the_noise_is_not_clipped() -> None:
     bound = one_question(0.1)
     seen: list[torch.Tensor] = []
-    bound_logits = LinearQuestions.option_logits
 
     class Watching(LinearQuestions):
-        def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        def scores(self, pixels: torch.Tensor) -> torch.Tensor:
             seen.append(pixels)
-            return bound_logits(self, pixels)
+            return super().scores(pixels)
 
-        def select(self, rows: list[int]) -> Watching:
-            chosen = LinearQuestions.select(self, rows)
-            return Watching(chosen.questions, chosen.images, chosen.weights, chosen.biases)
-
-    watching = Watching(bound.questions, bound.images, bound.weights, bound.biases)
+    watching = Watching.of(bound)
     SmoothedQuestion(watching, sigma=SIGMA, seed=1, batch_size=64).counts(Purpose.ESTIMATION, 500)
     pixels = torch.cat(seen)
     assert pixels.min() < 0
     assert pixels.max() > 1
-    noise = pixels - torch.from_numpy(bound.images[0]).permute(2, 0, 1) / 255
+    noise = pixels - torch.from_numpy(bound.batch.images[0]).permute(2, 0, 1) / 255
     assert noise.mean().abs() < 0.02
     assert noise.std().item() == pytest.approx(SIGMA, rel=0.03)
     assert max(len(batch) for batch in seen) == 64, "memory does not grow with the number of draws"
@@ -167,7 +162,7 @@ def test_the_certification_follows_its_specification() -> None:
     bound = one_question(0.5)
     certificate = load_threat("certified-l2-exact:n=200,n0=20,sigma=0.5").certify(bound, 7)
     assert (certificate.n0, certificate.n, certificate.sigma, certificate.alpha) == (20, 200, 0.5, 0.001)
-    assert bound.passes.count(bound.questions[0].id) == 220
+    assert bound.passes.count(bound.batch.questions[0].id) == 220
 
 
 def test_predict_answers_where_it_is_sure_and_abstains_where_it_is_not() -> None:

@@ -49,12 +49,14 @@ def measure(name: str, folder: Path) -> Row:
     """Build a family's tiny model in an empty folder and measure it."""
     family = FAMILIES[name]
     family.save(folder)
-    adapter = HuggingFaceVLM(folder, mode=AnswerMode.REASONING, device="cpu", id=name, max_new_tokens=8)
+    adapter = HuggingFaceVLM.from_pretrained(
+        folder, mode=AnswerMode.REASONING, device="cpu", id=name, max_new_tokens=8
+    )
     resized = selftest.run(adapter)
     native_gap = None
     if family.native is not None:
         native_gap = selftest.replay_check(adapter, synthetic_questions(*family.native)[0]).value
-    precise = HuggingFaceVLM(folder, mode=AnswerMode.LETTER, device="cpu", dtype="float64")
+    precise = HuggingFaceVLM.from_pretrained(folder, mode=AnswerMode.LETTER, device="cpu", dtype="float64")
     bound = precise.bind(synthetic_questions(selftest.HEIGHT, selftest.WIDTH)[:1])
     coarse_images = adapter.differentiable and resized.check("slope").verdict is Verdict.UNDECIDED
     if coarse_images:
@@ -65,7 +67,9 @@ def measure(name: str, folder: Path) -> Row:
         image_inputs=tuple(sorted(bound.image_inputs)),
         resized=resized,
         native_gap=native_gap,
-        slope=selftest.slope_error(bound) if adapter.differentiable else None,
+        slope=selftest.slope_error(selftest.smooth_logits(bound), bound.batch.pixels())
+        if adapter.differentiable
+        else None,
         coarse_images=coarse_images,
     )
 

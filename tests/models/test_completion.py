@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from medrobust_bench.models.adapter import Focus
-from medrobust_bench.models.completion import Parting, part, say_instead
+from medrobust_bench.attacks.losses import Divergence, Focus, Margin, first_difference
+from medrobust_bench.data.question import LETTERS
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
-from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
 from tests.models.families import FAMILIES
 
+REASONING = STRATEGIES[AnswerMode.REASONING]
 OPTIONS = ("CT", "MRI", "No", "severe nodule")
 
 
 @pytest.mark.parametrize(
-    ("said", "answer", "other", "expected"),
+    ("written", "answer", "other", "expected"),
     [
         (
             "<think>CT of the chest. CT</think><answer>A</answer>",
@@ -41,44 +44,43 @@ OPTIONS = ("CT", "MRI", "No", "severe nodule")
     ],
 )
 def test_a_completion_is_rewritten_for_another_option(
-    said: str, answer: int, other: int, expected: str
+    written: str, answer: int, other: int, expected: str
 ) -> None:
-    assert say_instead(said, OPTIONS, answer, other, words=True) == expected
+    assert REASONING.rewrite(written, OPTIONS, answer, other, words=True) == expected
 
 
 def test_without_words_only_the_letter_changes() -> None:
-    said = "<think>CT. CT</think><answer>A</answer>"
-    assert say_instead(said, OPTIONS, 0, 1, words=False) == "<think>CT. CT</think><answer>B</answer>"
+    written = "<think>CT. CT</think><answer>A</answer>"
+    assert REASONING.rewrite(written, OPTIONS, 0, 1, words=False) == "<think>CT. CT</think><answer>B</answer>"
 
 
 def test_where_sequences_part() -> None:
-    assert part([1, 2, 3], [1, 5, 3]) == Parting(1, 2, 5)
-    assert part([1, 2], [1, 2, 3]) is None
+    assert first_difference([1, 2, 3], [1, 5, 3]) == Divergence(1, 2, 5)
+    assert first_difference([1, 2], [1, 2, 3]) is None
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> HuggingFaceVLM:
     folder = FAMILIES["Qwen2-VL"].save(tmp_path_factory.mktemp("qwen2-vl"))
-    return HuggingFaceVLM(folder, mode=AnswerMode.REASONING, device="cpu", max_new_tokens=6)
+    return HuggingFaceVLM.from_pretrained(folder, mode=AnswerMode.REASONING, device="cpu", max_new_tokens=6)
 
 
-def test_rival_leads_are_the_likelihood_ratios_at_the_letter(model: HuggingFaceVLM) -> None:
-    questions = synthetic_questions(64, 80)
+def test_margins_are_the_likelihood_ratios_at_the_letter(model: HuggingFaceVLM) -> None:
+    questions = [replace(question, answer=row) for row, question in enumerate(synthetic_questions(64, 80))]
     bound = model.bind(questions)
-    pixels = to_pixels(bound.images, torch.device("cpu")).requires_grad_(True)
-    said = [f"<think>Something.</think><answer>{'ABC'[row]}</answer>" for row in range(3)]
-    rivals = bound.rival_leads(pixels, [0, 1, 2][: len(questions)], focus=Focus.RESAMPLED, said=said)
+    generation = bound.generation
+    assert generation is not None
+    pixels = bound.batch.pixels().requires_grad_(True)
+    written = [f"<think>Something.</think><answer>{question.letter}</answer>" for question in questions]
+    value, _ = Margin(Focus.RESAMPLED).of_completions(generation, bound.batch, pixels, written)
     for row, question in enumerate(questions):
-        own = bound._spoken(row, said[row])
-        alone = bound.select([row])
-        for option in range(len(question.options)):
-            if option == row:
-                assert rivals.leads[row, option] == -torch.inf
-                continue
-            other = bound._spoken(row, said[row].replace(f">{'ABC'[row]}<", f">{'ABCD'[option]}<"))
+        own, alone = generation.tokens(row, written[row]), bound.select([row])
+        _, _, logits = alone.completion_logits(alone.image_features(pixels[[row]]), [own])
+        leads = []
+        for letter in LETTERS[: len(question.options)].replace(question.letter, ""):
+            other = generation.tokens(row, written[row].replace(f">{question.letter}<", f">{letter}<"))
             (place,) = (index for index, (a, b) in enumerate(zip(own, other, strict=True)) if a != b)
-            _, _, logits = alone.completion_logits(alone.image_features(pixels[[row]]), [own])
-            lead = logits[0, place, other[place]] - logits[0, place, own[place]]
-            torch.testing.assert_close(rivals.leads[row, option], lead, rtol=1e-4, atol=1e-4)
-    (gradient,) = torch.autograd.grad(rivals.leads[rivals.leads.isfinite()].sum(), pixels)
+            leads.append(logits[0, place, other[place]] - logits[0, place, own[place]])
+        torch.testing.assert_close(value[row], torch.stack(leads).max(), rtol=1e-4, atol=1e-4)
+    (gradient,) = torch.autograd.grad(value.sum(), pixels)
     assert all(image.abs().sum() > 0 for image in gradient)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -21,9 +23,10 @@ def test_same_values_and_gradients_as_the_convolution(bias: bool, size: tuple[in
     weights = torch.randn_like(expected)
     (expected_gradient,) = torch.autograd.grad((expected * weights).sum(), patches)
 
-    project_patches(convolution)
-    assert isinstance(convolution, PatchProjection)
-    projected = convolution(patches)
+    model = nn.Sequential(convolution)
+    project_patches(model)
+    assert isinstance(model[0], PatchProjection)
+    projected = model(patches)
     torch.testing.assert_close(projected, expected)
     torch.testing.assert_close(
         torch.autograd.grad((projected * weights).sum(), patches)[0], expected_gradient
@@ -36,8 +39,9 @@ def test_other_convolutions_are_left_alone(more: dict[str, object]) -> None:
     convolution = nn.Conv3d(3, 6, **{"kernel_size": KERNEL, "stride": KERNEL, **more})
     patches = torch.randn(2, 3, *KERNEL)
     expected = convolution(patches)
-    project_patches(convolution)
-    assert torch.equal(convolution(patches), expected)
+    model = nn.Sequential(convolution)
+    project_patches(model)
+    assert torch.equal(model(patches), expected)
 
 
 def test_subclasses_and_weights_are_left_alone() -> None:
@@ -45,7 +49,10 @@ def test_subclasses_and_weights_are_left_alone() -> None:
         pass
 
     model = nn.Sequential(Special(1, 1, 1), nn.Conv3d(1, 1, 1))
-    names = list(model.state_dict())
+    before = model.state_dict()
     project_patches(model)
     assert type(model[0]) is Special
-    assert list(model.state_dict()) == names
+    assert type(deepcopy(model)[1]) is PatchProjection
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(after[name] is not None and torch.equal(after[name], before[name]) for name in before)

@@ -202,7 +202,7 @@ def test_one_checkpoint_of_a_hub_repository_with_several(
         return SimpleNamespace()
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    monkeypatch.setattr("medrobust_bench.models.huggingface.HuggingFaceVLM", fake_vlm)
+    monkeypatch.setattr("medrobust_bench.models.huggingface.HuggingFaceVLM.from_pretrained", fake_vlm)
     load_model(resolve("owner/name/my-checkpoint", answer_mode=AnswerMode.REASONING, revision="v1"))
     assert asked == {"owner/name": {"revision": "v1", "allow_patterns": "my-checkpoint/*"}}
     assert seen["source"] == folder

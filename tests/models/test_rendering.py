@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from tokenizers.processors import TemplateProcessing
 
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.probes import synthetic_image, synthetic_questions
-from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.models.prompt import AnswerMode
 from tests.models.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -24,24 +25,27 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(checkpoint: Path, mode: AnswerMode = AnswerMode.LETTER, prompt: str | None = None) -> HuggingFaceVLM:
-    return HuggingFaceVLM(checkpoint, mode=mode, device="cpu", prompt=prompt)
+    return HuggingFaceVLM.from_pretrained(checkpoint, mode=mode, device="cpu", prompt=prompt)
 
 
 @pytest.mark.parametrize("mode", AnswerMode)
 def test_chat_template_gets_image_question_and_turn(checkpoint: Path, mode: AnswerMode) -> None:
-    words = prompt_text(QUESTION, mode)
+    words = STRATEGIES[mode].prompt(QUESTION)
     assert load(checkpoint, mode).render(QUESTION) == f"<s>user\n<image>{words}assistant\n"
 
 
 def test_prompt_of_the_card_replaces_the_template(checkpoint: Path) -> None:
     model = load(checkpoint, prompt="USER: <image>\n{prompt} ASSISTANT:")
-    assert model.render(QUESTION) == f"USER: <image>\n{prompt_text(QUESTION, AnswerMode.LETTER)} ASSISTANT:"
+    assert (
+        model.render(QUESTION)
+        == f"USER: <image>\n{STRATEGIES[AnswerMode.LETTER].prompt(QUESTION)} ASSISTANT:"
+    )
 
 
 def test_checkpoint_without_template_gets_a_plain_prompt(checkpoint: Path) -> None:
     model = load(checkpoint)
     model.processor.chat_template = None
-    assert model.render(QUESTION) == f"<image>\n{prompt_text(QUESTION, AnswerMode.LETTER)}\nAnswer:"
+    assert model.render(QUESTION) == f"<image>\n{STRATEGIES[AnswerMode.LETTER].prompt(QUESTION)}\nAnswer:"
 
 
 @pytest.mark.parametrize(("mode", "thinks"), [(AnswerMode.LETTER, False), (AnswerMode.REASONING, True)])

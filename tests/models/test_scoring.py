@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from medrobust_bench.data.question import LETTERS
+from medrobust_bench.data.question import LETTERS, Question
+from medrobust_bench.models.answers.letter import LetterScorer, letter_scorer
 from medrobust_bench.models.scoring import (
     UnreadableLettersError,
     continuation_tokens,
     lead_of_reference,
     letter_tokens,
     pad_right,
-    score_letters,
     token_log_likelihood,
 )
+from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 
 class Pieces:
@@ -94,10 +97,51 @@ def test_option_text_follows_the_prompt_as_written_text_would(prompt: str, expec
     assert continuation_tokens(Pieces("<end>"), prompt, "yes") == ids(*expected)
 
 
+def test_as_many_letters_as_are_needed() -> None:
+    class FiveLetters(Pieces):
+        def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+            return super().__call__(re.sub("[F-J]", "?", text), add_special_tokens)
+
+    _, letters = letter_tokens(Pieces(), "answer:")
+    assert letters.flatten().tolist() == ids(*"ABCDEFGHIJ")
+    _, letters = letter_tokens(FiveLetters(), "answer:", needed=5)
+    assert letters.flatten().tolist() == ids(*"ABCDE")
+    with pytest.raises(UnreadableLettersError, match="A to J"):
+        letter_tokens(FiveLetters(), "answer:")
+
+
+def test_letters_of_a_question_do_not_depend_on_its_company() -> None:
+    """A spelling that only the first five letters have is used for questions that need no more."""
+    tokenizer = Pieces(" A", " B", " C", " D", " E")
+    few, many = (
+        Question(f"{n}", None, "?", tuple("abcdefghij"[:n]), 0, Modality.CT, QuestionType.ANATOMY, "d")
+        for n in (2, 7)
+    )
+
+    class Text:
+        def next_token_logits(self, features: object) -> torch.Tensor:
+            return logits
+
+    logits = torch.randn(1, 1 << 14, generator=torch.Generator().manual_seed(0))
+    alone = letter_scorer(tokenizer, "answer:", [few], torch.device("cpu"), "")
+    both = letter_scorer(tokenizer, "answer:", [many, few], torch.device("cpu"), "")
+    expected = alone.scores(Text(), lambda rows: {})
+    assert expected.shape == (1, 2)
+    logits = logits.expand(2, -1)
+    scores = both.scores(Text(), lambda rows: {})
+    assert torch.equal(scores[1, :2], expected[0])
+    assert scores.isfinite().sum(1).tolist() == [7, 2]
+    logits = logits[:1]
+    assert torch.equal(both.select([1]).scores(Text(), lambda rows: {}), expected)
+
+
 def test_spellings_of_a_letter_add_their_probabilities() -> None:
     probabilities = torch.tensor([[0.1, 0.2, 0.3, 0.05, 0.15, 0.2]])
-    letters = torch.tensor([[0, 1], [2, 3]])
-    scores = score_letters(probabilities.log(), letters)
+    letters = torch.tensor([[[0, 1], [2, 3]]])
+    scorer = LetterScorer(((),), letters, torch.ones_like(letters, dtype=torch.bool))
+    scores = scorer.scores(
+        SimpleNamespace(next_token_logits=lambda features: probabilities.log()), lambda rows: {}
+    )
     torch.testing.assert_close(scores.exp(), torch.tensor([[0.3, 0.35]]))
 
 

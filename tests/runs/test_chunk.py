@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from medrobust_bench.attacks.attack_result import Finding
+from medrobust_bench.attacks.attack_result import AttackResult
 from medrobust_bench.data.image import from_png
+from medrobust_bench.models.adapter import in_full_precision
+from medrobust_bench.models.averaged import AveragedQuestions, AveragedVLM, Expectation, GaussianSmoothing
+from medrobust_bench.records import Smoothing
 from medrobust_bench.records.witness import read_witnesses, write_witnesses
 from medrobust_bench.runs.chunk import Chunk
 from medrobust_bench.runs.judge import BudgetExceededError
@@ -15,14 +18,13 @@ from medrobust_bench.runs.threats import load_threat
 from tests.linear import LinearQuestions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from medrobust_bench.data.dataset import Dataset
-    from medrobust_bench.models.adapter import ReferenceLoss
     from medrobust_bench.records import Outcome
     from tests.linear import LinearAdapter
 
+SMOOTHING = Smoothing(sigma=0.1, n=10, alpha=0.1)
 SPEC = "pgd-linf:eps=2/255,step_size=1/255,steps=4"
 
 
@@ -39,9 +41,11 @@ class Cheat:
         self.spec, self.budget = self.honest.spec, self.honest.budget
         self.needs_gradient = True
 
-    def search(self, bound: Any, pixels: torch.Tensor, answers: Any, seeds: Any) -> list[Finding]:
-        images = [np.where(image > 127, image - 3, image + 3).astype(np.uint8) for image in bound.images]
-        return [Finding(image, None, 0, 0, 0) for image in images]
+    def search(self, bound: Any, seeds: Any, *, watch: Any = None) -> list[AttackResult]:
+        images = [
+            np.where(image > 127, image - 3, image + 3).astype(np.uint8) for image in bound.batch.images
+        ]
+        return [AttackResult(image, None, 0, 0, 0) for image in images]
 
 
 class OutOfMemory:
@@ -53,48 +57,47 @@ class OutOfMemory:
         self.needs_gradient = True
         self.sizes: list[int] = []
 
-    def search(self, bound: Any, pixels: torch.Tensor, answers: Any, seeds: Any) -> list[Finding]:
-        self.sizes.append(len(pixels))
-        if len(pixels) > 2:
+    def search(self, bound: Any, seeds: Any, *, watch: Any = None) -> list[AttackResult]:
+        self.sizes.append(len(seeds))
+        if len(seeds) > 2:
             raise torch.OutOfMemoryError
-        return self.threat.search(bound, pixels, answers, seeds)
+        return self.threat.search(bound, seeds)
 
 
 class CoarseQuestions(LinearQuestions):
     """Questions whose gradient is lost to rounding."""
 
-    @classmethod
-    def of(cls, bound: LinearQuestions) -> CoarseQuestions:
-        return cls(bound.questions, bound.images, bound.weights, bound.biases, bound.passes)
-
-    def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
-        loss = super().reference_loss(pixels, answers)
-        return loss._replace(nll=0 * loss.nll)
-
-    def select(self, rows: Sequence[int]) -> CoarseQuestions:
-        return self.of(super().select(rows))
+    def scores(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().scores(pixels).detach() + 0 * pixels.sum()
 
 
 class CoarseOnly:
     """A model of half precision."""
 
     differentiable = True
+    kind: Any = CoarseQuestions
 
     def __init__(self, fine: LinearAdapter) -> None:
         self.fine, self.record = fine, fine.record
 
     def bind(self, questions: Any) -> CoarseQuestions:
-        return CoarseQuestions.of(self.fine.bind(questions))
+        return self.kind.of(self.fine.bind(questions))
+
+
+class CoarseOrFine(CoarseQuestions):
+    """The same, to be had in float32 as well."""
+
+    copies: ClassVar[list[int]] = []
+
+    def upcast(self) -> LinearQuestions:
+        self.copies.append(len(self.batch))
+        return LinearQuestions.of(self)
 
 
 class Coarse(CoarseOnly):
     """A model of half precision that can be had in float32 as well."""
 
-    copies = 0
-
-    def upcast(self) -> LinearAdapter:
-        self.copies += 1
-        return self.fine
+    kind = CoarseOrFine
 
 
 def test_clean_accuracy_is_measured_on_the_deployed_path(chunk: Chunk, dataset: Dataset) -> None:
@@ -123,7 +126,7 @@ def test_a_witness_is_inside_the_budget_and_answered_wrongly(
     for witness in witnesses:
         bound = adapter.bind([by_id[witness.question]])
         image = from_png(witness.image)
-        assert np.abs(image.astype(int) - bound.images[0]).max() <= 2
+        assert np.abs(image.astype(int) - bound.batch.images[0]).max() <= 2
         (answer,) = bound.answer([image])
         assert answer.choice == witness.choice == broken[witness.question].choice != witness.answer
         assert broken[witness.question].witness_sha256 == witness.sha256
@@ -162,20 +165,32 @@ def test_what_half_precision_leaves_standing_goes_on_in_full_precision(
         return {outcome.question for outcome in outcomes if outcome.attacked and not outcome.correct}
 
     assert broken(half) < broken(both) == broken(half) | broken(full)
-    clean_passes = 2 * len(dataset.questions)
-    assert sum(o.forward_passes for o in both) == in_both._meter.forward_passes - clean_passes
-    assert sum(o.backward_passes for o in both) == in_both._meter.backward_passes
+    for half_cost, both_cost, full_cost in zip(half, both, full, strict=True):
+        stood_in_half = half_cost.attacked and half_cost.correct
+        extra = full_cost.backward_passes if stood_in_half else 0
+        assert both_cost.backward_passes == half_cost.backward_passes + extra
 
 
 def test_no_second_model_is_made_without_need(adapter: LinearAdapter, dataset: Dataset) -> None:
-    coarse = Coarse(adapter)
-    chunk = Chunk(coarse, "coarse", dataset.questions, seed=0)
+    copies = CoarseOrFine.copies
+    copies.clear()
+    chunk = Chunk(Coarse(adapter), "coarse", dataset.questions, seed=0)
     clean = chunk.clean()
     chunk.attack(load_threat("noise:draws=3"), clean)
-    assert coarse.copies == 0
+    assert copies == []
     for _ in range(2):
         chunk.attack(load_threat("pgd-linf:eps=1/255"), clean)
-    assert coarse.copies == 1
+    assert copies == [10]
+
+
+@pytest.mark.parametrize("averaging", [Expectation(draws=2), GaussianSmoothing(SMOOTHING, draws=2)])
+def test_averages_pass_full_precision_on(averaging: Any, adapter: LinearAdapter, dataset: Dataset) -> None:
+    bound = AveragedVLM(Coarse(adapter), averaging).bind(dataset.questions)
+    precise = in_full_precision(bound)
+    assert isinstance(precise, AveragedQuestions)
+    assert type(precise.base) is LinearQuestions
+    assert precise.averaging is averaging
+    assert in_full_precision(AveragedVLM(CoarseOnly(adapter), averaging).bind(dataset.questions)) is None
 
 
 def test_costs_add_up_to_the_passes_made(chunk: Chunk) -> None:
@@ -188,10 +203,12 @@ def test_costs_add_up_to_the_passes_made(chunk: Chunk) -> None:
 
 
 def test_each_question_pays_for_itself(chunk: Chunk) -> None:
-    before = chunk._meter.forward_passes, chunk._meter.backward_passes
     outcomes, _ = chunk.attack(load_threat("pgd-linf:eps=1/255,restarts=2"), chunk.clean())
-    spent = chunk._meter.forward_passes - before[0] - 20, chunk._meter.backward_passes - before[1]
-    assert (sum(o.forward_passes for o in outcomes), sum(o.backward_passes for o in outcomes)) == spent
+    for outcome in outcomes:
+        scored = chunk._bound.passes.count(outcome.question)
+        assert scored >= outcome.backward_passes
+        answered = outcome.forward_passes - scored  # checks, and the verdict
+        assert answered >= 1 if outcome.attacked else answered == 0
     broken = [outcome.forward_passes for outcome in outcomes if outcome.attacked and not outcome.correct]
     standing = [outcome.forward_passes for outcome in outcomes if outcome.correct]
     assert broken

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +64,26 @@ def test_seeds_fit_63_bits_and_differ_between_questions(seed: int, question: str
     assert here == question_seed(seed, question)
     assert here != question_seed(seed, question + "'")
     assert here != question_seed(seed + 1, question)
+
+
+@given(st.lists(st.text(), min_size=2, max_size=2, unique=True), st.text())
+def test_different_names_never_share_a_file(models: list[str], threat: str) -> None:
+    one, other = models
+    assert file_stem(one, threat) != file_stem(other, threat)
+    assert file_stem(threat, one) != file_stem(threat, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("模型甲", "模型丙"), ("a b", "a_b"), ("m@1", "m_1"), ("ük", "äk"), ("a", "a."), ("x" * 300, "x" * 301)],
+)
+def test_names_that_were_written_alike(one: str, other: str) -> None:
+    assert file_stem(one, "t") != file_stem(other, "t")
+    assert len(file_stem(one, other)) < 220
+
+
+def test_an_official_name_stays_as_it_is() -> None:
+    assert file_stem("safemed-r1-tiny", "pgd-linf") == "safemed-r1-tiny--pgd-linf"
 
 
 @given(st.text(), st.text())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.records import Estimate, Outcome
+    from medrobust_bench.records import Estimate, ModelRecord, Outcome
     from medrobust_bench.specs.threat import ThreatSpec
 
 ADAPTER = LinearAdapter(seed=1, shape=(6, 6), scale=0.3)
@@ -95,20 +95,13 @@ def test_a_run_is_judged_by_the_specification_that_it_froze(
 class _Noisy(LinearQuestions):
     """Every pass adds other noise to the scores."""
 
-    def _logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        return super()._logits(pixels) + 0.3 * torch.randn(len(pixels), self.weights.shape[1])
-
-    def select(self, rows: Sequence[int]) -> _Noisy:
-        return _noisy(super().select(rows))
+    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().logits(pixels) + 0.3 * torch.randn(len(pixels), self.weights.shape[1])
 
 
 class _NoisyAdapter(LinearAdapter):
     def bind(self, questions: Sequence[Question]) -> _Noisy:
-        return _noisy(super().bind(questions))
-
-
-def _noisy(bound: LinearQuestions) -> _Noisy:
-    return _Noisy(bound.questions, bound.images, bound.weights, bound.biases, bound.passes)
+        return _Noisy.of(super().bind(questions))
 
 
 def test_a_random_model_is_audited_as_it_was_evaluated(tmp_path: Path) -> None:
@@ -174,3 +167,79 @@ def test_everything_public_can_be_imported_and_is_documented() -> None:
     for name in medrobust_bench.__all__:
         part = getattr(medrobust_bench, name)
         assert isinstance(part, str) or part.__doc__, name
+
+
+def test_results_of_an_earlier_version_are_still_found(tmp_path: Path) -> None:
+    from medrobust_bench.records.run import file_stem, former_file_stem
+
+    run = medrobust_bench.evaluate(
+        model=ADAPTER, threats="pgd-linf:steps=2", data=questions(), out=tmp_path / "run"
+    )
+    now, before = (stem("linear-toy", "pgd-linf:steps=2") for stem in (file_stem, former_file_stem))
+    assert now != before
+    for path in [*(tmp_path / "run/results").iterdir(), *(tmp_path / "run/witnesses").iterdir()]:
+        path.rename(path.with_name(path.name.replace(now, before)))
+    again = medrobust_bench.load_run(tmp_path / "run")
+    assert again["pgd-linf:steps=2"] == run["pgd-linf:steps=2"]
+    found = again.witnesses("linear-toy", "pgd-linf:steps=2")
+    assert len(found) == sum(
+        o.attacked and not o.correct for o in run.outcomes["linear-toy", "pgd-linf:steps=2"]
+    )
+
+
+def test_a_run_that_computed_nothing_does_not_block_its_folder(tmp_path: Path) -> None:
+    class Broken(LinearAdapter):
+        def bind(self, questions: Sequence[Question]) -> LinearQuestions:
+            raise medrobust_bench.InvalidInputError([medrobust_bench.Problem("it", "breaks", "mend it")])
+
+    with pytest.raises(medrobust_bench.InvalidInputError, match="breaks"):
+        medrobust_bench.evaluate(
+            model=Broken(seed=1, shape=(6, 6)),
+            threats="noise:draws=2",
+            data=questions(),
+            out=tmp_path / "run",
+        )
+    run = medrobust_bench.evaluate(
+        model=ADAPTER, threats="noise:draws=2", data=questions(), out=tmp_path / "run"
+    )
+    assert run["clean"].data.n == 12
+    with pytest.raises(medrobust_bench.InvalidInputError, match="already holds a run"):
+        medrobust_bench.evaluate(
+            model=ADAPTER, threats="noise:draws=2", data=questions(), out=tmp_path / "run"
+        )
+
+
+def test_one_writer_per_folder(tmp_path: Path) -> None:
+    from medrobust_bench.records.folder import RunFolder
+
+    with (
+        RunFolder(tmp_path / "run").writing(),
+        pytest.raises(medrobust_bench.InvalidInputError, match="is being written by another process"),
+    ):
+        medrobust_bench.evaluate(
+            model=ADAPTER, threats="noise:draws=2", data=questions(), out=tmp_path / "run"
+        )
+    run = medrobust_bench.evaluate(
+        model=ADAPTER, threats="noise:draws=2", data=questions(), out=tmp_path / "run"
+    )
+    assert len(run.results) == 2
+
+
+def test_names_that_differ_in_case_only_are_refused_before_any_work(tmp_path: Path) -> None:
+    class Named(LinearAdapter):
+        def __init__(self, name: str) -> None:
+            super().__init__(seed=1, shape=(6, 6), scale=0.3)
+            self._name = name
+
+        @property
+        def record(self) -> ModelRecord:
+            return super().record.model_copy(update={"id": self._name})
+
+    with pytest.raises(medrobust_bench.InvalidInputError, match="differ in letter case only"):
+        medrobust_bench.evaluate(
+            model=[Named("Model"), Named("model")],
+            threats="noise:draws=2",
+            data=questions(),
+            out=tmp_path / "run",
+        )
+    assert not (tmp_path / "run" / "run.json").exists()

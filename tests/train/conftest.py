@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from medrobust_bench.data.phantoms import phantom_questions
-from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.train.architecture import TinyArchitecture, build_model
 from medrobust_bench.train.examples import rationale
 from medrobust_bench.train.tokenizer import learn_tokenizer
@@ -34,7 +35,7 @@ def questions() -> tuple[Question, ...]:
 
 @pytest.fixture(scope="session")
 def tokenizer(questions: tuple[Question, ...]) -> PreTrainedTokenizerFast:
-    texts = [text for q in questions for text in (prompt_text(q, AnswerMode.REASONING), rationale(q))]
+    texts = [text for q in questions for text in (STRATEGIES[AnswerMode.REASONING].prompt(q), rationale(q))]
     return learn_tokenizer(texts, vocabulary=SMALL.vocabulary)
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
-from medrobust_bench.models.prompt import AnswerMode, completion_text, parse_completion, prompt_text
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.prompt import AnswerMode, chat_prompt
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.examples import (
@@ -21,7 +22,6 @@ from medrobust_bench.train.examples import (
     build_example,
     build_examples,
     rationale,
-    render_prompt,
 )
 from medrobust_bench.train.settings import Task
 from tests.train.conftest import SMALL
@@ -33,20 +33,22 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
 
+REASONING = STRATEGIES[AnswerMode.REASONING]
+
 
 def test_completions_answer_right_in_the_form_of_their_task(questions: tuple[Question, ...]) -> None:
     for question in questions:
         reason = build_example(question, Task.REASON)
-        assert reason.completion == completion_text(rationale(question), question.letter)
-        assert reason.prompt == prompt_text(question, AnswerMode.REASONING)
+        assert reason.completion == REASONING.write(rationale(question), question.letter)
+        assert reason.prompt == REASONING.prompt(question)
         direct = build_example(question, Task.DIRECT)
-        assert direct.completion == completion_text("", question.letter)
+        assert direct.completion == REASONING.write("", question.letter)
         assert direct.prompt == reason.prompt
         for example in (reason, direct):
-            assert parse_completion(example.completion, len(question.options)) == question.answer
+            assert REASONING.read(example.completion, question.options) == question.answer
         letter = build_example(question, Task.LETTER)
         assert (letter.prompt, letter.completion) == (
-            prompt_text(question, AnswerMode.LETTER),
+            STRATEGIES[AnswerMode.LETTER].prompt(question),
             question.letter,
         )
         describe = build_example(question, Task.DESCRIBE)
@@ -161,7 +163,7 @@ def test_the_loss_falls_on_the_completions_only(
         decided = [example.completion[start:end] for start, end in example.decisive]
         assert tokenizer.decode(tokens[row][heavy]).replace(" ", "") == "".join(decided)
         before = tokenizer.decode(tokens[row][~learnt & batch["attention_mask"][row].bool()])
-        shown = render_prompt(processor, example.prompt, image=example.shown)
+        shown = chat_prompt(processor, example.prompt, image=example.shown)
         assert before.replace("<|image_pad|>", "") == shown.replace("<|image_pad|>", "")
     assert (tokens == tokenizer.convert_tokens_to_ids("<|image_pad|>")).sum(1).tolist() == [16] * 4 + [0] * 3
 

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from medrobust_bench.attacks.budget import ball_budget
 from medrobust_bench.data.image import canonical
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
-from medrobust_bench.models.pixels import to_pixels
-from medrobust_bench.models.prompt import AnswerMode, completion_text, parse_completion
+from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.inner_attack import (
     InnerAttack,
     TargetLoss,
     corrected,
-    held_still,
+    frozen_eval,
     prompt_seed,
     stays_clean,
     with_noise,
@@ -37,12 +37,13 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
 
+REASONING = STRATEGIES[AnswerMode.REASONING]
 MODES = (AnswerMode.REASONING, AnswerMode.LETTER)
 
 
 def adapter_of(tokenizer: PreTrainedTokenizerFast, mode: AnswerMode) -> HuggingFaceVLM:
     model = attentive_model(tokenizer).train()
-    return HuggingFaceVLM.around(model, build_processor(SMALL, tokenizer), mode=mode, max_new_tokens=6)
+    return HuggingFaceVLM(model, build_processor(SMALL, tokenizer), mode=mode, max_new_tokens=6)
 
 
 def clean(questions: Sequence[Question]) -> list[Any]:
@@ -50,7 +51,7 @@ def clean(questions: Sequence[Question]) -> list[Any]:
 
 
 def texts(questions: Sequence[Question]) -> list[str]:
-    return [completion_text("It is seen.", question.letter) for question in questions]
+    return [REASONING.write("It is seen.", question.letter) for question in questions]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -65,10 +66,13 @@ def test_gradient_is_that_of_finite_differences(
     bound = adapter.bind_batch(questions[:2], clean(questions[:2]))
     targets = None
     if mode is AnswerMode.REASONING:
-        targets = [attack._target(bound, row, text) for row, text in enumerate(texts(questions[:2]))]
+        targets = [
+            attack._target(bound.generation, row, text, questions[row])
+            for row, text in enumerate(texts(questions[:2]))
+        ]
     objective = TargetLoss(bound, targets)
-    pixels = to_pixels(bound.images).double() * 0.9 + 0.05
-    with held_still(adapter):
+    pixels = bound.batch.pixels().double() * 0.9 + 0.05
+    with frozen_eval(adapter):
         gradient = objective.gradient(pixels)
         # Logits come out in float32: along a random half of the gradient's signs the slope is far above its rounding.
         half = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(1)) < 0.5
@@ -87,7 +91,7 @@ def test_the_loss_counts_every_token_or_the_letter_alone(
     bound = adapter.bind_batch(questions[:1], clean(questions[:1]))
     (text,) = texts(questions[:1])
     whole, letter = (
-        InnerAttack(adapter, loss=loss, batch_size=1)._target(bound, 0, text)
+        InnerAttack(adapter, loss=loss, batch_size=1)._target(bound.generation, 0, text, questions[0])
         for loss in ("completion", "answer")
     )
     assert tokenizer.decode(whole.tokens[whole.first : whole.last]) == text
@@ -159,10 +163,10 @@ def test_the_model_is_left_as_it_was(
 
 def test_the_right_letter_takes_the_place_of_the_models_own(questions: tuple[Question, ...]) -> None:
     shown = replace(questions[0], options=("cyst", "edema", "tumor"), answer=2)
-    assert corrected("<think>An edema.</think><answer> B </answer>", shown) == (
+    assert corrected(REASONING, "<think>An edema.</think><answer> B </answer>", shown) == (
         "<think>An edema.</think><answer> C </answer>"
     )
-    assert parse_completion(corrected("gibberish", shown), 3) == 2
+    assert REASONING.read(corrected(REASONING, "gibberish", shown), shown.options) == 2
 
 
 @given(st.integers(0, 5), st.text(max_size=5), st.integers(0, 1000))

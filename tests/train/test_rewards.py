@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from medrobust_bench.data.image import ImageBytes
 from medrobust_bench.data.question import LETTERS, Question
-from medrobust_bench.models.prompt import AnswerMode, completion_text
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.specs.vocabulary import Modality, QuestionType
 from medrobust_bench.train.rewards import (
     Rollout,
@@ -53,7 +54,7 @@ plain = st.text(alphabet=st.characters(exclude_characters="<>"), max_size=30)
 
 @given(plain, st.integers(0, 3), st.integers(0, 3))
 def test_only_the_right_letter_in_the_strict_format_is_correct(rationale: str, said: int, right: int) -> None:
-    rollout = reasoned(completion_text(rationale, LETTERS[said]), answer=right)
+    rollout = reasoned(STRATEGIES[AnswerMode.REASONING].write(rationale, LETTERS[said]), answer=right)
     assert correctness(rollout) == float(said == right)
     assert strict_format(rollout) == 1
 
@@ -103,12 +104,12 @@ def test_a_letter_model_writes_the_letter_alone(written: str, choice: int | None
     ],
 )
 def test_the_stated_option_is_affirmed_or_named_alone(rationale: str, stated: int | None) -> None:
-    assert stated_option(reasoned(completion_text(rationale, "A"))) == stated
+    assert stated_option(reasoned(STRATEGIES[AnswerMode.REASONING].write(rationale, "A"))) == stated
 
 
 @given(st.integers(0, 3), st.integers(0, 3))
 def test_consistency_looks_at_the_rationale_and_not_at_the_truth(stated: int, said: int) -> None:
-    rollout = reasoned(completion_text(f"I see: {OPTIONS[stated]}.", LETTERS[said]))
+    rollout = reasoned(STRATEGIES[AnswerMode.REASONING].write(f"I see: {OPTIONS[stated]}.", LETTERS[said]))
     assert consistency(rollout) == float(stated == said)
 
 
@@ -119,7 +120,7 @@ def test_agreement_is_with_the_clean_answer_where_there_is_one(said: int, clean:
 
 
 def test_trl_gets_one_reward_per_completion_and_openings_count() -> None:
-    completion = completion_text("x", "B")
+    completion = STRATEGIES[AnswerMode.REASONING].write("x", "B")
     rows = {
         "completions": [[{"role": "assistant", "content": text}] for text in (completion[7:], completion)],
         "question": [question()] * 2,

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from medrobust_bench.attacks.budget import LinfBudget
 from medrobust_bench.cli import main
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.grpo_arguments import check_groups, grpo_arguments, require_trl
@@ -47,6 +48,40 @@ def test_eps_rises_to_its_full_size_and_stays(warmup: int, step: int) -> None:
     assert spec is not None
     assert spec.eps == min(Fraction(8, 255), Fraction(8, 255) * (step + 1) / warmup)
     assert spec.step_size == Fraction(5, 2) * spec.eps / spec.steps
+
+
+@given(
+    warmup=st.integers(1, 300),
+    step=st.integers(0, 600),
+    start=st.integers(0, 8),
+)
+def test_eps_rises_from_where_it_starts_and_never_falls(warmup: int, step: int, start: int) -> None:
+    settings = AttackSettings(eps=Fraction(8, 255), start_eps=Fraction(start, 255), warmup_steps=warmup)
+    now, later = settings.at(step), settings.at(step + 1)
+    assert now is not None
+    assert later is not None
+    assert Fraction(start, 255) < now.eps <= later.eps or now.eps == later.eps == Fraction(8, 255)
+    assert (now.eps == Fraction(8, 255)) == (step + 1 >= warmup or start == 8)
+    assert now.step_size / now.eps == later.step_size / later.eps
+
+
+def test_images_are_attacked_from_the_first_step_on_where_eps_starts_at_one_level() -> None:
+    slow = AttackSettings(eps=Fraction(4, 255), warmup_steps=100)
+    at_once = AttackSettings(eps=Fraction(4, 255), start_eps=Fraction(1, 255), warmup_steps=100)
+    specs = [settings.at(step) for settings in (slow, at_once) for step in (0, 99)]
+    assert [None if spec is None else LinfBudget(spec.eps).levels for spec in specs] == [0, 4, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"eps": "4/255", "start_eps": "5/255", "warmup_steps": 9}, "between 0 and eps"),
+        ({"eps": "4/255", "start_eps": "1/255"}, "needs warmup_steps"),
+    ],
+)
+def test_an_eps_that_cannot_rise_is_refused(fields: dict[str, Any], what: str) -> None:
+    with pytest.raises(ValidationError, match=what):
+        AttackSettings.model_validate(fields)
 
 
 def test_no_warm_up_is_full_size_at_once_and_no_eps_no_attack() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.prompt import completion_text
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.train.tokenizer import SPECIAL_TOKENS, TAGS, learn_tokenizer
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def test_a_letter_is_one_token_of_its_own_wherever_it_answers(before: str, lette
 
 
 def test_tags_are_tokens_that_decoding_keeps() -> None:
-    completion = completion_text("a nodule", "B")
+    completion = STRATEGIES[AnswerMode.REASONING].write("a nodule", "B")
     ids = TOKENIZER(completion + TOKENIZER.eos_token).input_ids
     assert TOKENIZER.decode(ids, skip_special_tokens=True) == completion
     assert all(len(TOKENIZER(tag).input_ids) == 1 for tag in TAGS)

@@ -41,12 +41,12 @@ def stored_images(subject: Subject, witnesses: Mapping[str, Witness]) -> list[Fi
     """
     outside, changed, held, asked = [], 0, 0, 0
     for group in subject.groups:
-        for row, question in enumerate(group.bound.questions):
+        for row, question in enumerate(group.bound.batch.questions):
             witness = witnesses.get(question.id)
             if witness is None:
                 continue
             asked += 1
-            clean, image = group.bound.images[row], from_png(witness.image)
+            clean, image = group.bound.batch.images[row], from_png(witness.image)
             changed += sha256(witness.image) != witness.sha256
             changed += sha256(clean.tobytes()) != witness.clean_sha256
             violation = subject.threat.budget(clean.shape[:2], group.seeds[row]).violation(clean, image)

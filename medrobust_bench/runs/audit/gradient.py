@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isfinite
 from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
 
+from medrobust_bench.attacks.losses import CrossEntropy, Focus, Margin, loss_at
+from medrobust_bench.models.adapter import in_full_precision
 from medrobust_bench.runs.audit.check import (
     AUTOATTACK,
     CARLINI,
@@ -22,7 +25,7 @@ from medrobust_bench.runs.audit.check import (
 from medrobust_bench.runs.audit.subject import uniform_noise
 
 if TYPE_CHECKING:
-    from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.attacks.losses import AttackLoss
     from medrobust_bench.records import Finding
     from medrobust_bench.runs.audit.subject import Group, Subject
 
@@ -66,34 +69,30 @@ def gradient_health(subject: Subject) -> list[Finding]:
     norms: list[float | None] = []
     errors, spreads, leads, slopes_seen = [], [], [], 0
     for group in subject.groups:
-        loss = _gradient(group, margin=False)
+        loss = _gradient(group, CrossEntropy())
         norms += [None] * len(group.seeds) if loss is None else loss.flatten(1).norm(dim=1).tolist()
-        height = _heights(group, group.pixels)
-        leads += (-height).tolist()
-        slope = _gradient(group, margin=True)
+        margin = _margins(group, group.pixels)
+        leads += (-margin).tolist()
+        slope = _gradient(group, Margin(Focus.WORDS))
         if slope is not None:
             slopes_seen += len(group.seeds)
             errors += _slope_errors(group, slope)
         nearby = torch.stack(
-            [_heights(group, (group.pixels + GREY * uniform_noise(group, n)).clamp(0, 1)) for n in range(6)]
+            [_margins(group, (group.pixels + GREY * uniform_noise(group, n)).clamp(0, 1)) for n in range(6)]
         )
-        spreads += (nearby.std(dim=0) / height.abs().clamp_min(1e-6)).tolist()
+        spreads += (nearby.std(dim=0) / margin.abs().clamp_min(1e-6)).tolist()
     return [_present(norms), *_nonzero(norms), *_slope(errors), _stable(spreads), _saturation(leads)]
 
 
-def half_precision(subject: Subject, precise: Adapter | None) -> Finding | Skipped:
-    """Cosine between the gradients of a model in half precision and of the same model in float32.
-
-    Args:
-        subject: the model as it was attacked.
-        precise: the same weights in float32; None where the model is in float32 already.
-    """
-    if precise is None:
-        return Skipped(PRECISE.name, "the model runs in full precision")
-    cosines = []
+def half_precision(subject: Subject) -> Finding | Skipped:
+    """Cosine between the gradients of a model in half precision and of the same model in float32."""
+    cosines: list[float] = []
     for group in subject.groups:
-        exact = type(subject)(precise, group.bound.questions, subject.threat, seed=subject.seed).groups[0]
-        coarse_gradient, exact_gradient = _gradient(group, margin=False), _gradient(exact, margin=False)
+        precise = in_full_precision(group.bound)
+        if precise is None:
+            return Skipped(PRECISE.name, "the model runs in full precision")
+        coarse_gradient = _gradient(group, CrossEntropy())
+        exact_gradient = _gradient(replace(group, bound=precise), CrossEntropy())
         if coarse_gradient is None or exact_gradient is None:
             return Skipped(PRECISE.name, "there is no gradient")
         cosines += torch.cosine_similarity(
@@ -112,10 +111,9 @@ def company(subject: Subject) -> Finding | Skipped:
         if len(group.seeds) < 2:
             continue
         with torch.no_grad():
-            together = group.bound.option_logits(group.pixels)
+            together = group.bound.scores(group.pixels)
             alone = [
-                group.bound.select([row]).option_logits(group.pixels[[row]])[0]
-                for row in range(len(group.seeds))
+                group.bound.select([row]).scores(group.pixels[[row]])[0] for row in range(len(group.seeds))
             ]
         for row, single in enumerate(alone):
             known = single[torch.isfinite(single)]
@@ -130,23 +128,24 @@ def company(subject: Subject) -> Finding | Skipped:
     return COMPANY.find(worst, verdict, f"up to {worst:.2g} standard deviations apart: {reading}")
 
 
-def _heights(group: Group, pixels: torch.Tensor) -> torch.Tensor:
+def _margins(group: Group, pixels: torch.Tensor) -> torch.Tensor:
     """Lead [B] of the strongest wrong option, in nats."""
     with torch.no_grad():
-        return group.bound.rival_leads(pixels, group.answers).leads.amax(1).double()
+        return _values(group, Margin(Focus.WORDS), pixels).double()
 
 
-def _gradient(group: Group, *, margin: bool) -> torch.Tensor | None:
-    """Gradient [B, 3, H, W] of the loss or of the lead at the clean images; None where there is no graph."""
+def _gradient(group: Group, loss: AttackLoss) -> torch.Tensor | None:
+    """Gradient [B, 3, H, W] of a loss at the clean images; None where there is no graph."""
     pixels = group.pixels.clone().requires_grad_()
-    if margin:
-        height = group.bound.rival_leads(pixels, group.answers).leads.amax(1).sum()
-    else:
-        height = group.bound.reference_loss(pixels, group.answers).nll.sum()
-    if not height.requires_grad:
+    total = _values(group, loss, pixels).sum()
+    if not total.requires_grad:
         return None
-    (gradient,) = torch.autograd.grad(height, pixels, allow_unused=True)
+    (gradient,) = torch.autograd.grad(total, pixels, allow_unused=True)
     return gradient
+
+
+def _values(group: Group, loss: AttackLoss, pixels: torch.Tensor) -> torch.Tensor:
+    return loss_at(loss, group.bound, pixels, [""] * len(group.seeds)).value
 
 
 def _slope_errors(group: Group, slope: torch.Tensor) -> list[float]:
@@ -161,7 +160,7 @@ def _slope_errors(group: Group, slope: torch.Tensor) -> list[float]:
     best = torch.full_like(predicted, torch.inf)
     for levels in SLOPE_STEPS:
         offset = direction * levels * GREY
-        rise = _heights(group, group.pixels + offset) - _heights(group, group.pixels - offset)
+        rise = _margins(group, group.pixels + offset) - _margins(group, group.pixels - offset)
         measured = rise / (2 * levels * GREY)
         scale = torch.maximum(predicted.abs(), measured.abs())
         error = torch.where(scale > 0, (measured - predicted).abs() / scale.clamp_min(1e-30), 0.0)

@@ -76,11 +76,11 @@ def fixed_output(subject: Subject) -> Finding:
     gaps, changed = [], 0
     for group in subject.groups:
         with torch.no_grad():
-            scores = torch.stack([group.bound.option_logits(group.pixels) for _ in range(REPETITIONS)])
+            scores = torch.stack([group.bound.scores(group.pixels) for _ in range(REPETITIONS)])
         finite = torch.nan_to_num(scores.double(), neginf=0.0, posinf=0.0)
         gaps.append(float((finite.amax(0) - finite.amin(0)).max()))
         noisy = subject.images_for(group, 1)
-        answers = [subject.adapter.bind(group.bound.questions).answer(noisy) for _ in range(2)]
+        answers = [subject.adapter.bind(group.bound.batch.questions).answer(noisy) for _ in range(2)]
         changed += sum(first != second for first, second in zip(*answers, strict=True))
     half = subject.adapter.record.dtype in ("bfloat16", "float16")
     differs = f"scores differ by up to {max(gaps):.2g}, {changed} answers change"
@@ -101,18 +101,18 @@ def same_path(subject: Subject, trials: Sequence[Trial]) -> Finding | Skipped:
         return Skipped(
             SAME_PATH.name, "answers are generated; see the check of label against generated verdict"
         )
-    attacked = {trial.question: trial.finding.image for trial in trials}
+    attacked = {trial.question: trial.result.image for trial in trials}
     apart = asked = 0
     for group in subject.groups:
-        returned = [attacked[question.id] for question in group.bound.questions]
+        returned = [attacked[question.id] for question in group.bound.batch.questions]
         for images in (
-            group.bound.images,
+            group.bound.batch.images,
             subject.images_for(group, 8),
             subject.images_for(group, 64),
             returned,
         ):
             with torch.no_grad():
-                scored = group.bound.option_logits(to_pixels(images, group.bound.device)).argmax(1).tolist()
+                scored = group.bound.scores(to_pixels(images, group.bound.batch.device)).argmax(1).tolist()
             for own, answer in zip(scored, group.bound.answer(images), strict=True):
                 asked += 1
                 apart += answer.choice is not None and own != answer.choice
@@ -132,7 +132,7 @@ def _transfer(
     stands = asked = own = 0
     by_id = {trial.question: trial for trial in trials}
     for group in subject.groups:
-        for row, question in enumerate(group.bound.questions):
+        for row, question in enumerate(group.bound.batch.questions):
             images = [from_png(witness.image) for witness in transferred.get(question.id, ())]
             if not images:
                 continue

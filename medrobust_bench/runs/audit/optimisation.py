@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,21 @@ from medrobust_bench.runs.audit.check import (
     count_verdict,
 )
 from medrobust_bench.runs.audit.losses import flat_losses, rising_losses
-from medrobust_bench.runs.audit.path import WatchedQuestions
 from medrobust_bench.runs.audit.subject import Trial, newly_broken, standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from medrobust_bench.data.question import Question
     from medrobust_bench.records import Finding
     from medrobust_bench.runs.audit.subject import Subject
+
+KEPT = 3
+"""Images on an attack's path at which the answer had flipped, kept per question: the last ones."""
 
 MORE_STEPS = Check("twice the steps", "optimisation", "Do twice the steps break more?", CARLINI)
 MORE_RESTARTS = Check("more restarts", "optimisation", "Do two more restarts break more?", CARLINI)
@@ -47,17 +55,23 @@ UNBOUNDED = Check("unbounded attack", "optimisation", "Does an attack of any siz
 
 def watched_attack(subject: Subject) -> tuple[list[Trial], Finding]:
     """The attack itself, and whether it returned the successes on its path."""
-    watched = [WatchedQuestions(group.bound) for group in subject.groups]
-    trials = subject.attack(subject.threat, watched)
+    seen: dict[str, deque[NDArray[np.float32]]] = {}
+
+    def watch(question: Question, image: torch.Tensor, flipped: bool) -> None:
+        if flipped:
+            kept = seen.setdefault(question.id, deque(maxlen=KEPT))
+            kept.append(image.permute(1, 2, 0).cpu().numpy())
+
+    trials = subject.attack(subject.threat, watch)
     by_id = {trial.question: trial for trial in trials}
     lost = 0
-    for group, watch in zip(subject.groups, watched, strict=True):
-        for row, question in enumerate(group.bound.questions):
-            if by_id[question.id].broken or question.id not in watch.seen:
+    for group in subject.groups:
+        for row, question in enumerate(group.bound.batch.questions):
+            if by_id[question.id].broken or question.id not in seen:
                 continue
-            clean = group.bound.images[row]
+            clean = group.bound.batch.images[row]
             budget = subject.threat.budget(clean.shape[:2], group.seeds[row])
-            images = [budget.round(clean, image) for image in watch.seen[question.id]]
+            images = [budget.round(clean, image) for image in seen[question.id]]
             answers = group.bound.select([row] * len(images)).answer(images)
             lost += any(answer.choice != question.answer for answer in answers)
     meaning = (
@@ -75,8 +89,8 @@ def optimisation_health(subject: Subject, trials: Sequence[Trial]) -> list[Findi
         subject: the model and its attack.
         trials: what the attack achieved.
     """
-    attempts = {trial.question: trial.finding.attempts for trial in trials}
-    left = {trial.question: trial.finding.attempts for trial in trials if not trial.broken}
+    attempts = {trial.question: trial.result.attempts for trial in trials}
+    left = {trial.question: trial.result.attempts for trial in trials if not trial.broken}
     spec = subject.threat.spec
     fields = dict(spec)
     more_restarts = variation.varied(subject.threat, restarts=fields["restarts"] + 2)

@@ -29,8 +29,8 @@ def option_order(subject: Subject) -> Finding:
     """Share of right answers that stay right when every option moves one place on."""
     kept = 0
     for group in subject.groups:
-        moved = [rotated(question) for question in group.bound.questions]
-        answers = subject.adapter.bind(moved).answer(group.bound.images)
+        moved = [rotated(question) for question in group.bound.batch.questions]
+        answers = subject.adapter.bind(moved).answer(group.bound.batch.images)
         kept += sum(answer.choice == question.answer for answer, question in zip(answers, moved, strict=True))
     share = kept / len(subject.questions)
     verdict = below(share, warn=0.7, fail=0.4)
@@ -45,8 +45,8 @@ def same_verdict(subject: Subject) -> Finding | Skipped:
     same = 0
     for group in subject.groups:
         with torch.no_grad():
-            scored = group.bound.option_logits(group.pixels).argmax(1).tolist()
-        same += sum(own == answer for own, answer in zip(scored, group.answers, strict=True))
+            scored = group.bound.scores(group.pixels).argmax(1).tolist()
+        same += sum(own == answer for own, answer in zip(scored, group.bound.batch.answers, strict=True))
     share = same / len(subject.questions)
     verdict = below(share, warn=0.5, fail=-1)
     reading = "" if verdict == "pass" else ": attacks on the letter alone would miss what it says"

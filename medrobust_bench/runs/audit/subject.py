@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from medrobust_bench.data.image import canonical
-from medrobust_bench.models.pixels import to_pixels
+from medrobust_bench.models.pixels import to_images
 from medrobust_bench.specs.seeds import question_seed
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.attack_result import AttackResult
+    from medrobust_bench.attacks.search import Watch
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
@@ -31,13 +32,13 @@ class Trial:
         question: its id.
         choice: the deployed answer to the image that the attack handed in.
         broken: whether that is not the right option.
-        finding: what the attack says.
+        result: what the attack says.
     """
 
     question: str
     choice: int | None
     broken: bool
-    finding: Finding
+    result: AttackResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,11 @@ class Group:
     Attributes:
         bound: the questions.
         pixels: [B, 3, H, W] float32 in [0, 1], the clean images.
-        answers: the right options.
         seeds: one per question.
     """
 
     bound: BoundQuestions
     pixels: torch.Tensor
-    answers: list[int]
     seeds: list[int]
 
 
@@ -80,36 +79,33 @@ class Subject:
     @property
     def generates(self) -> bool:
         """Whether answers are generated text."""
-        return self.groups[0].bound.generates
+        return self.groups[0].bound.generation is not None
 
-    def attack(self, threat: Threat, bounds: Sequence[BoundQuestions] | None = None) -> list[Trial]:
+    def attack(self, threat: Threat, watch: Watch | None = None) -> list[Trial]:
         """Attack every question, and judge what comes back on the deployed path.
 
         Args:
             threat: the adversary.
-            bounds: stand in for the groups' bound questions, one per group.
+            watch: told of every image that the attack tries.
         """
         trials = []
-        for index, group in enumerate(self.groups):
-            bound = group.bound if bounds is None else bounds[index]
-            findings = threat.search(bound, group.pixels, group.answers, group.seeds)
-            answers = group.bound.answer([finding.image for finding in findings])
-            for question, answer, finding in zip(bound.questions, answers, findings, strict=True):
-                trials.append(Trial(question.id, answer.choice, answer.choice != question.answer, finding))
+        for group in self.groups:
+            results = threat.search(group.bound, group.seeds, watch=watch)
+            answers = group.bound.answer([result.image for result in results])
+            for question, answer, result in zip(group.bound.batch.questions, answers, results, strict=True):
+                trials.append(Trial(question.id, answer.choice, answer.choice != question.answer, result))
         return trials
 
     def images_for(self, group: Group, levels: int) -> list[NDArray[np.uint8]]:
         """The clean images of a group under uniform noise of so many grey levels, from the questions' seeds."""
         noisy = group.pixels + levels / 255 * uniform_noise(group)
-        scaled = (noisy.clamp(0, 1) * 255).round().permute(0, 2, 3, 1).byte().cpu().numpy()
-        return list(scaled)
+        return to_images(noisy)
 
     def _group(self, questions: Sequence[Question]) -> Group:
         bound = self.adapter.bind(questions)
         return Group(
             bound=bound,
-            pixels=to_pixels(bound.images, bound.device),
-            answers=[question.answer for question in questions],
+            pixels=bound.batch.pixels(),
             seeds=[question_seed(self.seed, question.id) for question in questions],
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medrobust_bench.models.adapter import HalfPrecision
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Finding, Record
 from medrobust_bench.runs.audit import masking as masks
@@ -127,7 +126,6 @@ def audit_model(
                 model=model,
                 witnesses={witness.question: witness for witness in own},
                 transferred=transferred,
-                precise=adapter.upcast() if isinstance(adapter, HalfPrecision) else None,
                 tell=tell,
             )
         )
@@ -140,7 +138,6 @@ def examine(
     model: str,
     witnesses: Mapping[str, Witness],
     transferred: Mapping[str, Sequence[Witness]],
-    precise: Adapter | None = None,
     tell: Callable[[str], None] = lambda what: None,
 ) -> AuditRecord:
     """Make every check.
@@ -150,14 +147,13 @@ def examine(
         model: its name in the run.
         witnesses: the run's, of this model and attack, by question.
         transferred: those of the run's other models under the same attack.
-        precise: the model in float32 where it runs in half precision.
         tell: told what is about to be done.
     """
     tell("stored images")
     found = stored_images(subject, witnesses)
     tell("gradients")
     found += gradient_health(subject)
-    found += [half_precision(subject, precise), company(subject)]
+    found += [half_precision(subject), company(subject)]
     found += [fixed_output(subject), option_order(subject), same_verdict(subject)]
     if _fails(found, PRESENT):
         why = "no gradient arrives, so that the attack cannot run"

@@ -9,8 +9,9 @@ import torch
 import transformers as tf
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.probes import synthetic_questions
-from medrobust_bench.models.prompt import AnswerMode, prompt_text
+from medrobust_bench.models.prompt import AnswerMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,7 @@ def spread_weights(model: torch.nn.Module) -> None:
 
 def tokenizer(*others: str, **named: str) -> tf.PreTrainedTokenizerFast:
     """A tokenizer with special tokens, `named` ones being its attributes (`image_token="<image>"`)."""
-    texts = [prompt_text(question, mode) for question in synthetic_questions() for mode in AnswerMode]
+    texts = [STRATEGIES[mode].prompt(question) for question in synthetic_questions() for mode in AnswerMode]
     special = list(dict.fromkeys(["<pad>", "<s>", "</s>", *named.values(), *others]))
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from PIL import Image
 import medrobust_bench
 from medrobust_bench.attacks.pgd import Pgd
 from medrobust_bench.data.dataset import Dataset
-from medrobust_bench.models.adapter import Answer, Focus, ReferenceLoss, RivalLeads
+from medrobust_bench.models.adapter import Answer
+from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.runs.audit.subject import Subject
 from medrobust_bench.runs.audit.thorough import examine
 from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.specs.vocabulary import Modality
-from tests.linear import LinearAdapter, LinearQuestions, make_questions
+from medrobust_bench.testing import ToyQuestions
+from tests.linear import LinearAdapter, make_questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from medrobust_bench.attacks.attack_result import Finding
+    from medrobust_bench.attacks.attack_result import AttackResult
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.data.question import Question
 
@@ -76,9 +78,10 @@ class Toy(LinearAdapter):
         return super().record.model_copy(update={"id": self.name, "weights_sha256": digest})
 
     def bind(self, questions: Sequence[Question]) -> Any:
-        return ToyQuestions(self, super().bind(questions))
+        bound = super().bind(questions)
+        return SeeingQuestions(bound.batch, bound.weights, bound.biases, toy=self)
 
-    def _parameters(self, question: Question, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def parameters(self, question: Question, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         weights = []
         for place, option in enumerate(question.options):
             key = f"{question.id} {place if self.by_position else option}"
@@ -88,75 +91,34 @@ class Toy(LinearAdapter):
         return torch.from_numpy(np.stack(weights)), bias
 
 
-@dataclass
-class ToyQuestions:
-    """Bound questions of a `Toy`; every path leads through `_scores`."""
+@dataclass(eq=False)
+class SeeingQuestions(ToyQuestions):
+    """Bound questions of a `Toy`."""
 
     toy: Toy
-    inner: LinearQuestions
-    generates: bool = field(default=False, init=False)
 
-    @property
-    def questions(self) -> tuple[Question, ...]:
-        return self.inner.questions
+    def scores(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().scores(self.toy.sees(pixels))
 
-    @property
-    def images(self) -> list[NDArray[np.uint8]]:
-        return self.inner.images
-
-    @property
-    def device(self) -> torch.device:
-        return self.inner.device
-
-    def option_logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self._scores(self.toy.sees(pixels)).float()
-
-    def reference_loss(self, pixels: torch.Tensor, answers: Sequence[int]) -> ReferenceLoss:
-        scores = self._scores(self.toy.sees(pixels)).float()
-        rows, right = torch.arange(len(answers)), torch.tensor(answers)
-        left = scores.argmax(dim=1) != right
-        return ReferenceLoss(-scores.log_softmax(dim=1)[rows, right], left, left)
-
-    def rival_leads(
-        self,
-        pixels: torch.Tensor,
-        answers: Sequence[int],
-        *,
-        focus: Focus = Focus.WORDS,
-        said: Sequence[str] = (),
-    ) -> RivalLeads:
-        scores = self._scores(self.toy.sees(pixels))
-        right = torch.tensor(answers)[:, None]
-        leads = (scores - scores.gather(1, right)).scatter(1, right, -torch.inf)
-        left = scores.argmax(dim=1) != right[:, 0]
-        return RivalLeads(leads, left, left)
-
-    def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+    def answer(self, images: Sequence[NDArray[np.uint8]], *, exact: bool = True) -> list[Answer]:
         answers = []
         for row, image in enumerate(images):
-            pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-            choice = int(self.select([row])._scores(self.toy.deployed(pixels)).argmax())
+            pixels = to_pixels([image])
+            choice = int(self.select([row]).logits(self.toy.deployed(pixels)).argmax())
             answers.append(Answer(choice if self.toy.parses(pixels) else None))
         return answers
 
-    def answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
-        return self.answer(images)
-
-    def select(self, rows: Sequence[int]) -> ToyQuestions:
-        return ToyQuestions(self.toy, self.inner.select(rows))
-
-    def _scores(self, seen: torch.Tensor) -> torch.Tensor:
-        return self.inner._logits(seen) * self.toy.scale_of_scores
+    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().logits(pixels) * self.toy.scale_of_scores
 
 
 class Forgetful(Pgd):
     """A search that hands in the image on which it started, whatever it met on its way."""
 
-    def search(self, bound: Any, pixels: Any, answers: Any, seeds: Any) -> list[Finding]:
-        found = super().search(bound, pixels, answers, seeds)
-        return [
-            replace(one, image=image, answer=None) for one, image in zip(found, bound.images, strict=True)
-        ]
+    def search(self, bound: Any, seeds: Any, *, watch: Any = None) -> list[AttackResult]:
+        found = super().search(bound, seeds, watch=watch)
+        clean = bound.batch.images
+        return [replace(one, image=image, answer=None) for one, image in zip(found, clean, strict=True)]
 
 
 def eight_bit(pixels: torch.Tensor) -> torch.Tensor:

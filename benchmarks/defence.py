@@ -1,0 +1,269 @@
+"""What adversarial GRPO adds from an undefended start: the tables of docs/at_grpo.md and their figure.
+
+    for seed in 0 1 2; do
+      medrobust train at-sft  tiny-rising-at-sft  --seed $seed --out runs/tiny-rising-at-sft-$seed
+      medrobust train at-grpo tiny-rising-at-grpo --seed $seed --out runs/tiny-rising-at-grpo-$seed
+      medrobust train at-grpo tiny-rising-grpo    --seed $seed --out runs/tiny-rising-grpo-$seed
+    done
+    for model in tiny-sft-reasoning runs/tiny-rising-*-[0-9]; do
+      medrobust run --model $model --answer-mode reasoning --data phantoms --limit 200 \\
+        --threat pgd-linf:eps=2/255 --threat pgd-linf --out runs/evaluation/$(basename $model)
+    done
+    python -m benchmarks.defence runs runs/evaluation
+
+Seeds that have not been trained and evaluated yet are left out, and the tables say of how many seeds each row is.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.reproduction import replaced
+from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.reports.grid import MISSING, Grid
+from medrobust_bench.reports.run_page.figures import LIGHT
+from medrobust_bench.reports.seeds import SeedEstimate, over_seeds
+from medrobust_bench.runs.run import Run, load_run
+from medrobust_bench.train.curve import StepLog
+from medrobust_bench.train.settings import CURVE_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+PAGE, FIGURE = Path("docs/at_grpo.md"), Path("docs/defence.png")
+START = "tiny-sft-reasoning"
+ARMS = {
+    "tiny-rising-at-sft": "adversarial fine-tuning",
+    "tiny-rising-at-grpo": "adversarial GRPO",
+    "tiny-rising-grpo": "plain GRPO",
+}
+# (held against, looked at); None is the common start
+PAIRS = (
+    (None, "tiny-rising-at-sft"),
+    (None, "tiny-rising-at-grpo"),
+    (None, "tiny-rising-grpo"),
+    ("tiny-rising-grpo", "tiny-rising-at-grpo"),
+    ("tiny-rising-at-sft", "tiny-rising-at-grpo"),
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to train: several seeds of one recipe."""
+
+    name: str
+    curves: tuple[list[dict[str, Any]], ...]
+    evaluations: tuple[Run, ...]
+
+    def right(self, threat: str) -> NDArray[np.bool_]:
+        """[S, Q] whether each seed is right on each question, in the order of the question's id."""
+        return np.stack([answers(run, threat) for run in self.evaluations])
+
+
+def outcomes(run: Run, threat: str) -> list[Any]:
+    (found,) = [rows for (_, name), rows in run.outcomes.items() if name == threat]
+    return sorted(found, key=lambda outcome: outcome.question)
+
+
+def answers(run: Run, threat: str) -> NDArray[np.bool_]:
+    return np.array([outcome.correct for outcome in outcomes(run, threat)])
+
+
+def read_arm(name: str, training: Path, evaluations: Path) -> Arm:
+    """The seeds of an arm that are trained and evaluated."""
+    curves, runs = [], []
+    for folder in sorted(evaluations.glob(f"{name}-[0-9]")):
+        try:
+            runs.append(load_run(folder))
+        except InvalidInputError as error:
+            print(f"left out: {error}")
+            continue
+        curves.append(StepLog(training / folder.name / CURVE_FILE).entries())
+    return Arm(name, tuple(curves), tuple(runs))
+
+
+def percent(found: SeedEstimate, *, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    text = f"{100 * found.value:{sign}.1f} ({100 * found.low:{sign}.1f} to {100 * found.high:{sign}.1f})"
+    return text.replace("-", "−")
+
+
+def mean_of(curves: Sequence[Sequence[Mapping[str, Any]]], name: str, part: slice) -> str:
+    """Mean over seeds of the mean over a part of the steps at which something was logged."""
+    means = []
+    for curve in curves:
+        values = [entry[name] for entry in curve if entry.get(name) is not None]
+        if not values:
+            return MISSING
+        size = len(values)
+        means.append(np.mean(values[slice(*(int(size * (end or 0) / 3) for end in (part.start, part.stop)))]))
+    return f"{np.mean(means):.3g}"
+
+
+def accuracy_grid(start: Run, arms: Sequence[Arm], threats: Sequence[str]) -> Grid:
+    """Accuracy of every arm: mean over seeds and questions, its interval, and each seed."""
+    images = [outcome.image_sha256 for outcome in outcomes(start, threats[0])]
+    rows = []
+    for name, seeds, right in [
+        ("the start, " + START, 1, lambda threat: answers(start, threat)[None]),
+        *((ARMS[arm.name], len(arm.evaluations), arm.right) for arm in arms),
+    ]:
+        cells = []
+        for threat in threats:
+            answered = right(threat)
+            each = " ".join(f"{100 * share:.1f}" for share in answered.mean(1))
+            cells.append(percent(over_seeds(answered, images=images)) + (f"; {each}" if seeds > 1 else ""))
+        rows.append((name, str(seeds), *cells))
+    return Grid("Accuracy", ("Trained by", "Seeds", *threats), tuple(rows), names=1)
+
+
+def difference_grid(start: Run, arms: Sequence[Arm], threats: Sequence[str]) -> Grid:
+    """The pairs, question by question."""
+    by_name = {arm.name: arm for arm in arms}
+    images = [outcome.image_sha256 for outcome in outcomes(start, threats[0])]
+    rows = []
+    for before, now in PAIRS:
+        if now not in by_name or (before is not None and before not in by_name):
+            continue
+        cells = []
+        for threat in threats:
+            held = answers(start, threat)[None] if before is None else by_name[before].right(threat)
+            cells.append(percent(over_seeds(by_name[now].right(threat), held, images=images), signed=True))
+        name = f"{ARMS[now]} less {'the start' if before is None else ARMS[before]}"
+        rows.append((name, *cells))
+    return Grid("Differences", ("Difference", *threats), tuple(rows), names=1)
+
+
+def cost_grid(arms: Sequence[Arm]) -> Grid:
+    """What each arm cost, from its training log."""
+    rows = []
+    for arm in arms:
+        last = [curve[-1] for curve in arm.curves]
+        columns = [
+            [entry[f"passes/{name}"] for entry in last] for name in ("forward", "backward", "cpu_seconds")
+        ]
+        forward, backward, seconds = (float(np.mean(column)) for column in columns)
+        rows.append(
+            (
+                ARMS[arm.name],
+                str(last[0]["step"]),
+                f"{forward:.2f}",
+                f"{backward:.2f}",
+                f"{forward + backward:.2f}",
+                f"{seconds:.0f}",
+            )
+        )
+    header = ("Trained by", "Steps", "Forward", "Backward", "Together", "CPU seconds")
+    return Grid("Cost", header, tuple(rows), names=1)
+
+
+SIGNAL = {
+    "robust_accuracy": "right rollouts, attacked prompts",
+    "clean_accuracy": "right rollouts, clean prompts",
+    "robust_reward": "reward, attacked prompts",
+    "groups_without_variance": "groups without variance",
+    "frac_reward_zero_std": "the same as TRL counts it",
+    "entropy": "entropy, nats per token",
+    "grad_norm": "gradient norm",
+    "attack/loss_before": "inner attack, loss before (nats)",
+    "attack/loss_after": "inner attack, loss after (nats)",
+}
+
+
+def signal_grid(arms: Sequence[Arm]) -> Grid:
+    """What the trainers logged, first and last third of the steps."""
+    header = [f"{ARMS[arm.name]}, {part} third" for arm in arms for part in ("first", "last")]
+    rows = [
+        (
+            label,
+            *(mean_of(arm.curves, name, third) for arm in arms for third in (slice(0, 1), slice(2, 3))),
+        )
+        for name, label in SIGNAL.items()
+    ]
+    return Grid("Signal", ("Mean over steps", *header), tuple(rows), names=1)
+
+
+def passes(entry: Mapping[str, Any]) -> float:
+    return float(entry["passes/forward"] + entry["passes/backward"])
+
+
+def draw(start: Run, arms: Sequence[Arm], threat: str) -> Figure:
+    """Accuracy against passes, a line a seed: under the official attack from start to end, the inner one, and clean."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained", facecolor=LIGHT.paper)
+    official, inner, clean = figure.subplots(1, 3, sharey=True, sharex=True)
+    begin = 100 * answers(start, threat).mean()
+    for number, arm in enumerate(arms):
+        style = {"linewidth": 1.2, "markersize": 4, **LIGHT.dots(number)}
+        for seed, (curve, right) in enumerate(zip(arm.curves, arm.right(threat), strict=True)):
+            label = ARMS[arm.name] if seed == 0 else None
+            official.plot([0, passes(curve[-1])], [begin, 100 * right.mean()], label=label, **style)
+            for panel, measure in ((inner, "validation_attacked"), (clean, "validation_accuracy")):
+                measured = [entry for entry in curve if measure in entry]
+                panel.plot(
+                    [passes(entry) for entry in measured],
+                    [100 * entry[measure] for entry in measured],
+                    **style,
+                )
+    official.set(title=f"{threat}, {len(answers(start, threat))} test phantoms", ylabel="right (%)")
+    inner.set(title="inner attack, 96 validation phantoms")
+    clean.set(title="clean, 96 validation phantoms")
+    for panel in (official, inner, clean):
+        panel.set(xlabel="forward and backward passes (million tokens)", ylim=(0, 100))
+        panel.grid(color=LIGHT.faint, linewidth=0.6)
+    official.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def same_questions(runs: Sequence[Run]) -> None:
+    for one, other in pairwise(runs):
+        if one.record.plan.data.digest != other.record.plan.data.digest:
+            raise SystemExit(f"{one.folder} and {other.folder} asked different questions")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("training", type=Path, help="folder of the trainings, RECIPE-SEED each")
+    parser.add_argument("evaluations", type=Path, help="folder of the runs, of the same names")
+    parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
+    arguments = parser.parse_args()
+    try:
+        start = load_run(arguments.evaluations / START)
+    except InvalidInputError as error:
+        raise SystemExit(str(error)) from error
+    arms = [read_arm(name, arguments.training, arguments.evaluations) for name in ARMS]
+    arms = [arm for arm in arms if arm.evaluations]
+    same_questions([start, *(run for arm in arms for run in arm.evaluations)])
+    asked = [{threat.name for threat in run.threats} for arm in arms for run in arm.evaluations]
+    threats = [
+        t.name for t in start.threats if t.name != "worst-case" and all(t.name in one for one in asked)
+    ]
+    grids = {
+        "defence-cost": cost_grid(arms),
+        "defence-accuracy": accuracy_grid(start, arms, threats),
+        "defence-differences": difference_grid(start, arms, threats),
+        "defence-signal": signal_grid([arm for arm in arms if "grpo" in arm.name]),
+    }
+    if arguments.print:
+        print("\n\n".join(grid.markdown() for grid in grids.values()))
+        return
+    page = PAGE.read_text(encoding="utf-8")
+    for name, grid in grids.items():
+        page = replaced(page, name, grid.markdown())
+    PAGE.write_text(page, encoding="utf-8")
+    draw(start, arms, threats[1]).savefig(FIGURE, dpi=150, metadata={"Software": None})
+    print(f"{PAGE} and {FIGURE} written")
+
+
+if __name__ == "__main__":
+    main()
