@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from medrobust_bench.certify.contradiction import contradictions
 from medrobust_bench.certify.fault import Declared, Fault, count_fault
-from medrobust_bench.certify.published_log import check_log, read_log
+from medrobust_bench.certify.published_log import check_log, hidden_by_rounding, read_log
 from medrobust_bench.certify.stored import StoredRow, check_result, check_stored, stored_rows
 from medrobust_bench.data.reopen import open_asked
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -59,6 +60,43 @@ def check_path(path: Path, declared: Declared, *, against: Path | None = None) -
         what = "carries no counts, so its setting must be declared"
         raise InvalidInputError([Problem(str(path), what, f"add {flags}")])
     return check_log(read_log(path), declared)
+
+
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    """Radii whose rounding hides whether they are right.
+
+    Attributes:
+        radii: how many of them could be a quarter larger without being noticed.
+        of: certified radii of the file.
+    """
+
+    radii: int
+    of: int
+
+    @property
+    def everything(self) -> bool:
+        """Whether this is so for all of them."""
+        return self.radii == self.of
+
+    def __str__(self) -> str:
+        return (
+            f"rounding: {self.radii} of {self.of} radii could be a quarter larger without being noticed, as they are "
+            "rounded: publish more digits, or the counts"
+        )
+
+
+def unchecked(path: Path, declared: Declared) -> Unchecked | None:
+    """What of a log could not be checked; None where all of it was, and for files that carry counts.
+
+    Args:
+        path: as of `check_path`.
+        declared: as of `check_path`.
+    """
+    if path.is_dir() or path.suffix in (".jsonl", ".json"):
+        return None
+    radii, of = hidden_by_rounding(read_log(path), declared)
+    return Unchecked(radii, of) if radii else None
 
 
 def certified_groups(folder: RunFolder) -> list[tuple[str, CertificationSpec, list[StoredRow]]]:

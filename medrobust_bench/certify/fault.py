@@ -42,6 +42,7 @@ class Declared:
         alpha: failure probability per question.
         sigma: standard deviation of the noise.
         expect: number of questions of the declared split.
+        classes: number of classes, or of options.
     """
 
     n: int | None = None
@@ -49,6 +50,7 @@ class Declared:
     alpha: float | None = None
     sigma: float | None = None
     expect: int | None = None
+    classes: int | None = None
 
 
 def count_fault(found: int, expected: int | None) -> list[Fault]:

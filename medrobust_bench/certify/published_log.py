@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct")
 ABSTAIN = -1
+EVEN = 0.9
+"""Share of the steps from one question to the next that are equal where a log is evenly spaced."""
+
+NOTICED = 1.25
+"""A radius that is larger by this factor should be noticed; else its rounding hides everything."""
+
 RELATIVE_ROUNDING = 1e-6
 """Radii in full are computed by other libraries than ours, some of them in single precision."""
 
@@ -99,9 +105,31 @@ def check_log(rows: Sequence[LogRow], declared: Declared) -> list[Fault]:
     ladder = Ladder(declared.n, declared.alpha, declared.sigma)
     return [
         *_row_faults(rows, declared),
-        *_answer_faults(rows, selected=declared.n0 != 0),
+        *_answer_faults(rows, selected=declared.n0 != 0, classes=declared.classes),
         *_radius_faults([row for row in rows if row.radius > 0 or _rounded_to_zero(row)], ladder),
     ]
+
+
+def hidden_by_rounding(rows: Sequence[LogRow], declared: Declared) -> tuple[int, int]:
+    """How many of the certified radii could be a quarter larger, rounded as they are, without being noticed.
+
+    Args:
+        rows: at least one.
+        declared: n, alpha and sigma must be given.
+
+    Returns:
+        Radii that could, and certified radii altogether.
+    """
+    radii = [row.radius for row in rows if row.radius > 0]
+    if not radii or declared.n is None or declared.alpha is None or declared.sigma is None:
+        return 0, len(radii)
+    ladder = Ladder(declared.n, declared.alpha, declared.sigma)
+    values, tolerance = np.array([float(radius) for radius in radii]), np.array(rounding(radii))
+    inflated = NOTICED * values
+    # One between two rungs, as most numbers are: what its rounding hides is what counts.
+    exact = ladder.holds(inflated, np.full(len(radii), 1e-12))
+    hidden = ladder.holds(inflated, tolerance) & ~exact
+    return int(hidden.sum()), len(radii)
 
 
 def rounding(radii: Sequence[Decimal]) -> list[float]:
@@ -146,23 +174,40 @@ def _row_faults(rows: Sequence[LogRow], declared: Declared) -> list[Fault]:
     faults = count_fault(len(counts), declared.expect)
     if repeated := tuple(row.line for row in rows if counts[row.idx] > 1):
         faults.append(Fault("rows", "a question appears more than once", repeated))
-    indices = sorted(counts)
-    steps = [later - earlier for earlier, later in pairwise(indices)]
-    if steps and len(indices) > 2:
-        usual = Counter(steps).most_common(1)[0][0]
-        missing = (
-            earlier + usual * skipped
-            for (earlier, _later), step in zip(pairwise(indices), steps, strict=True)
-            for skipped in range(1, step // usual)
-        )
-        if first := list(islice(missing, 6)):
-            shown = ", ".join(map(str, first[:5])) + (", …" if len(first) > 5 else "")
-            faults.append(Fault("rows", f"every {usual}th question is there but not {shown}"))
+    if declared.expect != len(counts):
+        faults += _gap_faults(sorted(counts))
     return faults
 
 
-def _answer_faults(rows: Sequence[LogRow], *, selected: bool) -> list[Fault]:
+def _gap_faults(indices: Sequence[int]) -> list[Fault]:
+    """Questions left out of a log that is otherwise evenly spaced.
+
+    A random subset, a split by hash or the questions of one kind are not evenly spaced, and gaps say nothing there.
+    """
+    steps = [later - earlier for earlier, later in pairwise(indices)]
+    if len(steps) < 2:
+        return []
+    usual, often = Counter(steps).most_common(1)[0]
+    gaps = [
+        (earlier, step // usual - 1)
+        for earlier, step in zip(indices, steps, strict=False)
+        if step > usual and step % usual == 0
+    ]
+    left_out = sum(number for _earlier, number in gaps)
+    even = often + len(gaps) == len(steps) and often >= EVEN * len(steps)
+    if not gaps or not even or left_out > (1 - EVEN) * len(indices):
+        return []
+    missing = (earlier + usual * skipped for earlier, number in gaps for skipped in range(1, number + 1))
+    first = list(islice(missing, 6))
+    shown = ", ".join(map(str, first[:5])) + (", …" if len(first) > 5 else "")
+    return [Fault("rows", f"every {usual}th question is there but not {shown}")]
+
+
+def _answer_faults(rows: Sequence[LogRow], *, selected: bool, classes: int | None) -> list[Fault]:
     checks = {
+        "label or predict is no class": [
+            row.line for row in rows if row.label < 0 or (row.predict is not None and row.predict < 0)
+        ],
         "correct is not what label and predict say": [
             row.line for row in rows if row.correct != (row.predict == row.label)
         ],
@@ -171,6 +216,10 @@ def _answer_faults(rows: Sequence[LogRow], *, selected: bool) -> list[Fault]:
         ],
         "the radius is negative": [row.line for row in rows if row.radius < 0],
     }
+    if classes is not None:
+        checks[f"label or predict is none of {classes} classes"] = [
+            row.line for row in rows if max(row.label, row.predict or 0) >= classes
+        ]
     if not selected:
         checks["n0 is 0, so nothing but the label can be certified, yet predict is another answer"] = [
             row.line for row in rows if row.predict not in (None, row.label)

@@ -33,6 +33,7 @@ def command() -> None:
     "--sigma", type=click.FloatRange(0, min_open=True), help="Declared standard deviation of the noise."
 )
 @click.option("--expect", type=click.IntRange(min=1), help="Number of questions of the declared split.")
+@click.option("--classes", type=click.IntRange(min=2), help="Number of classes, of a log.")
 @click.option(
     "--against",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -46,23 +47,33 @@ def check(
     alpha: float | None,
     sigma: float | None,
     expect: int | None,
+    classes: int | None,
     against: Path | None,
 ) -> None:
     """Find radii, counts and rows that cannot be right.
 
     FILE is a run folder, a journal.jsonl, a result file, or a tab-separated log; a log carries no counts, so it
-    needs --n, --alpha and --sigma. Exit code 1 where anything is found.
+    needs --n, --alpha and --sigma. Exit code 1 where anything is found, and where radii are rounded so coarsely that
+    none of them could be checked.
     """
-    from medrobust_bench.certify.check import check_path
+    from medrobust_bench.certify.check import check_path, unchecked
     from medrobust_bench.certify.fault import Declared
 
-    declared = Declared(n=n, n0=n0, alpha=alpha, sigma=sigma, expect=expect)
+    declared = Declared(n=n, n0=n0, alpha=alpha, sigma=sigma, expect=expect, classes=classes)
     found = {path: check_path(path, declared, against=against) for path in files}
+    hidden = {path: unchecked(path, declared) for path in files}
     for path, faults in found.items():
-        click.secho(f"{path}: {_verdict(len(faults))}", fg="red" if faults else "green")
+        unseen = hidden[path]
+        nothing = unseen is not None and unseen.everything
+        verdict = (
+            "nothing found, and nothing could be checked" if nothing and not faults else _verdict(len(faults))
+        )
+        click.secho(f"{path}: {verdict}", fg="red" if faults else "green" if unseen is None else "yellow")
         for fault in faults:
             click.echo(f"  {fault}")
-    if any(found.values()):
+        if unseen is not None:
+            click.echo(f"  {unseen}")
+    if any(found.values()) or any(one is not None and one.everything for one in hidden.values()):
         raise click.exceptions.Exit(1)
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medrobust_bench.certify.fault import Fault
-    from medrobust_bench.leaderboard.report import Report, Wish
+    from medrobust_bench.leaderboard.replay import Wish
+    from medrobust_bench.leaderboard.report import Report
     from medrobust_bench.models.cards import Card
 
 
@@ -45,6 +46,18 @@ if TYPE_CHECKING:
     help="As --replay, as many as about M minutes allow for each submission.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of that draw.  [default: drawn afresh]")
+@click.option(
+    "--hidden-seed-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --replay: also ask 100 fresh phantoms rendered from the seed in this file, which nobody else knows.",
+)
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Keep what came of --replay, for the board: leaderboards/replays.",
+)
+@click.option("--by", metavar="NAME", help="Who did it; with --record.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="For --replay.")
 @click.option(
     "--timeout",
@@ -64,6 +77,9 @@ def command(
     count: int | None,
     minutes: float | None,
     seed: int | None,
+    hidden_seed_file: Path | None,
+    record: Path | None,
+    by: str | None,
     device: str,
     timeout: float | None,
     markdown_file: Path | None,
@@ -76,9 +92,12 @@ def command(
     """
     from medrobust_bench.leaderboard.guard import Ended, Guard
     from medrobust_bench.leaderboard.registry import read_registry
+    from medrobust_bench.leaderboard.replay.record import keep
     from medrobust_bench.leaderboard.report import Report, report
 
-    wish = _wish(count, minutes, seed, device)
+    wish = _wish(count, minutes, seed, device, hidden_seed_file)
+    if record is not None and (wish is None or by is None):
+        raise click.UsageError("--record keeps what --replay or --replay-minutes gives: give one, and --by")
     where = places(data)
     known, unchecked = read_registry(cards or (OWN_CARDS if OWN_CARDS.is_dir() else None))
     if base is None:
@@ -100,6 +119,8 @@ def command(
                 found = Report(path, (_ended(found),))
             failed += not found.agrees
             blocks.append(found.lines())
+            if record is not None and by is not None and found.replay is not None:
+                keep(found.replay, path, record, by=by)
     for line in (line for block in blocks for line in block):
         click.echo(printable(line))
     if markdown_file is not None:
@@ -110,17 +131,28 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _wish(count: int | None, minutes: float | None, seed: int | None, device: str) -> Wish | None:
+def _wish(
+    count: int | None, minutes: float | None, seed: int | None, device: str, hidden: Path | None
+) -> Wish | None:
     """What is to be done again."""
     import secrets
 
-    from medrobust_bench.leaderboard.report import Wish
+    from medrobust_bench.leaderboard.replay import Wish
+    from medrobust_bench.leaderboard.replay.hidden import read_seed
 
     if count is None and minutes is None:
+        if hidden is not None:
+            raise click.UsageError("--hidden-seed-file needs --replay or --replay-minutes")
         return None
     if count is not None and minutes is not None:
         raise click.UsageError("--replay counts claims, --replay-minutes time: give one of them")
-    return Wish(count, minutes, secrets.randbits(32) if seed is None else seed, device)
+    return Wish(
+        seed=secrets.randbits(32) if seed is None else seed,
+        count=count,
+        minutes=minutes,
+        device=device,
+        hidden_seed=None if hidden is None else read_seed(hidden),
+    )
 
 
 def _ended(ended: object) -> Fault:

@@ -144,3 +144,10 @@ def to_png(pixels: NDArray[np.uint8]) -> bytes:
 def from_png(data: bytes) -> NDArray[np.uint8]:
     """Decode PNG bytes to uint8 [H, W, 3]."""
     return np.array(read_png(data).convert("RGB"), dtype=np.uint8)
+
+
+def fitted(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """A canonical image [H, W, 3] in another image's place: resized to (height, width) where it has another."""
+    if image.shape[:2] == shape:
+        return image
+    return np.asarray(Image.fromarray(image).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))

@@ -122,6 +122,7 @@ def _table(board: Board, links: Mapping[str, str]) -> Grid:
         ("Worst modality", [_worst(result) for result in results]),
         ("Unparsed", [_unparsed(result) for result in results]),
         ("Audit", [told_audit(standing.submission) for standing in board]),
+        ("Done again", [told_replay(standing.submission) for standing in board]),
         ("n", [str(result.data.n) for result in results]),
         ("Date", [told_date(standing.submission) for standing in board]),
     ]
@@ -168,6 +169,11 @@ def told_audit(submission: Submission) -> str:
     counts = Counter(finding.verdict for finding in submission.audit)
     told = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "warn", "pass") if counts[verdict]]
     return ", ".join(told) or MISSING
+
+
+def told_replay(submission: Submission) -> str:
+    """Who has done a part of it again, when, and how much of what ranks may be otherwise."""
+    return MISSING if submission.replayed is None else submission.replayed.told()
 
 
 def told_date(submission: Submission) -> str:

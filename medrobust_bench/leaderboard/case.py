@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import SHOWN
 from medrobust_bench.data.image import canonical
+from medrobust_bench.runs.audit.blindness import strangers
 from medrobust_bench.specs.seeds import question_seed
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ class Claim:
     def digests(self) -> dict[str, str]:
         """SHA-256 of the canonical images' pixels by question."""
         return {name: hashlib.sha256(image.tobytes()).hexdigest() for name, image in self.images.items()}
+
+    @cached_property
+    def strangers(self) -> dict[str, Question]:
+        """By question the one whose image takes the place of its own, where there is one."""
+        return strangers(self.dataset.questions, seed=self.entry.selection.seed)
 
     def seed(self, question: str) -> int:
         """The seed of all randomness about a question."""

@@ -15,25 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medrobust_bench.certify.fault import Fault
-    from medrobust_bench.leaderboard.replay import Replay
+    from medrobust_bench.leaderboard.replay import Replay, Wish
     from medrobust_bench.models.cards import Card
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be done again with the model itself.
-
-    Attributes:
-        count: claims; or
-        minutes: about how long it may take.
-        seed: of the draw; the submitter must not know it.
-        device: to run on.
-    """
-
-    count: int | None
-    minutes: float | None
-    seed: int
-    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +80,7 @@ def report(
         replayed = replay(
             case,
             card,
-            count=wish.count,
-            minutes=wish.minutes,
-            seed=wish.seed,
-            device=wish.device,
+            wish,
             tell=lambda line: print(printable(f"{path}: repeating {line}"), file=sys.stderr, flush=True),
         )
     return Report(path, verdict.faults, verdict.unranked, replayed)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from medrobust_bench.leaderboard.checks.threat import normal_text
 from medrobust_bench.leaderboard.entry import Entry
 from medrobust_bench.leaderboard.names import MODEL, THREAT, harmless
+from medrobust_bench.leaderboard.replay.record import ReplayRecord, kept
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import SCHEMA_VERSION, Result
 
@@ -30,11 +31,13 @@ class Submission:
         path: of the file.
         result: what it reports.
         entry: the whole submission; None where the file is a bare result.
+        replayed: who has done it again, where somebody has.
     """
 
     path: Path
     result: Result
     entry: Entry | None = None
+    replayed: ReplayRecord | None = None
 
     @property
     def audit(self) -> tuple[Finding, ...]:
@@ -103,7 +106,7 @@ def _read(path: Path) -> tuple[Submission | None, list[Problem]]:
     try:
         if submitted:
             entry = Entry.model_validate_json(content)
-            return Submission(path, entry.result, entry), []
+            return Submission(path, entry.result, entry, kept(path)), []
         return Submission(path, Result.model_validate_json(content)), []
     except ValidationError as error:
         return None, [

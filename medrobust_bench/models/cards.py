@@ -6,31 +6,27 @@ cards, is reported together, each with file, line and remedy.
 
 from __future__ import annotations
 
-import difflib
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
+from medrobust_bench.front_matter import read_document
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.read_answer import read_answer
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Smoothing
-from medrobust_bench.strict_yaml import compose, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from medrobust_bench.models.read_answer import ReadAnswer
 
@@ -55,8 +51,6 @@ SHIPPED = "checkpoints/"
 
 LARGEST_CARD = 128_000
 """Bytes of a card."""
-
-_FENCE = "---"
 
 
 class _Section(BaseModel):
@@ -177,15 +171,6 @@ class Card(FrontMatter):
         return read_answer(completion, options, pattern=self.answer, thought=self.thought, strict=self.strict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Document:
-    """A card's parts: front matter as YAML, the line at which it starts, and the body."""
-
-    yaml: str
-    first_line: int
-    body: str
-
-
 def card_folder() -> Path:
     """Folder of the cards that come with the package: inside it when installed, beside it in a checkout."""
     package = Path(__file__).parents[1]
@@ -238,105 +223,7 @@ def card_of(model: str, cards: Mapping[str, Card]) -> Card | None:
 
 
 def _read(path: Path) -> tuple[Card | None, list[Problem]]:
-    where = str(path)
-    try:
-        if path.stat().st_size > LARGEST_CARD:
-            what = f"has {path.stat().st_size} bytes, at most {LARGEST_CARD} are allowed"
-            return None, [Problem(where, what, "say it more briefly")]
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        return None, [Problem(where, f"cannot be read: {error}", "give a readable UTF-8 Markdown file")]
-    document = _split(content)
+    document, problems = read_document(path, FrontMatter, example="model_cards/")
     if document is None:
-        what = "has no front matter: YAML between two lines of ---, starting on line 1"
-        return None, [Problem(where, what, "start from a card in model_cards/", row=1)]
-    try:
-        node, values = compose(document.yaml), load(document.yaml)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        row = None if mark is None else document.first_line + mark.line
-        what = f"front matter is not valid YAML: {error.problem or error.context}"
-        return None, [Problem(where, what, "correct the YAML (quote values that hold a colon)", row=row)]
-    except yaml.YAMLError as error:
-        return None, [Problem(where, f"front matter is not valid YAML: {error}", "correct the YAML")]
-    if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
-        return None, [Problem(where, "front matter is not a list of `key: value`", "correct the YAML", row=2)]
-    lines, repeated = _key_lines(node, document.first_line)
-    problems = [
-        Problem(where, f"key {'.'.join(key)} is given twice", "keep one of them", row=row)
-        for key, row in repeated
-    ]
-    if not document.body.strip():
-        problems.append(Problem(where, "has no text below the front matter", "say what the model is"))
-    try:
-        entry = FrontMatter.model_validate(values)
-    except ValidationError as error:
-        return None, problems + [_problem(where, details, lines) for details in error.errors()]
-    if problems:
         return None, problems
-    return Card(**entry.model_dump(), path=path, text=document.body.strip()), []
-
-
-def _split(content: str) -> _Document | None:
-    lines = content.removeprefix("\ufeff").splitlines()
-    if not lines or lines[0].rstrip() != _FENCE:
-        return None
-    for index, line in enumerate(lines[1:], start=1):
-        if line.rstrip() == _FENCE:
-            return _Document("\n".join(lines[1:index]) + "\n", 2, "\n".join(lines[index + 1 :]))
-    return None
-
-
-_Key = tuple[str, ...]
-
-
-def _key_lines(
-    node: yaml.MappingNode, first_line: int, prefix: _Key = ()
-) -> tuple[dict[_Key, int], list[tuple[_Key, int]]]:
-    """Line of every key in the file, and the keys given twice (which YAML itself lets pass)."""
-    lines: dict[_Key, int] = {}
-    repeated: list[tuple[_Key, int]] = []
-    for key_node, value_node in node.value:
-        key = (*prefix, str(key_node.value))
-        line = first_line + key_node.start_mark.line
-        if key in lines:
-            repeated.append((key, line))
-        lines[key] = line
-        if isinstance(value_node, yaml.MappingNode):
-            inner_lines, inner_repeated = _key_lines(value_node, first_line, key)
-            lines |= inner_lines
-            repeated += inner_repeated
-    return lines, repeated
-
-
-def _problem(where: str, details: Any, lines: dict[_Key, int]) -> Problem:
-    """A pydantic error in the words of the reader of a YAML file."""
-    location: _Key = tuple(str(part) for part in details["loc"])
-    # A union adds its members' names to the location; the longest prefix that stands in the file is the key.
-    known = next((location[:end] for end in range(len(location), 0, -1) if location[:end] in lines), ())
-    name = ".".join(known or location)
-    row = lines.get(known)
-    match details["type"]:
-        case "missing":
-            return Problem(where, f"key {'.'.join(location)} is missing", "add it", row=row)
-        case "extra_forbidden":
-            fields = _fields(location[:-1])
-            near = difflib.get_close_matches(location[-1], fields, n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"remove it; known: {', '.join(fields)}"
-            return Problem(where, f"key {name} is unknown", remedy, row=row)
-        case _ if name:
-            what = f"{name} is {repr(details['input'])[:200]}: {details['msg']}"
-            return Problem(where, what, "correct the value", row=row)
-        case _:
-            return Problem(where, details["msg"].removeprefix("Value error, "), "correct the front matter")
-
-
-def _fields(section: Iterable[str]) -> list[str]:
-    """Known keys of a section of the front matter."""
-    sections: dict[_Key, type[BaseModel]] = {
-        (): FrontMatter,
-        ("paper",): Paper,
-        ("training_data",): TrainingData,
-        ("smoothing",): Smoothing,
-    }
-    return list(sections[tuple(section)].model_fields)
+    return Card(**document.front.model_dump(), path=path, text=document.body), []

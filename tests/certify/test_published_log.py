@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from scipy.stats import norm
 from medrobust_bench.certify.certificate import certified_radius
 from medrobust_bench.certify.fault import Declared
 from medrobust_bench.certify.ladder import Ladder
-from medrobust_bench.certify.published_log import check_log, read_log, rounding
+from medrobust_bench.certify.published_log import check_log, hidden_by_rounding, read_log, rounding
 from medrobust_bench.problems import InvalidInputError
 
 if TYPE_CHECKING:
@@ -147,7 +148,54 @@ def test_a_small_radius_rounded_to_zero_is_not_accused(
 def test_an_absurd_index_does_not_exhaust_memory(write_log: WriteLog) -> None:
     path = write_log()
     edit(path, 201, idx=10**15)
-    assert "rows" in found(path)
+    assert found(path, replace(DECLARED, expect=None)) == {}, "one question from elsewhere is no gap"
+    assert "rows" in found(path, replace(DECLARED, expect=201))
+
+
+SUBSETS = {
+    "at random": lambda draw, n: np.sort(draw.choice(10 * n, n, replace=False)),
+    "by hash": lambda draw, n: np.flatnonzero(draw.uniform(size=6 * n) < 0.25)[:n],
+    "blocks of one kind": lambda draw, n: np.concatenate(
+        [np.arange(25) + 100 * block for block in range(n // 25)]
+    ),
+    "two kinds, one after the other": lambda draw, n: np.concatenate(
+        [np.arange(n // 2), 5 * n + np.arange(n // 2)]
+    ),
+}
+
+
+@pytest.mark.parametrize("subset", SUBSETS.values(), ids=SUBSETS.keys())
+@pytest.mark.parametrize("seed", range(5))
+def test_unevenly_spaced_indices_are_not_accused(
+    write_log: WriteLog, subset: Callable[..., NDArray[np.int64]], seed: int
+) -> None:
+    path = write_log()
+    lines = path.read_text().splitlines()
+    indices = subset(np.random.default_rng(seed), len(lines) - 1)
+    rows = [f"{index}\t{line.partition(chr(9))[2]}" for index, line in zip(indices, lines[1:], strict=True)]
+    path.write_text("\n".join([lines[0], *rows]) + "\n")
+    for expect in (None, 200):
+        assert found(path, replace(DECLARED, expect=expect)) == {}
+
+
+def test_rounding_that_hides_everything_is_said(write_log: WriteLog) -> None:
+    coarse = read_log(write_log(written="{:.1f}".format))
+    hidden, of = hidden_by_rounding(coarse, DECLARED)
+    assert hidden > 0.7 * of
+    low = [row for row in coarse if row.radius < Decimal("0.5")]
+    hidden, of = hidden_by_rounding(low, DECLARED)
+    assert hidden == of > 0, "those that a quarter more does not bring above what all draws reach"
+    for written in (repr, "{:.4f}".format):
+        assert hidden_by_rounding(read_log(write_log(written=written)), DECLARED)[0] < 0.2 * of
+
+
+def test_classes_that_there_are_not_are_found(write_log: WriteLog) -> None:
+    path = write_log()
+    most = max(row.label for row in read_log(path))
+    declared = replace(DECLARED, classes=most + 1)
+    assert found(path, declared) == {}
+    edit(path, certified_line(path), label=most + 1, predict=most + 1)
+    assert "answers" in found(path, declared)
 
 
 FALSIFIED = {
@@ -156,7 +204,7 @@ FALSIFIED = {
     "right but does not count": ({"correct": 0}, "answers"),
     "negative radius": ({"radius": -0.3}, "answers"),
     "repeated question": ({"idx": 0}, "rows"),
-    "question from elsewhere": ({"idx": 100_000}, "rows"),
+    "impossible class": ({"label": -3, "predict": -3}, "answers"),
 }
 
 

@@ -148,6 +148,7 @@ def test_a_row_tells_all_that_the_issue_of_a_number_needs(make_result: Callable[
         "OCT 10.0 (n 10)",
         "5.0",
         "1 fail, 1 pass",
+        "–",
         "20",
         "–",
     ]

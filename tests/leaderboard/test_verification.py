@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from medrobust_bench.leaderboard.replay import Agreement, replay_with
+from medrobust_bench.leaderboard.replay import Agreement, Wish, replay_with
 from medrobust_bench.leaderboard.replay.share import by_count, by_minutes
 from medrobust_bench.leaderboard.verification import verify
 from medrobust_bench.problems import InvalidInputError
@@ -58,7 +58,7 @@ def test_every_kind_of_claim_is_done_again_and_another_model_is_caught(
 ) -> None:
     case = verify(honest / "phantoms" / "pgd-linf" / "schooled.json", cards=cards).case
     assert case is not None
-    agreed = replay_with(SchooledAdapter(lean=0.5), case, count=10_000, seed=1)
+    agreed = replay_with(SchooledAdapter(lean=0.5), case, Wish(seed=1, count=10_000))
     assert agreed.agrees, agreed.lines()
     asked = {one.kind: one.asked for one in agreed.agreements}
     standing = sum(outcome.attacked and outcome.correct for outcome in case.proof.threat)
@@ -70,7 +70,7 @@ def test_every_kind_of_claim_is_done_again_and_another_model_is_caught(
         "standing answers": standing,
     }
     assert all(one.bound == 0 for one in agreed.agreements), "all were asked, nothing is left to chance"
-    other = replay_with(SchooledAdapter(lean=0.3), case, count=10_000, seed=1)
+    other = replay_with(SchooledAdapter(lean=0.3), case, Wish(seed=1, count=10_000))
     assert other.other_weights is not None
     assert not other.agrees
 
@@ -89,7 +89,7 @@ def test_invented_robustness_does_not_survive_its_own_attack(
         for o in case.proof.threat
     )
     forged = replace(case, proof=replace(case.proof, threat=claimed, witnesses=()))
-    found = replay_with(SchooledAdapter(lean=0.5), forged, count=10_000, seed=1)
+    found = replay_with(SchooledAdapter(lean=0.5), forged, Wish(seed=1, count=10_000))
     (standing,) = [one for one in found.agreements if one.kind == "standing answers"]
     assert not found.agrees
     assert sum("its own attack breaks it" in what for what in standing.disagreements) == len(
@@ -111,7 +111,7 @@ def test_an_invented_loss_curve_does_not_begin_where_the_attack_begins(
         return outcome.model_copy(update={"attempts": attempts})
 
     forged = replace(case, proof=replace(case.proof, threat=tuple(map(higher, case.proof.threat))))
-    found = replay_with(SchooledAdapter(lean=0.5), forged, count=10_000, seed=1)
+    found = replay_with(SchooledAdapter(lean=0.5), forged, Wish(seed=1, count=10_000))
     assert not found.agrees
     assert any("the loss at the first image is" in line for line in found.lines())
 
@@ -119,7 +119,7 @@ def test_an_invented_loss_curve_does_not_begin_where_the_attack_begins(
 def test_invented_counts_do_not_survive_their_own_draws(honest: Path, cards: dict[str, Card]) -> None:
     case = verify(honest / "phantoms" / "certified-l2-quick" / "schooled.json", cards=cards).case
     assert case is not None
-    assert replay_with(SchooledAdapter(lean=0.5), case, count=10_000, seed=1).agrees
+    assert replay_with(SchooledAdapter(lean=0.5), case, Wish(seed=1, count=10_000)).agrees
 
     def all_right(certificate: dict[str, Any], answer: int) -> dict[str, Any]:
         looks = []
@@ -134,7 +134,7 @@ def test_invented_counts_do_not_survive_their_own_draws(honest: Path, cards: dic
         for o in case.proof.threat
     )
     forged = replace(case, proof=replace(case.proof, threat=claimed))
-    assert not replay_with(SchooledAdapter(lean=0.5), forged, count=10_000, seed=1).agrees
+    assert not replay_with(SchooledAdapter(lean=0.5), forged, Wish(seed=1, count=10_000)).agrees
 
 
 def agreement(asked: int, failed: int, *, of: int = 10**6) -> Agreement:

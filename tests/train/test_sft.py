@@ -393,6 +393,7 @@ def test_schedule_and_floor_can_be_chosen(tmp_path: Path) -> None:
         trainer = Trainer(model, arguments, train_dataset=[0])
         trainer.create_optimizer_and_scheduler(100)
         for _ in range(100):
+            trainer.optimizer.step()
             trainer.lr_scheduler.step()
         rates[name] = trainer.lr_scheduler.get_last_lr()[0] / TINY.learning_rate
     assert rates["cosine"] == pytest.approx(0.5, abs=1e-3)

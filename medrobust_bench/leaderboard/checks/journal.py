@@ -10,7 +10,7 @@ from medrobust_bench.leaderboard.case import some
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.records.run import Plan
-from medrobust_bench.runs.audit.blindness import REPLACEMENTS, sampled_questions
+from medrobust_bench.runs.audit.blindness import ANOTHER, REPLACEMENTS, sampled_questions
 from medrobust_bench.specs.settings import RunSettings
 from medrobust_bench.specs.threat import CLEAN
 
@@ -56,7 +56,7 @@ def possible_costs(case: Case) -> list[Fault]:
 
 def agreement(case: Case) -> list[Fault]:
     """Every line agrees with the published question, with itself and with the clean line."""
-    sampled = _asked_without_image(case)
+    due = _asked_without_image(case)
     checks: list[tuple[str, str, Callable[[Outcome, Question], bool]]] = [
         ("image", "is not the published one", lambda o, q: o.image_sha256 != case.digests[o.question]),
         ("answer", "is not the published one", lambda o, q: o.answer != q.answer),
@@ -83,7 +83,7 @@ def agreement(case: Case) -> list[Fault]:
         (
             "blindness control",
             "is not what the plan asks without the image",
-            lambda o, q: o.threat == CLEAN.name and not _controlled(o, q, asked=o.question in sampled),
+            lambda o, q: o.threat == CLEAN.name and not _controlled(o, q, due.get(o.question, frozenset())),
         ),
     ]
     return _found(case, checks)
@@ -175,8 +175,8 @@ def _possible(outcome: Outcome, question: Question) -> bool:
     return outcome.choice is None or 0 <= outcome.choice < len(question.options)
 
 
-def _asked_without_image(case: Case) -> frozenset[str]:
-    """The questions that must have been asked without their image where they were answered right."""
+def _asked_without_image(case: Case) -> dict[str, frozenset[str]]:
+    """By question the replacements of its image that it must have been asked about where it was answered right."""
     plan = Plan(
         settings=RunSettings(seed=case.entry.selection.seed),
         data=case.entry.result.data,
@@ -184,13 +184,14 @@ def _asked_without_image(case: Case) -> frozenset[str]:
         threats=(CLEAN, case.entry.result.threat),
         chunks=(tuple(case.questions),),
     )
-    return sampled_questions(plan)
+    every = frozenset(REPLACEMENTS)
+    return {name: every if name in case.strangers else every - {ANOTHER} for name in sampled_questions(plan)}
 
 
-def _controlled(outcome: Outcome, question: Question, *, asked: bool) -> bool:
+def _controlled(outcome: Outcome, question: Question, due: frozenset[str]) -> bool:
     """Whether a clean outcome holds an answer to every replacement of its image, or none where none was due."""
-    if not (asked and outcome.correct):
+    if not (due and outcome.correct):
         return outcome.blind_choices is None
     given = outcome.blind_choices or {}
     options = (None, *range(len(question.options)))
-    return given.keys() == set(REPLACEMENTS) and all(choice in options for choice in given.values())
+    return given.keys() == due and all(choice in options for choice in given.values())

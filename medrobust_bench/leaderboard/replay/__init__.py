@@ -3,101 +3,106 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medrobust_bench.leaderboard.replay.agreement import Agreement, Replay
+from medrobust_bench.leaderboard.replay.hidden import on_fresh_phantoms
 from medrobust_bench.leaderboard.replay.kinds import KINDS, Repeater
 from medrobust_bench.leaderboard.replay.share import by_count, by_minutes, pace
 from medrobust_bench.runs.models import open_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from medrobust_bench.leaderboard.case import Case
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.models.cards import Card
 
-__all__ = ["Agreement", "Replay", "replay", "replay_with"]
+__all__ = ["Agreement", "Replay", "Wish", "replay", "replay_with"]
+
+USUAL = 300
+"""Claims that are repeated unless told otherwise: enough, agreeing, to bound the share of others below 1 %."""
 
 
-def replay(
-    case: Case,
-    card: Card,
-    *,
-    count: int | None = None,
-    minutes: float | None = None,
-    seed: int,
-    device: str = "auto",
-    tell: Callable[[str], None] = lambda _line: None,
-) -> Replay:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be done again.
+
+    Attributes:
+        seed: of the draw; the submitter must not know it.
+        count: claims to repeat; all, where there are fewer.
+        minutes: or how long it may take, about: claims are counted by what they cost the submitter, at the pace at
+            which this machine answers.
+        device: to run on.
+        hidden_seed: of fresh phantoms, which nobody else may know; None: none are asked.
+        fresh: how many.
+    """
+
+    seed: int
+    count: int | None = None
+    minutes: float | None = None
+    device: str = "auto"
+    hidden_seed: int | None = None
+    fresh: int = 100
+
+
+def replay(case: Case, card: Card, wish: Wish, *, tell: Callable[[str], None] = lambda _line: None) -> Replay:
     """Load a submission's model and do a random part of its claims again.
 
     Args:
         case: of an accepted submission.
         card: of its model.
-        count: claims to repeat; all, where there are fewer.
-        minutes: or how long it may take, about: claims are counted by what they cost the submitter, at the pace at
-            which this machine answers.
-        seed: of the draw; the submitter must not know it.
-        device: to run on.
+        wish: what is to be done again.
         tell: is told beforehand what is going to be repeated, and what it will cost.
     """
     model = case.entry.result.model
-    adapter = open_model(card, questions=case.dataset.questions[:1], device=device, dtype=model.dtype)
-    return replay_with(adapter, case, count=count, minutes=minutes, seed=seed, tell=tell)
+    questions = case.dataset.questions[:1]
+    adapter = open_model(card, questions=questions, device=wish.device, dtype=model.dtype)
+    return replay_with(adapter, case, wish, tell=tell)
 
 
 def replay_with(
-    adapter: Adapter,
-    case: Case,
-    *,
-    count: int | None = None,
-    minutes: float | None = None,
-    seed: int,
-    tell: Callable[[str], None] = lambda _line: None,
+    adapter: Adapter, case: Case, wish: Wish, *, tell: Callable[[str], None] = lambda _line: None
 ) -> Replay:
     """See `replay`; with a model that is opened already (`open_model`)."""
     repeater = Repeater(adapter, case)
-    claims = {kind.name: kind.claims(case) for kind in KINDS}
-    drawn: Mapping[str, list[str]] = {
-        name: random.Random(f"{seed}{name}").sample(found, len(found)) for name, found in claims.items()
-    }
-    ranking = [kind.name for kind in KINDS if kind.ranks]
+    drawn = {}
+    for kind in KINDS:
+        claims = kind.claims(case)
+        drawn[kind.name] = random.Random(f"{wish.seed} {kind.name}").sample(claims, len(claims))
+    shares = _shares(repeater, case, {name: len(claims) for name, claims in drawn.items()}, wish)
     costs = {kind.name: kind.seconds(case) for kind in KINDS}
-    if minutes is None:
-        shares = by_count({name: len(found) for name, found in claims.items()}, ranking, count or 300)
-    else:
-        speed = pace(repeater, case)
-        shares = by_minutes(
-            {name: len(found) for name, found in claims.items()},
-            ranking,
-            {name: speed * cost for name, cost in costs.items()},
-            60 * minutes,
-        )
-    tell(
-        ", ".join(f"{number} of {len(claims[name])} {name}" for name, number in shares.items() if number)
-        + f": about {sum(costs[name] * number for name, number in shares.items()) / 60:.1f} minutes of the submitter's"
-    )
-    weights = case.entry.result.model.weights_sha256
-    strange = adapter.record.weights_sha256
-    told = f"weights are {strange[:12]}…, submitted were {weights[:12]}…" if strange != weights else None
-    return Replay(
-        agreements=tuple(
+    chosen = ", ".join(f"{number} of {len(drawn[name])} {name}" for name, number in shares.items() if number)
+    minutes = sum(costs[name] * number for name, number in shares.items()) / 60
+    tell(f"{chosen}: {minutes:.1f} minutes of the submitter's machine")
+    agreements = []
+    for kind in (kind for kind in KINDS if drawn[kind.name]):
+        again = (kind.repeat(repeater, claim) for claim in drawn[kind.name][: shares[kind.name]])
+        agreements.append(
             Agreement(
                 kind.name,
                 asked=shares[kind.name],
-                of=len(claims[kind.name]),
-                disagreements=tuple(
-                    what
-                    for question in drawn[kind.name][: shares[kind.name]]
-                    if (what := kind.repeat(repeater, question)) is not None
-                ),
+                of=len(drawn[kind.name]),
+                disagreements=tuple(what for what in again if what is not None),
                 tolerance=kind.tolerance,
                 means=kind.means,
+                ranks=kind.ranks,
             )
-            for kind in KINDS
-            if claims[kind.name]
-        ),
-        other_weights=told,
-        seed=seed,
-    )
+        )
+    hidden = None
+    if wish.hidden_seed is not None:
+        hidden = on_fresh_phantoms(repeater.adapter, case, count=wish.fresh, seed=wish.hidden_seed)
+    submitted, loaded = case.entry.result.model.weights_sha256, adapter.record.weights_sha256
+    told = f"weights are {loaded[:12]}…, submitted were {submitted[:12]}…"
+    return Replay(tuple(agreements), None if loaded == submitted else told, wish.seed, hidden)
+
+
+def _shares(repeater: Repeater, case: Case, claims: dict[str, int], wish: Wish) -> dict[str, int]:
+    """How many claims of each kind are repeated."""
+    ranking = [kind.name for kind in KINDS if kind.ranks]
+    if wish.minutes is None:
+        return by_count(claims, ranking, wish.count or USUAL)
+    slower = pace(repeater, case)
+    seconds = {kind.name: slower * kind.seconds(case) for kind in KINDS}
+    return by_minutes(claims, ranking, seconds, 60 * wish.minutes)

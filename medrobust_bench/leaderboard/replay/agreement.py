@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scipy.stats import beta
+
+if TYPE_CHECKING:
+    from medrobust_bench.leaderboard.replay.hidden import Hidden
 
 CONFIDENCE = 0.95
 
@@ -20,6 +24,7 @@ class Agreement:
         disagreements: what differs, one sentence each.
         tolerance: share of the repeated that may differ on another machine.
         means: what the bound is about.
+        ranks: whether ranks rest on it directly.
     """
 
     kind: str
@@ -28,6 +33,7 @@ class Agreement:
     disagreements: tuple[str, ...]
     tolerance: float
     means: str
+    ranks: bool = False
 
     @property
     def allowed(self) -> int:
@@ -73,16 +79,19 @@ class Replay:
         agreements: kind by kind.
         other_weights: what is said where the model has other weights; None where it has not.
         seed: of the draw.
+        hidden: the model on fresh phantoms, where they were asked.
     """
 
     agreements: tuple[Agreement, ...]
     other_weights: str | None
     seed: int
+    hidden: Hidden | None = None
 
     @property
     def agrees(self) -> bool:
         """Whether the submission is borne out."""
-        return self.other_weights is None and all(one.agrees for one in self.agreements)
+        fresh = self.hidden is None or self.hidden.agrees
+        return fresh and self.other_weights is None and all(one.agrees for one in self.agreements)
 
     def lines(self) -> list[str]:
         """For people, one thing a line."""
@@ -90,4 +99,6 @@ class Replay:
         for one in self.agreements:
             told.append(one.line())
             told += [f"  {what}" for what in one.disagreements[:10]]
+        if self.hidden is not None:
+            told.append(self.hidden.line())
         return told

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from medrobust_bench.leaderboard.build import told_audit, told_date
+from medrobust_bench.leaderboard.build import told_audit, told_date, told_replay
 from medrobust_bench.leaderboard.evidence import read_beside
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.leaderboard.neutral import cell, html, plain
@@ -59,6 +59,7 @@ COLUMNS = (
     ("Certified (%)", "number"),
     ("Unparsed (%)", "number"),
     ("Audit", "text"),
+    ("Done again", "text"),
     ("Data", "text"),
     ("Questions", "number"),
     ("Date", "text"),
@@ -166,6 +167,7 @@ def _row(standing: Standing) -> dict[str, Any]:
         "questions": result.data.n,
         "date": told_date(standing.submission),
         "audit": told_audit(standing.submission),
+        "replayed": told_replay(standing.submission),
     }
 
 
@@ -287,8 +289,9 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
 
     rows = []
     for standing in (standing for board in standings for standing in board):
-        result, entry = standing.submission.result, standing.submission.entry
-        verdicts = [finding.verdict for finding in standing.submission.audit]
+        submission = standing.submission
+        result, entry = submission.result, submission.entry
+        verdicts = [finding.verdict for finding in submission.audit]
         groups: dict[tuple[str, str], Scores] = {("all", "all"): result.metrics}
         groups |= {("modality", name): scores for name, scores in result.metrics.by_modality.items()}
         types = result.metrics.by_question_type
@@ -315,6 +318,7 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
                     "dtype": result.model.dtype,
                     "answer_mode": result.model.answer_mode,
                     "submitted": None if entry is None else entry.submitted.isoformat(),
+                    "done_again": None if submission.replayed is None else submission.replayed.told(),
                     "audit_failed": verdicts.count("fail"),
                     "audit_warned": verdicts.count("warn"),
                     "unparsed_clean": result.metrics.unparsed_rate.clean,
@@ -336,6 +340,7 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
             "radius": "float64",
             "unparsed_attacked": "float64",
             "submitted": "string",
+            "done_again": "string",
         }
     )
     texts = [name for name in table.columns if table[name].dtype in ("object", "string")]

@@ -2,6 +2,10 @@
 
 A model that answers from the question alone cannot be attacked through the image; its robust accuracy says
 nothing. Robustness counts only for questions whose clean answer depends on the image.
+
+Grey, noise and shuffled pixels show nothing, which a model that knows answers by heart can notice, and then answer
+otherwise. So a question is also asked about the image of another one, on which one of its wrong options is the right
+answer: nothing about that image is unusual, and whoever still gives the old answer has not looked.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medrobust_bench.data.image import canonical, fitted
 from medrobust_bench.runs.audit.check import IMAGE_MATTERS, Check, below
 from medrobust_bench.specs.seeds import question_seed
 
@@ -18,17 +23,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.records import Finding, Outcome
     from medrobust_bench.records.run import Plan
 
 QUESTIONS = 128
-"""Questions of a run that are also asked without their image, at most: three answers each."""
+"""Questions of a run that are also asked without their image, at most: three or four answers each."""
 
 FEWEST = 5
 """With fewer clean right answers nothing can be said."""
 
-REPLACEMENTS = ("blank", "noise", "shuffled")
+ANOTHER = "another"
+REPLACEMENTS = ("blank", "noise", "shuffled", ANOTHER)
 
 BLANK = Check("blank image", "blindness", "Do right answers change on a grey image?", IMAGE_MATTERS)
 NOISE = Check("noise image", "blindness", "Do right answers change on uniform noise?", IMAGE_MATTERS)
@@ -36,6 +43,12 @@ SHUFFLED = Check(
     "shuffled image",
     "blindness",
     "Do right answers change when the pixels of the image are shuffled?",
+    IMAGE_MATTERS,
+)
+ANOTHER_IMAGE = Check(
+    "another image",
+    "blindness",
+    "Do right answers change on an image for which another option is right?",
     IMAGE_MATTERS,
 )
 DEPENDENCE = Check(
@@ -47,7 +60,7 @@ CREDIT = Check(
     "How many of the answers counted as robust depend on the image?",
     IMAGE_MATTERS,
 )
-_BY_REPLACEMENT = dict(zip(REPLACEMENTS, (BLANK, NOISE, SHUFFLED), strict=True))
+_BY_REPLACEMENT = {"blank": BLANK, "noise": NOISE, "shuffled": SHUFFLED}
 
 
 def sampled_questions(plan: Plan) -> frozenset[str]:
@@ -59,8 +72,63 @@ def sampled_questions(plan: Plan) -> frozenset[str]:
     )
 
 
+def strangers(questions: Iterable[Question], *, seed: int) -> dict[str, Question]:
+    """For each question another one, whose image takes the place of its own.
+
+    It is about another image (and patient, where known) of the same modality, asks the same type of question, and its
+    right answer is one of the wrong options of the first; which of several is drawn by lot from the seed and the
+    question. A question for which there is none has none.
+
+    Args:
+        questions: of a run.
+        seed: the run's.
+
+    Returns:
+        By id of the first.
+    """
+    by_answer: dict[tuple[str, str, str], list[Question]] = {}
+    asked = sorted(questions, key=lambda question: question.id)
+    for question in asked:
+        by_answer.setdefault(_answered(question, question.answer), []).append(question)
+    found = {}
+    for question in asked:
+        wrong = {_answered(question, k) for k in range(len(question.options))}
+        wrong -= {_answered(question, question.answer)}
+        others = [
+            other
+            for key in sorted(wrong)
+            for other in by_answer.get(key, ())
+            if other.image != question.image and (question.group is None or other.group != question.group)
+        ]
+        if others:
+            lot = question_seed(seed, f"{question.id}\x1f{ANOTHER}")
+            found[question.id] = others[lot % len(others)]
+    return found
+
+
+def _answered(question: Question, option: int) -> tuple[str, str, str]:
+    text = " ".join(question.options[option].casefold().split()).rstrip(".")
+    return question.modality, question.question_type, text
+
+
+def replacements(
+    image: NDArray[np.uint8], seed: int, stranger: Question | None
+) -> dict[str, NDArray[np.uint8]]:
+    """Images of the same shape that do not show what this one shows, by name.
+
+    Args:
+        image: uint8 [H, W, 3], canonical.
+        seed: the question's.
+        stranger: from `strangers`; None: there is none, and "another" is left out.
+    """
+    made = {name: replacement(image, name, seed) for name in REPLACEMENTS if name != ANOTHER}
+    if stranger is not None:
+        made[ANOTHER] = fitted(canonical(stranger.image), image.shape[:2])
+    return made
+
+
 def replacement(image: NDArray[np.uint8], name: str, seed: int) -> NDArray[np.uint8]:
-    """An image of the same shape that does not show what this one shows.
+    """An image of the same shape that shows nothing.
 
     Args:
         image: uint8 [H, W, 3].
@@ -76,33 +144,43 @@ def replacement(image: NDArray[np.uint8], name: str, seed: int) -> NDArray[np.ui
     return draw.permutation(image.reshape(-1, 3)).reshape(image.shape)
 
 
-def answers_without_image(bound: BoundQuestions, *, seed: int) -> list[dict[str, int | None]]:
+def answers_without_image(
+    bound: BoundQuestions, *, seed: int, others: Mapping[str, Question]
+) -> list[dict[str, int | None]]:
     """What the deployed model answers when each image is replaced.
 
     Args:
         bound: B questions.
         seed: the run's.
+        others: from `strangers`.
 
     Returns:
         Per question the option chosen, by name of the replacement.
     """
-    seeds = [question_seed(seed, question.id) for question in bound.batch.questions]
-    choices: list[dict[str, int | None]] = [{} for _ in seeds]
+    images = [
+        replacements(image, question_seed(seed, question.id), others.get(question.id))
+        for image, question in zip(bound.batch.images, bound.batch.questions, strict=True)
+    ]
+    choices: list[dict[str, int | None]] = [{} for _ in images]
     for name in REPLACEMENTS:
-        images = [
-            replacement(image, name, own_seed)
-            for image, own_seed in zip(bound.batch.images, seeds, strict=True)
-        ]
-        for chosen, answer in zip(choices, bound.answer(images), strict=True):
-            chosen[name] = answer.choice
+        rows = [row for row, made in enumerate(images) if name in made]
+        if not rows:
+            continue
+        answers = bound.select(rows).answer([images[row][name] for row in rows])
+        for row, answer in zip(rows, answers, strict=True):
+            choices[row][name] = answer.choice
     return choices
 
 
 def depends_on_image(outcome: Outcome) -> bool:
-    """Whether a clean right answer changed under any of the replacements."""
-    return outcome.blind_choices is not None and any(
-        choice != outcome.answer for choice in outcome.blind_choices.values()
-    )
+    """Whether a clean right answer needs the image.
+
+    It changed on another image, where it was asked about one; else on an image that shows nothing.
+    """
+    choices = outcome.blind_choices or {}
+    if ANOTHER in choices:
+        return choices[ANOTHER] != outcome.answer
+    return any(choice != outcome.answer for choice in choices.values())
 
 
 def blindness(clean: Iterable[Outcome]) -> list[Finding]:
@@ -112,14 +190,18 @@ def blindness(clean: Iterable[Outcome]) -> list[Finding]:
         return []
     findings = []
     for name in REPLACEMENTS:
-        changed = sum((o.blind_choices or {}).get(name) != o.answer for o in asked) / len(asked)
+        chosen = [(o, o.blind_choices[name]) for o in asked if name in (o.blind_choices or {})]  # type: ignore[index]
+        if not chosen:
+            continue
+        changed = sum(choice != o.answer for o, choice in chosen) / len(chosen)
+        if name == ANOTHER:
+            findings.append(_on_another_image(changed, len(chosen)))
+            continue
         findings.append(
             _BY_REPLACEMENT[name].find(
                 changed,
-                below(
-                    changed, warn=0.1, fail=-1
-                ),  # one replacement alone may keep what the question is about
-                f"{changed:.0%} of {len(asked)} right answers are lost with the {name} image",
+                below(changed, warn=0.1, fail=-1),  # one of them alone may keep what the question is about
+                f"{changed:.0%} of {len(chosen)} right answers are lost with the {name} image",
             )
         )
     dependent = sum(map(depends_on_image, asked)) / len(asked)
@@ -130,6 +212,17 @@ def blindness(clean: Iterable[Outcome]) -> list[Finding]:
         "fail": f"{dependent:.0%} of the right answers need the image: the model ignores it and must not be ranked",
     }[verdict]
     return [*findings, DEPENDENCE.find(dependent, verdict, meaning)]
+
+
+def _on_another_image(changed: float, asked: int) -> Finding:
+    verdict = below(changed, warn=0.5, fail=0.1 if asked >= FEWEST else -1)
+    lead = f"{changed:.0%} of {asked} right answers are lost with another image"
+    reading = {
+        "pass": "",
+        "warn": ": many are kept whatever the image shows",
+        "fail": ": they do not come from the image, and the model must not be ranked",
+    }
+    return ANOTHER_IMAGE.find(changed, verdict, lead + reading[verdict])
 
 
 def robust_credit(outcomes: Sequence[Outcome], clean: Mapping[str, Outcome]) -> list[Finding]:

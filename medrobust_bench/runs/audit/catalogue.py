@@ -23,6 +23,7 @@ IN_EVERY_RUN = (
     blindness.BLANK,
     blindness.NOISE,
     blindness.SHUFFLED,
+    blindness.ANOTHER_IMAGE,
     blindness.DEPENDENCE,
     carried.WITNESSED,
     carried.ROUNDED,
