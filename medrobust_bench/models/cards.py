@@ -20,7 +20,7 @@ from medrobust_bench.records import Smoothing
 from medrobust_bench.strict_yaml import compose, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Text = Annotated[str, Field(min_length=1)]
@@ -168,11 +168,6 @@ def read_cards(folder: Path | None = None) -> dict[str, Card]:
     if problems:
         raise InvalidInputError(problems)
     return dict(sorted(cards.items()))
-
-
-def card_of(model: str, cards: Mapping[str, Card]) -> Card | None:
-    """The card of a model as results name it: the card's id, or the hub id that it was run from."""
-    return cards.get(model) or next((card for card in cards.values() if card.source == model), None)
 
 
 def _read(path: Path) -> tuple[Card | None, list[Problem]]:
