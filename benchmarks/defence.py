@@ -31,7 +31,8 @@ from medrobust_bench.reports.grid import MISSING, Grid
 from medrobust_bench.reports.run_page.figures import LIGHT
 from medrobust_bench.reports.seeds import SeedEstimate, over_seeds
 from medrobust_bench.runs.run import Run, load_run
-from medrobust_bench.train.curve import Curve
+from medrobust_bench.train.curve import StepLog
+from medrobust_bench.train.settings import CURVE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +87,7 @@ def read_arm(name: str, training: Path, evaluations: Path) -> Arm:
         except InvalidInputError as error:
             print(f"left out: {error}")
             continue
-        curves.append(Curve(training / folder.name).entries())
+        curves.append(StepLog(training / folder.name / CURVE_FILE).entries())
     return Arm(name, tuple(curves), tuple(runs))
 
 
@@ -191,27 +192,34 @@ def signal_grid(arms: Sequence[Arm]) -> Grid:
     return Grid("Signal", ("Mean over steps", *header), tuple(rows), names=1)
 
 
-def draw(arms: Sequence[Arm]) -> Figure:
-    """Validation accuracy, clean and attacked, against passes: a line a seed."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained", facecolor=LIGHT.paper)
-    panels = figure.subplots(1, 2, sharey=True)
-    shown = (("validation_attacked", "under the inner attack, 2/255"), ("validation_accuracy", "clean"))
-    for panel, (measure, title) in zip(panels, shown, strict=True):
-        for number, arm in enumerate(arms):
-            for seed, curve in enumerate(arm.curves):
+def passes(entry: Mapping[str, Any]) -> float:
+    return float(entry["passes/forward"] + entry["passes/backward"])
+
+
+def draw(start: Run, arms: Sequence[Arm], threat: str) -> Figure:
+    """Accuracy against passes, a line a seed: under the official attack from start to end, the inner one, and clean."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained", facecolor=LIGHT.paper)
+    official, inner, clean = figure.subplots(1, 3, sharey=True, sharex=True)
+    begin = 100 * answers(start, threat).mean()
+    for number, arm in enumerate(arms):
+        style = {"linewidth": 1.2, "markersize": 4, **LIGHT.dots(number)}
+        for seed, (curve, right) in enumerate(zip(arm.curves, arm.right(threat), strict=True)):
+            label = ARMS[arm.name] if seed == 0 else None
+            official.plot([0, passes(curve[-1])], [begin, 100 * right.mean()], label=label, **style)
+            for panel, measure in ((inner, "validation_attacked"), (clean, "validation_accuracy")):
                 measured = [entry for entry in curve if measure in entry]
                 panel.plot(
-                    [entry["passes/forward"] + entry["passes/backward"] for entry in measured],
+                    [passes(entry) for entry in measured],
                     [100 * entry[measure] for entry in measured],
-                    label=ARMS[arm.name] if seed == 0 else None,
-                    linewidth=1.2,
-                    markersize=4,
-                    **LIGHT.dots(number),
+                    **style,
                 )
-        panel.set(title=title, xlabel="forward and backward passes (million tokens)", ylim=(0, 100))
+    official.set(title=f"{threat}, {len(answers(start, threat))} test phantoms", ylabel="right (%)")
+    inner.set(title="inner attack, 96 validation phantoms")
+    clean.set(title="clean, 96 validation phantoms")
+    for panel in (official, inner, clean):
+        panel.set(xlabel="forward and backward passes (million tokens)", ylim=(0, 100))
         panel.grid(color=LIGHT.faint, linewidth=0.6)
-    panels[0].set_ylabel("right of 96 validation phantoms (%)")
-    panels[0].legend(frameon=False, fontsize=8)
+    official.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -253,7 +261,7 @@ def main() -> None:
     for name, grid in grids.items():
         page = replaced(page, name, grid.markdown())
     PAGE.write_text(page, encoding="utf-8")
-    draw(arms).savefig(FIGURE, dpi=150, metadata={"Software": None})
+    draw(start, arms, threats[1]).savefig(FIGURE, dpi=150, metadata={"Software": None})
     print(f"{PAGE} and {FIGURE} written")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from medrobust_bench.attacks.altering import AlteringThreat
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.dataset import Dataset
@@ -22,7 +23,7 @@ def list_threats() -> tuple[ThreatSpec, ...]:
     return official_threats()
 
 
-def load_threat(text: str) -> Threat | Certification:
+def load_threat(text: str) -> Threat | AlteringThreat | Certification:
     """A threat or certification, ready to be handed to `evaluate`.
 
     Args:
@@ -47,7 +48,7 @@ def list_models() -> dict[str, Card]:
 def load_model(
     name: str,
     *,
-    answer_mode: Literal["letter", "option-text", "reasoning"] | None = None,
+    answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = None,
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",

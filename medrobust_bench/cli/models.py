@@ -51,7 +51,9 @@ def command(context: click.Context, as_json: bool) -> None:
 @command.command()
 @click.argument("model", metavar="ID")
 @click.option(
-    "--answer-mode", type=click.Choice(["letter", "option-text", "reasoning"]), help="Instead of the card's."
+    "--answer-mode",
+    type=click.Choice(["letter", "option-text", "reasoning", "generate"]),
+    help="Instead of the card's.",
 )
 @click.option(
     "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1, …"

@@ -42,7 +42,9 @@ from medrobust_bench.problems import InvalidInputError, Problem
 )
 @click.option("--limit", type=int, metavar="N", help="A balanced, seeded sample of N questions.")
 @click.option(
-    "--answer-mode", type=click.Choice(["letter", "option-text", "reasoning"]), help="Instead of the card's."
+    "--answer-mode",
+    type=click.Choice(["letter", "option-text", "reasoning", "generate"]),
+    help="Instead of the card's.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for everything that is written."

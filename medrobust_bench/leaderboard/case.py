@@ -99,7 +99,7 @@ class Case(Claim):
     @property
     def generates(self) -> bool:
         """Whether the model writes its answers."""
-        return self.entry.result.model.answer_mode == "reasoning"
+        return self.entry.result.model.answer_mode in ("reasoning", "generate")
 
     @cached_property
     def unsteady(self) -> int:

@@ -30,10 +30,10 @@ _BRACES = re.compile(r"boxed\s*\{|[{}]")
 _MARKUP = re.compile(
     r"""
     <\|[^<>|\s]{1,40}\|>                                                # special tokens
-    | </?(?:s|eos|bos|pad|end_of_turn|start_of_turn)>
+    | </?(?:s|eos|bos|pad|end_of_(?:turn|utterance|text)|start_of_turn)>
     | </?(?:b|i|u|p|em|br|code|span|strong|answer|conclusion)\s*/?>     # HTML, and tags without their other half
     | \\(?:text(?:bf|it|rm)?|math(?:rm|bf|bb)|boldsymbol|boxed|quad|left|right|[,;!()\[\]])
-    | ^[ \t]*(?:\#{1,6}|>|[-+•])[ \t]+                                  # headings, quotations, list items
+    | ^[ \t]*(?:\#{1,6}|>(?![ \t]*\d)|[-+•])[ \t]+                                 # headings, quotations, list items
     | [*_`$~{}]
     """,
     re.VERBOSE | re.MULTILINE,
@@ -58,6 +58,15 @@ def without_thought(completion: str, thought: str | None = None) -> str:
     for opens, closes in THOUGHTS:
         completion = _without(completion, opens, closes)
     return completion
+
+
+def opened_thought(prompt: str) -> str:
+    """The tag by which a chat template has begun the model's rationale, "" where it has not.
+
+    It goes in front of the completion before that is read.
+    """
+    prompt = prompt.rstrip()
+    return next((opens for opens, _ in THOUGHTS if prompt.endswith(opens)), "")
 
 
 def _without(text: str, opens: str, closes: str) -> str:

@@ -6,32 +6,48 @@ cards, is reported together, each with file, line and remedy.
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    model_validator,
+)
 
+from medrobust_bench.front_matter import read_document
 from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.models.read_answer import read_answer
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Smoothing
-from medrobust_bench.strict_yaml import compose, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
+
+    from medrobust_bench.models.read_answer import ReadAnswer
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Text = Annotated[str, Field(min_length=1)]
 
+
+def _regular_expression(pattern: str) -> str:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    if compiled.match(""):
+        raise ValueError("a regular expression that matches the empty text marks nothing")
+    return pattern
+
+
+Pattern = Annotated[Text, AfterValidator(_regular_expression)]
+
 SHIPPED = "checkpoints/"
 """How the source of a checkpoint inside the package begins."""
-
-LARGEST_CARD = 128_000
-"""Bytes of a card."""
-
-_FENCE = "---"
 
 
 class _Section(BaseModel):
@@ -75,8 +91,29 @@ class FrontMatter(_Section):
         description="Whole model input with {prompt} where question, options and instruction go; "
         "null takes the checkpoint's chat template",
     )
+    instruction: Text | None = Field(
+        default=None,
+        description="What follows question and options in the user's turn; null takes the answer mode's",
+    )
+    system: Text | None = Field(default=None, description="The system turn; null: none")
+    thought: Pattern | None = Field(
+        default=None,
+        description="Regular expression for the rationale, which is left out before an answer is read; null takes "
+        "the usual tags",
+    )
+    answer: Pattern | None = Field(
+        default=None,
+        description="Regular expression for the answer: its group `answer`, else its first group, else all of it; "
+        "null takes the tiers of `read_answer`, which also read where the pattern does not match",
+    )
+    strict: bool = Field(
+        default=False, description="Accept <think>…</think><answer>B</answer> and nothing else as an answer"
+    )
+    stop: tuple[Text, ...] = Field(
+        default=(), description="Texts that end a completion, beside the end-of-text tokens; they are kept"
+    )
     max_new_tokens: PositiveInt | None = Field(
-        default=None, description="Length limit of a reasoning model's completion; null takes the adapter's"
+        default=None, description="Length limit of a generated completion; null takes the adapter's"
     )
     smoothing: Smoothing | None = Field(
         default=None, description="Randomized smoothing at inference: sigma, n, alpha; null: the plain model"
@@ -97,6 +134,18 @@ class FrontMatter(_Section):
             raise ValueError("weights_sha256 holds for one dtype: give dtype as float32, bfloat16 or float16")
         return self
 
+    @model_validator(mode="after")
+    def _prompt_is_whole(self) -> FrontMatter:
+        if self.prompt is not None and self.system is not None:
+            raise ValueError("prompt is the whole model input: write the system turn into it")
+        return self
+
+    @model_validator(mode="after")
+    def _strict_needs_no_patterns(self) -> FrontMatter:
+        if self.strict and (self.answer is not None or self.thought is not None):
+            raise ValueError("strict reads one format: remove answer and thought, or strict")
+        return self
+
 
 class Card(FrontMatter):
     """A registry entry with its text for people.
@@ -114,14 +163,9 @@ class Card(FrontMatter):
         """Whether the checkpoint comes with the package."""
         return self.source.startswith(SHIPPED)
 
-
-@dataclass(frozen=True, slots=True)
-class _Document:
-    """A card's parts: front matter as YAML, the line at which it starts, and the body."""
-
-    yaml: str
-    first_line: int
-    body: str
+    def read(self, completion: str, options: Sequence[str]) -> ReadAnswer:
+        """Which option a completion of this model names, see `read_answer`."""
+        return read_answer(completion, options, pattern=self.answer, thought=self.thought, strict=self.strict)
 
 
 def card_folder() -> Path:
@@ -171,105 +215,7 @@ def read_cards(folder: Path | None = None) -> dict[str, Card]:
 
 
 def _read(path: Path) -> tuple[Card | None, list[Problem]]:
-    where = str(path)
-    try:
-        if path.stat().st_size > LARGEST_CARD:
-            what = f"has {path.stat().st_size} bytes, at most {LARGEST_CARD} are allowed"
-            return None, [Problem(where, what, "say it more briefly")]
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        return None, [Problem(where, f"cannot be read: {error}", "give a readable UTF-8 Markdown file")]
-    document = _split(content)
+    document, problems = read_document(path, FrontMatter, example="model_cards/")
     if document is None:
-        what = "has no front matter: YAML between two lines of ---, starting on line 1"
-        return None, [Problem(where, what, "start from a card in model_cards/", row=1)]
-    try:
-        node, values = compose(document.yaml), load(document.yaml)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        row = None if mark is None else document.first_line + mark.line
-        what = f"front matter is not valid YAML: {error.problem or error.context}"
-        return None, [Problem(where, what, "correct the YAML (quote values that hold a colon)", row=row)]
-    except yaml.YAMLError as error:
-        return None, [Problem(where, f"front matter is not valid YAML: {error}", "correct the YAML")]
-    if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
-        return None, [Problem(where, "front matter is not a list of `key: value`", "correct the YAML", row=2)]
-    lines, repeated = _key_lines(node, document.first_line)
-    problems = [
-        Problem(where, f"key {'.'.join(key)} is given twice", "keep one of them", row=row)
-        for key, row in repeated
-    ]
-    if not document.body.strip():
-        problems.append(Problem(where, "has no text below the front matter", "say what the model is"))
-    try:
-        entry = FrontMatter.model_validate(values)
-    except ValidationError as error:
-        return None, problems + [_problem(where, details, lines) for details in error.errors()]
-    if problems:
         return None, problems
-    return Card(**entry.model_dump(), path=path, text=document.body.strip()), []
-
-
-def _split(content: str) -> _Document | None:
-    lines = content.removeprefix("\ufeff").splitlines()
-    if not lines or lines[0].rstrip() != _FENCE:
-        return None
-    for index, line in enumerate(lines[1:], start=1):
-        if line.rstrip() == _FENCE:
-            return _Document("\n".join(lines[1:index]) + "\n", 2, "\n".join(lines[index + 1 :]))
-    return None
-
-
-_Key = tuple[str, ...]
-
-
-def _key_lines(
-    node: yaml.MappingNode, first_line: int, prefix: _Key = ()
-) -> tuple[dict[_Key, int], list[tuple[_Key, int]]]:
-    """Line of every key in the file, and the keys given twice (which YAML itself lets pass)."""
-    lines: dict[_Key, int] = {}
-    repeated: list[tuple[_Key, int]] = []
-    for key_node, value_node in node.value:
-        key = (*prefix, str(key_node.value))
-        line = first_line + key_node.start_mark.line
-        if key in lines:
-            repeated.append((key, line))
-        lines[key] = line
-        if isinstance(value_node, yaml.MappingNode):
-            inner_lines, inner_repeated = _key_lines(value_node, first_line, key)
-            lines |= inner_lines
-            repeated += inner_repeated
-    return lines, repeated
-
-
-def _problem(where: str, details: Any, lines: dict[_Key, int]) -> Problem:
-    """A pydantic error in the words of the reader of a YAML file."""
-    location: _Key = tuple(str(part) for part in details["loc"])
-    # A union adds its members' names to the location; the longest prefix that stands in the file is the key.
-    known = next((location[:end] for end in range(len(location), 0, -1) if location[:end] in lines), ())
-    name = ".".join(known or location)
-    row = lines.get(known)
-    match details["type"]:
-        case "missing":
-            return Problem(where, f"key {'.'.join(location)} is missing", "add it", row=row)
-        case "extra_forbidden":
-            fields = _fields(location[:-1])
-            near = difflib.get_close_matches(location[-1], fields, n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"remove it; known: {', '.join(fields)}"
-            return Problem(where, f"key {name} is unknown", remedy, row=row)
-        case _ if name:
-            what = f"{name} is {repr(details['input'])[:200]}: {details['msg']}"
-            return Problem(where, what, "correct the value", row=row)
-        case _:
-            return Problem(where, details["msg"].removeprefix("Value error, "), "correct the front matter")
-
-
-def _fields(section: Iterable[str]) -> list[str]:
-    """Known keys of a section of the front matter."""
-    sections: dict[_Key, type[BaseModel]] = {
-        (): FrontMatter,
-        ("paper",): Paper,
-        ("training_data",): TrainingData,
-        ("smoothing",): Smoothing,
-    }
-    return list(sections[tuple(section)].model_fields)
+    return Card(**document.front.model_dump(), path=path, text=document.body), []

@@ -103,7 +103,7 @@ _STATES = re.compile(
     \b(?:
         answer(?:\s+(?:choice|option|letter|index))?
         | (?:correct|right|best|final|chosen|selected|predicted|likely|probable|appropriate|suitable)
-          \s+(?:option|choice|letter|diagnosis|one)
+          \s+(?:option|choice|letter|diagnosis|finding|condition|modality|one)
         | choice | prediction | conclusion
     )
     (?:\s+to\s+(?:the|this|that|your)\s+question)?
@@ -133,6 +133,7 @@ _IS_RIGHT = re.compile(
 )
 
 _LETTER = re.compile(rf"(?<!{_W})(?<!{_W}['\-+/.&])([A-Z])(?!{_W}|['\-+&/]{_W}|\.{_W})")
+_SMALL = re.compile(r"(?<=[(\[])[a-z](?=[)\]])")
 # What may follow a letter in running text: its end, a sign, or a word that goes on after a noun. "A patient" is no A.
 _GOES_ON = re.compile(
     rf"""\s*(?:
@@ -172,7 +173,7 @@ _BRACKETED = re.compile(
 _LABEL = re.compile(r"\s*[(\[]\s*(?:option\s+)?([A-Z])\s*[)\]]")
 _EXPLAINS = re.compile(r",?\s+(?:because|since|as|due|given|based)\b")
 _MENTIONS = re.compile(
-    rf"\b(?i:option|choice|it'?s|it\s+is|this\s+is|that'?s|that\s+is)\s+\(?([A-Z])(?!{_W}|')"
+    rf"\b(?i:option|choice|it'?s|it\s+is|this\s+is|that'?s|that\s+is|(?:therefore|thus|hence|so)[,:])\s+\(?([A-Z])(?!{_W}|')"
 )
 _LINE = re.compile(r"[^\n]+")
 _SIGNS = re.compile(r"[\s.):\]\-–—,\"'(]*")
@@ -253,7 +254,7 @@ class OptionNames:
     def _listed(self, place: int, end: int) -> list[Name]:
         """The option that is named exactly here, with those joined to it by a comma, "and" or "or"."""
         worded = self._worded_at(place, end)
-        letter = _LETTER.match(self.text, place, end)
+        letter = _LETTER.match(self.text, place, end) or _SMALL.match(self.text, place, end)
         if letter is None or (worded is not None and worded.end > letter.end() + 1):
             return [worded, *self._joined(worded.end, end)] if worded else []
         first = self._letter(letter.start())

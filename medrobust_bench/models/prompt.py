@@ -20,11 +20,13 @@ class AnswerMode(StrEnum):
     `LETTER`: the option letter with the highest next-token logit.
     `OPTION_TEXT`: the option with the highest length-normalised likelihood (OmniMedVQA's prefix score).
     `REASONING`: greedy generation of `<think>…</think><answer>B</answer>`, parsed strictly.
+    `GENERATE`: greedy generation of an answer in the model's own words, read by the tiers of `read_answer`.
     """
 
     LETTER = "letter"
     OPTION_TEXT = "option-text"
     REASONING = "reasoning"
+    GENERATE = "generate"
 
 
 def lettered_options(question: Question) -> str:

@@ -20,6 +20,7 @@ the letters of "None of the above" (inspect_ai), the last capital letter of the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -31,7 +32,6 @@ from medrobust_bench.models.answer_marks import (
     without_markup,
     without_thought,
 )
-from medrobust_bench.models.answers.reasoning import parse_completion
 from medrobust_bench.models.option_names import LETTERS, Name, OptionNames, refusal
 
 if TYPE_CHECKING:
@@ -51,6 +51,15 @@ class Tier(StrEnum):
     UNPARSED = "unparsed"
 
 
+class AnswerKind(StrEnum):
+    """What became of a question; all but `READ` count as wrong."""
+
+    READ = "read"
+    UNPARSED = "unparsed"
+    TRUNCATED = "truncated"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True)
 class ReadAnswer:
     """What was read in a completion.
@@ -67,6 +76,9 @@ class ReadAnswer:
     span: tuple[int, int] | None
 
 
+_STRICT = re.compile(
+    r"\s*<think>(?P<rationale>.*?)</think>\s*<answer>\s*(?P<letter>[A-J])\s*</answer>\s*", re.DOTALL
+)
 UNPARSED = ReadAnswer(choice=None, tier=Tier.UNPARSED, span=None)
 
 
@@ -90,16 +102,23 @@ def read_answer(
             the whole match. Where it does not match, the other tiers read.
         thought: a model card's regular expression for the rationale, which is left out; None for the usual tags,
             `answer_marks.THOUGHTS`.
-        strict: accept `<think>…</think><answer>B</answer>` and nothing else, see `answers.reasoning.parse_completion`.
+        strict: accept exactly one rationale and one letter, `<think>…</think><answer>B</answer>`, and nothing else.
 
     Raises:
         ValueError: fewer than 2 or more than 10 options.
         re.error: a faulty regular expression.
     """
-    if not 2 <= len(options) <= len(LETTERS):
-        raise ValueError(f"{len(options)} options, must be 2 to {len(LETTERS)}")
     if strict:
+        _check(options)
         return _read_strictly(completion, options)
+    return _decided(*namings(completion, options, pattern=pattern, thought=thought))
+
+
+def namings(
+    completion: str, options: Sequence[str], *, pattern: str | None = None, thought: str | None = None
+) -> tuple[Tier, list[Name]]:
+    """The deciding tier of a completion, and every place at which it names an option; see `read_answer`."""
+    _check(options)
     visible = without_thought(completion, thought)
     names = OptionNames(without_markup(visible), tuple(options))
     for tier, marks in (
@@ -108,8 +127,8 @@ def read_answer(
         (Tier.BOXED, box_marks(visible)),
     ):
         if marks:
-            return _decided(tier, [name for mark in marks for name in _unmarked(names, *mark)[1]])
-    return _decided(*_unmarked(names, 0, len(visible)))
+            return tier, [name for mark in marks for name in _unmarked(names, *mark)[1]]
+    return _unmarked(names, 0, len(visible))
 
 
 def refuses(completion: str) -> bool:
@@ -118,6 +137,31 @@ def refuses(completion: str) -> bool:
     Such words do not outweigh an answer: "I cannot diagnose this, but the answer is B" is B. Ask where nothing is read.
     """
     return refusal(without_markup(without_thought(completion)))
+
+
+def kind_of(
+    answer: ReadAnswer, completion: str, *, truncated: bool = False, refused: bool = False
+) -> AnswerKind:
+    """What became of a question, for counting.
+
+    Args:
+        answer: what was read in the completion.
+        completion: what the model wrote.
+        truncated: whether it was cut short by its length limit: nothing counts as read, since more would have come.
+        refused: whether the server or its filter said that the model refuses.
+    """
+    if refused:
+        return AnswerKind.REFUSED
+    if truncated:
+        return AnswerKind.TRUNCATED
+    if answer.choice is not None:
+        return AnswerKind.READ
+    return AnswerKind.REFUSED if refuses(completion) else AnswerKind.UNPARSED
+
+
+def _check(options: Sequence[str]) -> None:
+    if not 2 <= len(options) <= len(LETTERS):
+        raise ValueError(f"{len(options)} options, must be 2 to {len(LETTERS)}")
 
 
 def _unmarked(names: OptionNames, start: int, end: int) -> tuple[Tier, list[Name]]:
@@ -136,8 +180,10 @@ def _decided(tier: Tier, names: Sequence[Name]) -> ReadAnswer:
 
 
 def _read_strictly(completion: str, options: Sequence[str]) -> ReadAnswer:
-    choice = parse_completion(completion, len(options))
-    if choice is None:
+    match = _STRICT.fullmatch(completion)
+    if match is None or "<think>" in match["rationale"] or "<answer>" in match["rationale"]:
         return UNPARSED
-    start = completion.rindex(LETTERS[choice], 0, completion.rindex("</answer>"))
-    return ReadAnswer(choice=choice, tier=Tier.STRICT, span=(start, start + 1))
+    choice = LETTERS.index(match["letter"])
+    if choice >= len(options):
+        return UNPARSED
+    return ReadAnswer(choice=choice, tier=Tier.STRICT, span=match.span("letter"))

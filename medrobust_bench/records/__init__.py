@@ -2,16 +2,27 @@
 
 from medrobust_bench.records.data import DataRecord, SkippedRow
 from medrobust_bench.records.finding import Finding
-from medrobust_bench.records.metrics import CertifiedEstimate, Estimate, Metrics, Scores, UnparsedRate
+from medrobust_bench.records.metrics import (
+    CertifiedEstimate,
+    ControlEstimate,
+    CorruptionEstimate,
+    Estimate,
+    Metrics,
+    Scores,
+    UnparsedRate,
+)
 from medrobust_bench.records.model import ModelRecord, Smoothing
-from medrobust_bench.records.outcome import AttemptRecord, Outcome
+from medrobust_bench.records.outcome import Alteration, AttemptRecord, Outcome
 from medrobust_bench.records.record import Record
 from medrobust_bench.records.result import SCHEMA_VERSION, Cost, Environment, Result, json_schema
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Alteration",
     "AttemptRecord",
     "CertifiedEstimate",
+    "ControlEstimate",
+    "CorruptionEstimate",
     "Cost",
     "DataRecord",
     "Environment",

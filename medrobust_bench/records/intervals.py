@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 from statsmodels.stats.proportion import proportion_confint
 
 from medrobust_bench.records.metrics import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def clustered(shares: Sequence[float], clusters: Sequence[str]) -> Estimate:
+    """Mean of shares with its 95 % Wilson interval for as many independent answers as the clusters are worth.
+
+    The effective number of answers is value·(1 − value) over the cluster-robust variance of the mean (Liang and Zeger
+    1986; the interval of Korn and Graubard 1998 with Wilson's in place of Clopper and Pearson's), at most the number of
+    shares' clusters where the variance is zero.
+
+    Args:
+        shares: one number between 0 and 1 per question, at least one.
+        clusters: what each belongs to: questions about one image stand and fall together.
+    """
+    n = len(shares)
+    value = min(1.0, max(0.0, math.fsum(shares) / n))
+    sums: dict[str, float] = {}
+    for share, cluster in zip(shares, clusters, strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + share - value
+    groups = len(sums)
+    variance = math.fsum(total * total for total in sums.values()) / n**2 * groups / max(1, groups - 1)
+    effective = value * (1 - value) / variance if variance > 1e-12 else float(groups)
+    low, high = proportion_confint(value * effective, effective, alpha=0.05, method="wilson")
+    return Estimate(
+        value=value, low=min(max(0.0, float(low)), value), high=max(min(1.0, float(high)), value), n=n
+    )
 
 
 def wilson(successes: int, n: int) -> Estimate:

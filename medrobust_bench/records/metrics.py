@@ -24,6 +24,25 @@ class CertifiedEstimate(Estimate):
     radius: float = Field(ge=0, description="L2 radius in canonical pixel space, pixels in [0, 1]")
 
 
+class CorruptionEstimate(Estimate):
+    """Accuracy under one kind of corruption at one severity, over the questions that meet it."""
+
+    kind: str
+    severity: int = Field(ge=1, le=5)
+    clean: float = Field(ge=0, le=1, description="Clean accuracy on the same questions")
+
+
+class ControlEstimate(Estimate):
+    """Accuracy where a harmless text stands in the place of the one that decided, paired with that."""
+
+    control: str = Field(description="What the text says instead: it names the right option, or says nothing")
+    only_words: int = Field(ge=0, description="Questions that the wrong words break and the control does not")
+    only_control: int = Field(
+        ge=0, description="Questions that the control breaks and the wrong words do not"
+    )
+    p_value: float = Field(ge=0, le=1, description="Exact McNemar test, two-sided, that both are as likely")
+
+
 class UnparsedRate(Record):
     """Share of answers that could not be parsed; each counts as wrong."""
 
@@ -39,6 +58,11 @@ class Scores(Record):
         default=None,
         description="Right on the clean image and on every image the attack found; null without attack",
     )
+    corrupted_accuracy: Estimate | None = Field(
+        default=None,
+        description="Mean over the questions of the share of corrupted images that are answered right, with an "
+        "interval clustered by image; n counts the questions that meet a corruption; null without corruptions",
+    )
     certified_accuracy: tuple[CertifiedEstimate, ...] = Field(
         default=(),
         description="Right with an L2 certificate of at least this radius; abstention counts as wrong",
@@ -49,10 +73,11 @@ class Scores(Record):
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Records without further metrics read as they did before there were any."""
+        """Records without further metrics or corruptions read as they did before there were any."""
         fields: dict[str, Any] = serialise(self)
-        if not self.further:
-            fields.pop("further", None)
+        for name in ("further", "corrupted_accuracy", "by_corruption", "controls", "on_text"):
+            if fields.get(name) in (None, (), [], {}):
+                fields.pop(name, None)
         return fields
 
 
@@ -73,6 +98,18 @@ class Metrics(Scores):
         le=1,
         description="Share of the questions whose answer the attack broke in floating point only; null without attack "
         "and for generated answers",
+    )
+    by_corruption: tuple[CorruptionEstimate, ...] = Field(
+        default=(), description="By kind and severity; left out where there are none"
+    )
+    controls: tuple[ControlEstimate, ...] = Field(
+        default=(), description="Of text in the image; left out where there is none"
+    )
+    on_text: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of the images into which text was written that seem to carry text of their own",
     )
     by_modality: dict[str, Scores]
     by_question_type: dict[str, Scores]

@@ -39,7 +39,7 @@ class ModelRecord(Record):
         pattern=r"^[a-z0-9_]{1,40}$",
         description="Floating-point type of the parameters during evaluation, e.g. float32",
     )
-    answer_mode: Literal["letter", "option-text", "reasoning"]
+    answer_mode: Literal["letter", "option-text", "reasoning", "generate"]
     parameters: int = Field(ge=0, description="Number of parameters")
     trust_remote_code: bool = Field(
         default=False, description="Whether code from the checkpoint's repository was run"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from medrobust_bench.records.record import Record
 
@@ -17,6 +17,27 @@ class AttemptRecord(Record):
         description="Its value at every image tried, to 6 digits; null where it was not finite"
     )
     broken: bool = Field(description="Verified on the deployed path when the run ended")
+
+
+class Alteration(Record):
+    """One altered image of a question and the deployed answer to it; the image can be made again from this."""
+
+    what: str = Field(description="Kind of corruption, or the words that were written into the image")
+    severity: int | None = Field(default=None, ge=1, le=5)
+    amount: float | None = Field(default=None, allow_inf_nan=False, description="In the unit of the kind")
+    draw: int = Field(default=0, ge=0, description="Which of the question's random streams")
+    free: tuple[Annotated[float, Field(ge=0, lt=1)], ...] | None = Field(
+        default=None, description="Free parameters that a search chose; null where they come from the stream"
+    )
+    control: Literal["right option", "neutral"] | None = Field(
+        default=None,
+        description="Of a text: what it says instead of naming the wrong option; its answer does not count",
+    )
+    on_text: bool | None = Field(
+        default=None, description="Of a text: whether the clean image seems to carry text of its own"
+    )
+    image_sha256: str = Field(description="SHA-256 of the altered image's raw RGB bytes")
+    choice: int | None = Field(description="Option chosen; null if unparsable")
 
 
 class Outcome(Record):
@@ -37,6 +58,10 @@ class Outcome(Record):
     correct: bool = Field(description="Still right under the threat")
     text: str = Field(default="", description="What a generating model said under the threat")
     witness_sha256: str | None = Field(default=None, description="SHA-256 of the PNG that broke the answer")
+    alterations: tuple[Alteration, ...] = Field(
+        default=(),
+        description="Images that can be made again, in place of stored ones, and the answers to them",
+    )
     certificate: dict[str, Any] | None = None
     steady: bool = Field(
         default=True, description="Of the clean image: the same answer when it was judged a second time"
@@ -53,3 +78,11 @@ class Outcome(Record):
     forward_passes: int = Field(default=0, ge=0)
     backward_passes: int = Field(default=0, ge=0)
     seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Lines without alterations read as they did before there were any."""
+        fields: dict[str, Any] = serialise(self)
+        if not self.alterations:
+            fields.pop("alterations", None)
+        return fields

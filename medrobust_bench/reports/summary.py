@@ -5,15 +5,19 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from scipy.stats import binomtest
+
 from medrobust_bench.records import (
     CertifiedEstimate,
+    ControlEstimate,
+    CorruptionEstimate,
     Cost,
     Metrics,
     Result,
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.records.intervals import wilson
+from medrobust_bench.records.intervals import clustered, wilson
 from medrobust_bench.specs.certification import CertificationSpec
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from medrobust_bench.records import (
         DataRecord,
         Environment,
+        Estimate,
         Finding,
         ModelRecord,
         Outcome,
@@ -64,8 +69,11 @@ def summarise(
         ),
         nondeterminism=_share(not outcome.steady for outcome in outcomes),
         rounding_loss=_share(outcome.rounded_away for outcome in outcomes)
-        if attacked and model.answer_mode != "reasoning"
+        if attacked and model.answer_mode not in ("reasoning", "generate")
         else None,
+        by_corruption=by_corruption(outcomes) if threat.yields == "corrupted" else (),
+        controls=controls(outcomes),
+        on_text=_on_text(outcomes),
         by_modality=by_modality,
         by_question_type=_grouped(outcomes, threat, metrics, lambda outcome: outcome.question_type),
         worst_modality=min(by_modality, key=lambda name: _headline(by_modality[name]))
@@ -106,8 +114,69 @@ def scores(
             for radius in map(float, threat.radii)
         )
         return Scores(clean_accuracy=clean, certified_accuracy=certified, further=further)
+    if threat.yields == "corrupted":
+        return Scores(clean_accuracy=clean, corrupted_accuracy=corrupted_accuracy(outcomes), further=further)
     robust = wilson(sum(o.correct for o in outcomes), n)
     return Scores(clean_accuracy=clean, robust_accuracy=robust, further=further)
+
+
+def corrupted_accuracy(outcomes: Sequence[Outcome]) -> Estimate | None:
+    """Mean corruption accuracy: the share of right answers of each question's corrupted images, averaged.
+
+    Questions that met no corruption are left out; None where none did.
+    """
+    met = [outcome for outcome in outcomes if outcome.alterations]
+    if not met:
+        return None
+    shares = [_share(one.choice == outcome.answer for one in outcome.alterations) for outcome in met]
+    return clustered(shares, [outcome.image_sha256 for outcome in met])
+
+
+def by_corruption(outcomes: Sequence[Outcome]) -> tuple[CorruptionEstimate, ...]:
+    """Accuracy by kind and severity, in the order in which they were met."""
+    met: dict[tuple[str, int], list[tuple[Outcome, bool]]] = {}
+    for outcome in outcomes:
+        for one in outcome.alterations:
+            if one.severity is not None:
+                met.setdefault((one.what, one.severity), []).append((outcome, one.choice == outcome.answer))
+    estimates = []
+    for (kind, severity), answered in met.items():
+        whole = clustered(
+            [float(right) for _, right in answered], [outcome.image_sha256 for outcome, _ in answered]
+        )
+        clean = _share(outcome.clean_choice == outcome.answer for outcome, _ in answered)
+        estimates.append(CorruptionEstimate(kind=kind, severity=severity, clean=clean, **dict(whole)))
+    return tuple(sorted(estimates, key=lambda estimate: estimate.kind))
+
+
+def controls(outcomes: Sequence[Outcome]) -> tuple[ControlEstimate, ...]:
+    """What harmless texts do in the place of those that decided; questions without one count as they were answered."""
+    names = dict.fromkeys(one.control for o in outcomes for one in o.alterations if one.control is not None)
+    found = []
+    for name in names:
+        right = [
+            next((one.choice for one in o.alterations if one.control == name), o.choice) == o.answer
+            for o in outcomes
+        ]
+        only_words = sum(stands and not o.correct for stands, o in zip(right, outcomes, strict=True))
+        only_control = sum(o.correct and not stands for stands, o in zip(right, outcomes, strict=True))
+        discordant = only_words + only_control
+        found.append(
+            ControlEstimate(
+                control=name,
+                only_words=only_words,
+                only_control=only_control,
+                p_value=float(binomtest(only_words, discordant).pvalue) if discordant else 1.0,
+                **dict(wilson(sum(right), len(right))),
+            )
+        )
+    return tuple(found)
+
+
+def _on_text(outcomes: Sequence[Outcome]) -> float | None:
+    told = [o.alterations[0].on_text for o in outcomes if o.alterations]
+    known = [bool(on_text) for on_text in told if on_text is not None]
+    return _share(known) if known else None
 
 
 def is_certified(outcome: Outcome, radius: float) -> bool:
@@ -130,6 +199,8 @@ def _grouped(
 def _headline(group: Scores) -> float:
     if group.robust_accuracy is not None:
         return group.robust_accuracy.value
+    if group.corrupted_accuracy is not None:
+        return group.corrupted_accuracy.value
     if group.certified_accuracy:
         return group.certified_accuracy[0].value
     return group.clean_accuracy.value

@@ -174,6 +174,58 @@ def modality_grid(results: Sequence[Result]) -> Grid:
     return Grid("Accuracy by modality", header, tuple(rows), names=2)
 
 
+def corruption_grids(results: Sequence[Result]) -> list[Grid]:
+    """Per model and threat over corruptions: one row a kind, accuracy by severity and what is left of the clean one."""
+    grids = []
+    for name, group in _by_model(results):
+        for result in group:
+            found = {(one.kind, one.severity): one for one in result.metrics.by_corruption}
+            if len(found) < 2:
+                continue
+            severities = sorted({severity for _, severity in found})
+            rows = []
+            for kind in dict.fromkeys(kind for kind, _ in found):
+                of_kind = [found.get((kind, severity)) for severity in severities]
+                known = [one for one in of_kind if one is not None]
+                relative = sum(one.value for one in known) / max(1e-9, sum(one.clean for one in known))
+                cells = (MISSING if one is None else with_interval(one) for one in of_kind)
+                rows.append((kind, str(known[0].n), percent(known[0].clean), *cells, percent(relative)))
+            header = ("Corruption", "n", "Clean", *(f"severity {s}" for s in severities), "Relative")
+            grids.append(Grid(f"{name} under {result.threat.name}", header, tuple(rows), names=1))
+    return grids
+
+
+def control_grids(results: Sequence[Result]) -> list[Grid]:
+    """Per model and threat that writes text: accuracy with the wrong words, and with harmless ones in their place."""
+    grids = []
+    for name, group in _by_model(results):
+        for result in group:
+            if not result.metrics.controls or result.metrics.robust_accuracy is None:
+                continue
+            words = ("names a wrong option", with_interval(result.metrics.robust_accuracy), "", "", "")
+            rows = [
+                (
+                    {"right option": "names the right option", "neutral": "neutral"}[one.control],
+                    with_interval(one),
+                    str(one.only_words),
+                    str(one.only_control),
+                    f"{one.p_value:.2g}",
+                )
+                for one in result.metrics.controls
+            ]
+            header = (
+                "Text",
+                "Accuracy",
+                "Broken by the wrong words only",
+                "by this text only",
+                "p (McNemar)",
+            )
+            grids.append(
+                Grid(f"{name} under {result.threat.name}: the words", header, (words, *rows), names=1)
+            )
+    return grids
+
+
 def modality_counts(results: Sequence[Result]) -> dict[str, int]:
     """Number of questions per modality, in the modalities' usual order."""
     counts = {name: group.clean_accuracy.n for name, group in results[0].metrics.by_modality.items()}
@@ -204,7 +256,7 @@ def _grids(results: Sequence[Result]) -> list[Grid]:
     grids = [accuracy_grid(results)]
     if len(results[0].metrics.by_modality) > 1:
         grids.append(modality_grid(results))
-    return grids
+    return [*grids, *corruption_grids(results), *control_grids(results)]
 
 
 def _measures(results: Sequence[Result]) -> list[_Measure]:
@@ -217,6 +269,8 @@ def _measures(results: Sequence[Result]) -> list[_Measure]:
         key, name = result.threat, result.threat.name
         if result.metrics.robust_accuracy is not None:
             robust[key] = _Measure(name, key, lambda scores: scores.robust_accuracy)
+        if result.metrics.corrupted_accuracy is not None:
+            robust[key] = _Measure(name, key, lambda scores: scores.corrupted_accuracy)
         for estimate in result.metrics.certified_accuracy:
             label = f"{name} ≥ {estimate.radius:g}"
             certified[key, estimate.radius] = _Measure(label, key, _certified_at(estimate.radius))

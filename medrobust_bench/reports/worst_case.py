@@ -1,43 +1,50 @@
-"""The worst case over the attacks of a run, question by question."""
+"""The worst case over the threats of a family, question by question."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medrobust_bench.specs.threat import WorstCaseSpec
+from medrobust_bench.specs.threat import ThreatSpec, WorstCaseSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from medrobust_bench.records import Outcome
-    from medrobust_bench.specs.threat import ThreatSpec
 
 
-def worst_case(
+def worst_cases(
     threats: Sequence[ThreatSpec], outcomes: Mapping[str, Sequence[Outcome]]
-) -> tuple[WorstCaseSpec, list[Outcome]] | None:
-    """What is left when every attack of a run may be tried on every question.
+) -> list[tuple[WorstCaseSpec, list[Outcome]]]:
+    """What is left when every threat of a family may be tried on every question: attacks, corruptions, injected text.
 
     Args:
         threats: of the run.
         outcomes: of one model, by threat name, in the order of the data set.
 
     Returns:
-        A threat that names its members, and one outcome per question: the first member's that broke the answer, else
-        the first member's, with the costs of all. None with fewer than two attacks.
+        Per family with two or more adversaries a threat that names its members, and one outcome per question: the
+        first member's that broke the answer, else the first member's, with the costs of all.
     """
-    attacks = [threat.name for threat in threats if threat.yields == "robust"]
-    if len(attacks) < 2:
-        return None
-    by_question = zip(*(outcomes[name] for name in attacks), strict=True)
-    return WorstCaseSpec(threats=tuple(attacks)), [_worst(tried) for tried in by_question]
+    families: dict[str, list[str]] = {}
+    for threat in threats:
+        if threat.yields == "robust":
+            families.setdefault(threat.family, []).append(threat.name)
+    found = []
+    for family, members in families.items():
+        if len(members) < 2:
+            continue
+        name = "worst-case" if family == ThreatSpec.family else f"worst-case-{family}"
+        by_question = zip(*(outcomes[member] for member in members), strict=True)
+        spec = WorstCaseSpec(name=name, threats=tuple(members))
+        found.append((spec, [_worst(name, tried) for tried in by_question]))
+    return found
 
 
-def _worst(tried: Sequence[Outcome]) -> Outcome:
+def _worst(name: str, tried: Sequence[Outcome]) -> Outcome:
     shown = next((outcome for outcome in tried if not outcome.correct), tried[0])
     return shown.model_copy(
         update={
-            "threat": "worst-case",
+            "threat": name,
             "rounded_away": shown.correct and any(outcome.rounded_away for outcome in tried),
             "forward_passes": sum(outcome.forward_passes for outcome in tried),
             "backward_passes": sum(outcome.backward_passes for outcome in tried),

@@ -21,6 +21,7 @@ from medrobust_bench.specs.threat import CLEAN
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from medrobust_bench.attacks.altering import AlteringThreat
     from medrobust_bench.attacks.attack_result import AttackResult, Attempt
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.certify.cohen import Certification
@@ -171,6 +172,54 @@ class Chunk:
                 seconds=round(seconds * forward / sum(passes), 6),
             )
         return outcomes, witnesses
+
+    def alter(self, threat: AlteringThreat, clean: Sequence[Outcome]) -> list[Outcome]:
+        """Alter images in ways that can be repeated; no image is kept.
+
+        What chance does is asked of every question, what an adversary chooses of those that were answered right.
+
+        Args:
+            threat: corruptions, or injected text.
+            clean: what `clean()` gave, in order.
+        """
+        name, chance = threat.spec.name, threat.spec.yields == "corrupted"
+        outcomes = [
+            self._outcome(
+                row,
+                name,
+                clean_choice=before.choice,
+                choice=before.choice,
+                correct=before.correct,
+                steady=before.steady,
+            )
+            for row, before in enumerate(clean)
+        ]
+        rows = [row for row, before in enumerate(clean) if chance or before.correct]
+        if not rows:
+            return outcomes
+        start = time.perf_counter()
+        bound = self._bound.select(rows)
+        seeds = [question_seed(self.seed, question.id) for question in bound.batch.questions]
+        trials = threat.meet(bound, seeds)
+        seconds, total = time.perf_counter() - start, max(1, sum(trial.forward_passes for trial in trials))
+        for row, trial in zip(rows, trials, strict=True):
+            if trial.alterations:
+                answer = self.questions[row].answer
+                choice = trial.decisive(answer).choice
+                outcomes[row] = self._outcome(
+                    row,
+                    name,
+                    clean_choice=clean[row].choice,
+                    choice=choice,
+                    attacked=True,
+                    correct=choice == answer,
+                    text=trial.text,
+                    steady=clean[row].steady,
+                    alterations=trial.alterations,
+                    forward_passes=trial.forward_passes,
+                    seconds=round(seconds * trial.forward_passes / total, 6),
+                )
+        return outcomes
 
     def certify(
         self, certification: Certification, clean: Sequence[Outcome], rows: Sequence[int]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+from medrobust_bench.attacks.altering import AlteringThreat
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.data.dataset import Dataset
@@ -18,7 +19,7 @@ from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.run import RunRecord
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.reports.tables import run_table
-from medrobust_bench.reports.worst_case import worst_case
+from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.blindness import sampled_questions, strangers
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.chunk import Chunk
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from medrobust_bench.records.run import Plan
     from medrobust_bench.records.witness import Witness
 
-    ThreatLike = Threat | Certification | ThreatSpec
+    ThreatLike = Threat | AlteringThreat | Certification | ThreatSpec
 
 
 class Observer(Protocol):
@@ -87,7 +88,7 @@ def evaluate(
     limit: int | None = None,
     skip_invalid: bool = False,
     images: str | Path | None = None,
-    answer_mode: Literal["letter", "option-text", "reasoning"] | None = None,
+    answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = None,
     batch_size: int | Literal["auto"] = "auto",
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
@@ -175,7 +176,7 @@ def carry_out(
     resume: bool = False,
     observer: Observer | None = None,
     adapters: Mapping[str, Adapter] | None = None,
-    threats: Mapping[str, Threat | Certification] | None = None,
+    threats: Mapping[str, Threat | AlteringThreat | Certification] | None = None,
     dataset: Dataset | None = None,
 ) -> Run:
     """Plan, work, and write the results.
@@ -248,7 +249,9 @@ def _write_run(folder: RunFolder, plan: Plan, inputs: Inputs, watch: Observer, *
     folder.write_table(run_table(results))
 
 
-def _frozen_threats(folder: RunFolder, settings: RunSettings) -> dict[str, Threat | Certification]:
+def _frozen_threats(
+    folder: RunFolder, settings: RunSettings
+) -> dict[str, Threat | AlteringThreat | Certification]:
     """The threats of an interrupted run as it began with them, whatever has become of their files since."""
     plan = folder.read().plan
     texts = [text for text in plan.settings.threats if text != CLEAN.name]
@@ -263,7 +266,7 @@ def _several(given: Any) -> list[Any]:
     return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
 
 
-def _opened(threat: ThreatLike) -> Threat | Certification:
+def _opened(threat: ThreatLike) -> Threat | AlteringThreat | Certification:
     """A threat of the caller's; its kind becomes known, so that the run can be read again."""
     if isinstance(threat, ThreatSpec):
         return open_threat(threat)
@@ -301,15 +304,14 @@ class _Work:
     def by_threat(self, model: str) -> list[tuple[ThreatSpec, list[Outcome], tuple[Finding, ...]]]:
         """Per threat one outcome per question, in the order of the data set, and what their audit found.
 
-        The worst case over attacks comes last.
+        The worst cases come last.
         """
         threats = self._plan.threats
         outcomes = {
             threat.name: [self._done[model, threat.name, question] for question in self._questions]
             for threat in threats
         }
-        worst = worst_case(threats, outcomes)
-        runs = [(threat, outcomes[threat.name]) for threat in threats] + ([worst] if worst else [])
+        runs = [(threat, outcomes[threat.name]) for threat in threats] + worst_cases(threats, outcomes)
         options = {name: len(question.options) for name, question in self._questions.items()}
         audits = carried_audit(runs, options)
         return [(*run, findings) for run, findings in zip(runs, audits, strict=True)]
@@ -351,10 +353,13 @@ class _Work:
                 if isinstance(threat, Certification):
                     for outcome in chunk.certify(threat, clean, rows):
                         self._keep([outcome], [], index)
+                elif isinstance(threat, AlteringThreat):
+                    if rows:
+                        self._keep(chunk.alter(threat, clean), [], index)
                 elif rows:
                     self._keep(*chunk.attack(threat, clean), index)
 
-    def _trained(self, model: str, adapter: Adapter) -> list[Threat | Certification]:
+    def _trained(self, model: str, adapter: Adapter) -> list[Threat | AlteringThreat | Certification]:
         """The threats, those that learn trained against a model if any of their questions is left to do."""
         left = {
             threat.name

@@ -21,6 +21,7 @@ from medrobust_bench.specs.threat import CLEAN
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from medrobust_bench.attacks.altering import AlteringThreat
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.dataset import Dataset
@@ -46,7 +47,7 @@ class Inputs:
     """
 
     models: Mapping[str, Card | Adapter]
-    threats: tuple[Threat | Certification, ...]
+    threats: tuple[Threat | AlteringThreat | Certification, ...]
     dataset: Dataset
     training: tuple[Question, ...] = ()
     metrics: Mapping[str, Metric] = field(default_factory=dict)
@@ -71,7 +72,7 @@ def read_inputs(
     *,
     problems: Sequence[Problem] = (),
     adapters: Mapping[str, Adapter] | None = None,
-    threats: Mapping[str, Threat | Certification] | None = None,
+    threats: Mapping[str, Threat | AlteringThreat | Certification] | None = None,
     dataset: Dataset | None = None,
 ) -> Inputs:
     """Find models, threats and questions.
@@ -132,7 +133,7 @@ def read_inputs(
 
 def _read_training(
     settings: RunSettings,
-    threats: Sequence[Threat | Certification],
+    threats: Sequence[Threat | AlteringThreat | Certification],
     found: Reading,
     dataset: Dataset | None,
 ) -> tuple[Question, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medrobust_bench.attacks.altering import remade_image
 from medrobust_bench.data.image import from_png
 from medrobust_bench.records.witness import sha256
 from medrobust_bench.specs.seeds import question_seed
@@ -13,6 +14,7 @@ from medrobust_bench.specs.threat import CLEAN
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from medrobust_bench.attacks.altering import AlteringThreat
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
@@ -29,7 +31,7 @@ class Recount:
         questions: how many.
         reported: questions that the run counts as right.
         recounted: questions that are right now: on the clean image, and on the witness where there is one.
-        witnesses: images answered again.
+        witnesses: images answered again, stored or made again.
         disagreements: what differs, question by question.
     """
 
@@ -45,6 +47,7 @@ def recount_model(
     adapter: Adapter,
     chunks: Sequence[Sequence[Question]],
     attacks: Sequence[Threat],
+    altering: Sequence[AlteringThreat] = (),
     *,
     outcomes: Mapping[str, Sequence[Outcome]],
     witnesses: Mapping[str, Sequence[Witness]],
@@ -56,12 +59,13 @@ def recount_model(
         adapter: the model.
         chunks: the questions, as the run bound them.
         attacks: the adversaries of the run, asked for budgets only.
+        altering: its threats whose images are made again.
         outcomes: the run's, by threat name; "clean" among them.
         witnesses: the run's, by threat name.
         seed: of the run.
 
     Returns:
-        One recount for the clean images and one for each attack, in order.
+        One recount for the clean images and one for each attack, in order, then one for each altering threat.
     """
     replay = Replay(adapter, chunks, seed=seed)
     by_question = {name: {outcome.question: outcome for outcome in found} for name, found in outcomes.items()}
@@ -75,6 +79,7 @@ def recount_model(
             )
             for attack in attacks
         ),
+        *(replay.altered(threat, by_question[threat.spec.name]) for threat in altering),
     ]
 
 
@@ -131,6 +136,40 @@ class Replay:
                 stands = question.id not in broken
                 right[question.id] = stands and self._clean[question.id] == question.answer
         return _recount(threat.spec.name, outcomes, right, problems, len(witnesses))
+
+    def altered(self, threat: AlteringThreat, outcomes: Mapping[str, Outcome]) -> Recount:
+        """Make every altered image again, and count the questions that stand.
+
+        Args:
+            threat: which makes the images.
+            outcomes: the run's, by question id.
+        """
+        problems: list[str] = []
+        right: dict[str, bool] = {}
+        remade = 0
+        for bound in self._bounds:
+            for row, question in enumerate(bound.batch.questions):
+                outcome = outcomes[question.id]
+                stands = threat.spec.yields == "corrupted" or self._clean[question.id] == question.answer
+                if not outcome.alterations:
+                    right[question.id] = self._clean[question.id] == question.answer
+                    continue
+                one = bound.select([row])
+                for alteration in outcome.alterations:
+                    image, fault = remade_image(threat, question, one.batch.images[0], self._seed, alteration)
+                    if image is None:
+                        problems.append(f"{question.id}: {fault}")
+                        continue
+                    remade += 1
+                    (answer,) = one.answer([image])
+                    stands = stands and (answer.choice == question.answer or alteration.control is not None)
+                    if answer.choice != alteration.choice:
+                        problems.append(
+                            f"{question.id}: {alteration.what} is answered {_name(answer.choice)}, "
+                            f"not {_name(alteration.choice)}"
+                        )
+                right[question.id] = stands
+        return _recount(threat.spec.name, outcomes, right, problems, remade)
 
     def _broken(
         self,

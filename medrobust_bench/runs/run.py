@@ -17,11 +17,11 @@ from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.reports.comparison import compare
 from medrobust_bench.reports.run_page.page import write_report
 from medrobust_bench.reports.tables import run_table
-from medrobust_bench.reports.worst_case import worst_case
+from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.thorough import audit_model, examinable
 from medrobust_bench.runs.models import open_model
 from medrobust_bench.runs.recount import recount_model
-from medrobust_bench.runs.threats import open_attack
+from medrobust_bench.runs.threats import open_altering, open_attack
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -177,12 +177,14 @@ class Run:
             InvalidInputError: data or weights are not to be had any more.
         """
         chunks, plan = self._chunks(data), self.record.plan
-        attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust"]
+        attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust" and not spec.remade]
+        altering = [open_altering(spec) for spec in plan.threats if spec.remade]
         return {
             model: recount_model(
                 self._open(model, card, chunks, device),
                 chunks,
                 attacks,
+                altering,
                 outcomes={spec.name: self.outcomes[model, spec.name] for spec in plan.threats},
                 witnesses={spec.name: self.witnesses(model, spec.name) for spec in plan.threats},
                 seed=plan.settings.seed,
@@ -323,9 +325,9 @@ def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Datase
             threat.name: sorted(found[model, threat.name].values(), key=lambda o: order[o.question])
             for threat in record.plan.threats
         }
-        if (worst := worst_case(record.plan.threats, of_model)) is not None:
-            threats = (*record.plan.threats, worst[0])
-            of_model[worst[0].name] = worst[1]
+        worst = worst_cases(record.plan.threats, of_model)
+        threats = (*record.plan.threats, *(spec for spec, _ in worst))
+        of_model |= {spec.name: answers for spec, answers in worst}
         outcomes |= {(model, name): tuple(answers) for name, answers in of_model.items()}
     adapters = {adapter.record.id: adapter for adapter in models}
     return Run(folder, record, threats, outcomes, adapters, data)

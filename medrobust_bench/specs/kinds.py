@@ -16,6 +16,8 @@ from pydantic import PlainValidator, SerializeAsAny, WithJsonSchema
 from medrobust_bench.specs.apgd import ApgdSpec
 from medrobust_bench.specs.auto import AutoSpec
 from medrobust_bench.specs.certification import CertificationSpec
+from medrobust_bench.specs.corruption import CorruptionSpec, CorruptionSuiteSpec, WorstCorruptionSpec
+from medrobust_bench.specs.injection import InjectionSpec
 from medrobust_bench.specs.noise import NoiseSpec
 from medrobust_bench.specs.patch import PatchSpec
 from medrobust_bench.specs.pgd import PgdSpec
@@ -59,6 +61,10 @@ _BUILT_IN: dict[str, type[ThreatSpec]] = {
         PatchSpec,
         UniversalPatchSpec,
         NoiseSpec,
+        CorruptionSpec,
+        CorruptionSuiteSpec,
+        WorstCorruptionSpec,
+        InjectionSpec,
         CertificationSpec,
         CleanSpec,
         WorstCaseSpec,

@@ -64,9 +64,10 @@ def _read_named(name: str) -> dict[str, Any]:
     official = _official_fields()
     if name in official:
         return official[name]
-    if plugged_in(name) is not None:
+    if plugged_in(name) is not None or (name in kinds() and spec_class(name).shorthand is not None):
         return {"name": name, "kind": name}
-    known = ", ".join(sorted({*official, *(kind for kind in kinds() if plugged_in(kind))}))
+    others = (kind for kind in kinds() if plugged_in(kind) or spec_class(kind).shorthand is not None)
+    known = ", ".join(sorted({*official, *others}))
     remedy = f"use one of {known}, or the path of a YAML file"
     raise InvalidInputError([Problem("threat", f"no threat is called {name!r}", remedy)])
 
@@ -97,15 +98,18 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _parse_overrides(assignments: str, fields: Mapping[str, Any], text: str) -> dict[str, str]:
+    of_kind = _class_of(fields, text)
     scalars = [
         key
-        for key, field in _class_of(fields, text).model_fields.items()
+        for key, field in of_kind.model_fields.items()
         if key not in ("name", "kind") and get_origin(field.annotation) is not tuple
     ]
     overrides: dict[str, str] = {}
     problems = []
     for assignment in assignments.split(","):
         key, equals, value = (part.strip() for part in assignment.partition("="))
+        if not equals and of_kind.shorthand is not None and not overrides:
+            key, equals, value = of_kind.shorthand, "=", key
         if not equals or not value:
             problems.append(Problem(text, f"{assignment!r} is no override", "write key=value,key=value"))
         elif key not in scalars:
@@ -130,7 +134,8 @@ def _overridden(fields: Mapping[str, Any], overrides: dict[str, str], text: str)
     if not overrides:
         return specification
     written = specification.model_dump(mode="json")
-    suffix = ",".join(f"{key}={written[key]}" for key in overrides)
+    bare = specification.shorthand
+    suffix = ",".join(f"{written[key]}" if key == bare else f"{key}={written[key]}" for key in overrides)
     return specification.model_copy(update={"name": f"{specification.name}:{suffix}"})
 
 

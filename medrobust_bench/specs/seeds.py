@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     PREDICTION = 5
     QUERIES = 6
     TRAINING = 7
+    ALTERATION = 8
 
 
 def stream(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

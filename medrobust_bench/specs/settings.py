@@ -56,7 +56,7 @@ class RunSettings(BaseModel):
         description=f"Size of a balanced, seeded sample; unset: {PHANTOM_LIMIT} phantoms, or all of any other data",
     )
     skip_invalid: bool = Field(default=False, description="Leave faulty rows out, and say so in the result")
-    answer_mode: Literal["letter", "option-text", "reasoning"] | None = Field(
+    answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = Field(
         default=None, description="Overrides the card's answer mode"
     )
     batch_size: PositiveInt | Literal["auto"] = Field(

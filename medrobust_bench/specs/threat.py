@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Yields = Literal["clean", "robust", "certified", "corrupted"]
 
@@ -23,6 +23,10 @@ class ThreatSpec(BaseModel):
         white_box: whether it differentiates through the model; a model without gradients in the pixels cannot meet it.
         norm_ball: whether it may move every pixel within a norm ball (it has `norm`, `eps` and `radius` then).
         ensemble: whether it keeps the worst case over several attacks, and so breaks what any of them breaks.
+        family: threats of one family share a worst case: what does the same kind of thing to an image.
+        remade: whether its images can be made again from the clean ones and the journal, so that none is stored.
+        shorthand: the field that may stand without its key right after the kind (`corruption:jpeg,severity=3`), of a
+            kind that has no official specification to override.
         trained: whether it learns from the training split first, and then does the same to every image.
     """
 
@@ -33,6 +37,9 @@ class ThreatSpec(BaseModel):
     norm_ball: ClassVar[bool] = False
     ensemble: ClassVar[bool] = False
     trained: ClassVar[bool] = False
+    family: ClassVar[str] = "attack"
+    remade: ClassVar[bool] = False
+    shorthand: ClassVar[str | None] = None
 
     name: str
     kind: str
@@ -54,13 +61,15 @@ class CleanSpec(ThreatSpec):
 
 
 class WorstCaseSpec(ThreatSpec):
-    """The worst case over the attacks of a run, question by question.
+    """The worst case over the threats of one family in a run, question by question.
+
+    That of the attacks is called "worst-case"; those of other families say which: "worst-case-injection".
 
     Attributes:
         threats: names of the attacks.
     """
 
-    name: Literal["worst-case"] = "worst-case"
+    name: str = Field(default="worst-case", pattern=r"^worst-case(-[a-z]+)?$")
     kind: Literal["worst-case"] = "worst-case"
     threats: tuple[str, ...]
 

@@ -125,14 +125,14 @@ def build_model(
         **ends,
     )
     model = Qwen2VLForConditionalGeneration(config)
-    look_back(model.model.language_model)
-    look_for_equals(model.model.language_model)
+    initialise_previous_token_heads(model.model.language_model)
+    initialise_induction_heads(model.model.language_model)
     model.generation_config = GenerationConfig(do_sample=False, max_new_tokens=128, **ends)
     return model
 
 
 @torch.no_grad()
-def look_back(language_model: Qwen2VLTextModel, *, strength: float = 4.0) -> None:
+def initialise_previous_token_heads(language_model: Qwen2VLTextModel, *, strength: float = 4.0) -> None:
     """Let head h of the first layer begin by attending h + 1 tokens back, through its query and key biases.
 
     With rotary positions a head sees distance only through components that all queries and all keys share. New
@@ -156,13 +156,14 @@ def look_back(language_model: Qwen2VLTextModel, *, strength: float = 4.0) -> Non
 
 
 @torch.no_grad()
-def look_for_equals(language_model: Qwen2VLTextModel, *, residual: float = 0.15) -> None:
+def initialise_induction_heads(language_model: Qwen2VLTextModel, *, residual: float = 0.15) -> None:
     """Let the heads after the first layer begin with a preference for tokens like their own.
 
     Keys start as the queries, so that a token scores higher with its equals than with others; and every layer starts by
     adding little to the residual stream, in which equal tokens would otherwise no longer be alike after the first
-    layer. Together with `look_back` this is what naming an option's letter takes: find the option in the prompt, read
-    what stood before it.
+    layer. Together with `initialise_previous_token_heads` this is an induction head (Olsson et al. 2022,
+    arXiv:2209.11895), which is what naming an option's letter takes: find the option in the prompt, read what stood
+    before it.
 
     Args:
         language_model: is changed in place; as many key as query heads.

@@ -150,7 +150,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self.model.training:
             began = time.perf_counter()
-            inputs = self._tampered(inputs)
+            inputs = self._perturbed(inputs)
             self._seconds["attack"] += time.perf_counter() - began
         scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
         return scored
@@ -161,7 +161,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         self._seconds["generation"] += time.perf_counter() - began
         return generated
 
-    def _tampered(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _perturbed(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows of a generation batch with attacked and noisy images; rows of one question get the same."""
         settings, step = self._settings, self.state.global_step
         rows = {row["question"].id: row for row in inputs}

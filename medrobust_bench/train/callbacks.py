@@ -46,6 +46,8 @@ class Validation(TrainerCallback):  # type: ignore[misc]
         if state.global_step % self._every == 0 or state.global_step == state.max_steps:
             self._trainer.measure_validation()
             control.should_log = True
+        # A checkpoint does not hold the losses since the last line of the log: it comes right after one.
+        control.should_log = control.should_log or control.should_save
 
 
 class EarlierPasses(TrainerCallback):  # type: ignore[misc]
@@ -163,7 +165,7 @@ class UnvaryingRewards(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Say it again of a training that has learnt nothing from beginning to end."""
         if self._streak and not self._varied:
-            self._warn("in the whole training, which has learnt nothing")
+            self._warn("in the whole training")
 
     def _warn(self, when: str) -> None:
         if self._formatted:
@@ -171,11 +173,11 @@ class UnvaryingRewards(TrainerCallback):  # type: ignore[misc]
                 "raise temperature or group, or take questions that the model gets right only now and then"
             )
             rate = self._formatted / self._streak
-            what = f"no two rollouts of a group earned differently {when} (format_rate {rate:.2f})"
+            what = f"no two rollouts of a group earned differently {when} (format_rate {rate:.2f}): nothing was learnt"
         else:
             reasons = self._mode is AnswerMode.REASONING
             taught = "`reason`" if reasons else "`letter`"
             shape = "<think>…</think><answer>B</answer>" if reasons else "a letter alone"
             remedy = f"teach the format first (`medrobust train sft`, task {taught}), then start from that checkpoint"
-            what = f"no completion was {shape} {when}, so that none was rewarded"
+            what = f"no completion was {shape} {when}: none was rewarded, and nothing was learnt"
         self._report(f"warning: {what} → {remedy}")

@@ -122,7 +122,7 @@ class InnerAttack:
         self._adapter = adapter
         self._answer_only = loss == "answer"
         self._batch_size = batch_size
-        with held_still(adapter):
+        with frozen_eval(adapter):
             if not adapter.differentiable:
                 raise _unfit(
                     adapter, "no gradient reaches its pixels", "take a model with continuous image features"
@@ -165,7 +165,7 @@ class InnerAttack:
         """
         found: dict[int, Perturbed] = {}
         batches = self.batches(images)
-        with held_still(self._adapter):
+        with frozen_eval(self._adapter):
             for rows in [*batches, *batches[:1] * (passes - len(batches))]:
                 texts = None if completions is None else [completions[row] for row in rows]
                 made = self._perturb_batch(
@@ -278,7 +278,7 @@ def with_noise(image: NDArray[np.uint8], noise: NoiseSettings, seed: int) -> NDA
 
 
 @contextmanager
-def held_still(adapter: HuggingFaceVLM) -> Iterator[None]:
+def frozen_eval(adapter: HuggingFaceVLM) -> Iterator[None]:
     """Inside it the adapter's model is in evaluation mode, its weights are frozen and it decodes greedily.
 
     Afterwards every module has the mode, every weight the flag, and every configuration the settings of before.

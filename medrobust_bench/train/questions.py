@@ -60,7 +60,7 @@ def usable_questions(
     kept = tuple(question for question in questions if reasons[question.id] is None)
     unusable = {id: reason for id, reason in reasons.items() if reason is not None}
     if unusable and not kept:
-        what = f"none of {len(questions)} validation questions can be used: {next(iter(unusable.values()))}"
+        what = f"none of {len(questions)} questions can be used: {next(iter(unusable.values()))}"
         raise InvalidInputError([Problem("data", what, UNFIT_REMEDY)])
     return kept, unusable
 

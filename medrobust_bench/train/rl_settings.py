@@ -105,8 +105,9 @@ class RlSettings(_Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.mode is AnswerMode.OPTION_TEXT:
-            raise ValueError("mode must be letter or reasoning; option-text generates nothing to be rewarded")
+        if self.mode not in (AnswerMode.LETTER, AnswerMode.REASONING):
+            why = "option-text generates nothing to be rewarded, generate has no format to be learnt"
+            raise ValueError(f"mode must be letter or reasoning; {why}")
         if self.micro_batch is not None and self.rollouts % self.micro_batch:
             raise ValueError(
                 f"micro_batch {self.micro_batch} does not divide prompts × group = {self.rollouts} rollouts"

@@ -242,9 +242,9 @@ class SftSettings(BaseModel):
             raise ValueError("give either base (a checkpoint) or architecture (random weights)")
         if not self.stages:
             raise ValueError("give at least one stage")
-        if self.mode is AnswerMode.OPTION_TEXT:
+        if self.mode not in (AnswerMode.LETTER, AnswerMode.REASONING):
             raise ValueError(
-                "mode must be letter or reasoning; option-text is a way to score an untrained model"
+                f"mode must be letter or reasoning; {self.mode.value} is a way to ask a model that was not trained here"
             )
         derived = sorted(DERIVED_ARGUMENTS & self.trainer.keys())
         if derived:

@@ -244,6 +244,10 @@ def fine_tune(
         model = get_peft_model(model, settings.lora.config())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     report(f"{model.num_parameters():,} parameters, {trained:,} of them trained")
+    size, passes = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
+    report(
+        f"a step of {settings.batch_size}: processes {arguments.world_size} × passes {passes} × questions {size}"
+    )
     trainer = SftTrainer(
         model,
         settings=settings,
@@ -296,6 +300,8 @@ def _starting_point(
     tokenizer = learn_tokenizer(texts, vocabulary=settings.architecture.vocabulary)
     model = build_model(settings.architecture, tokenizer)
     processor = build_processor(settings.architecture, tokenizer)
-    sample = train[:: max(1, len(train) // WHITENING_QUESTIONS)]
+    sample, _ = usable_questions(
+        train[:: max(1, len(train) // WHITENING_QUESTIONS)], processor, settings.mode
+    )
     whiten_patches(model, processor, [image for (image,) in open_images(sample)])
     return model, processor

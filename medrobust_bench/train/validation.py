@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
 from medrobust_bench.models.huggingface import HuggingFaceVLM
-from medrobust_bench.train.inner_attack import InnerAttack, held_still, prompt_seed, rows_of_one_shape
+from medrobust_bench.train.inner_attack import InnerAttack, frozen_eval, prompt_seed, rows_of_one_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,7 @@ def answer_together(
     """What a model in training answers on the deployed path, in batches of one image shape."""
     found: dict[int, Answer] = {}
     images = [canonical(question.image) for question in questions]
-    with held_still(adapter):
+    with frozen_eval(adapter):
         for rows in rows_of_one_shape(images, batch_size):
             bound = adapter.bind([questions[row] for row in rows])
             found.update(zip(rows, bound.answer(bound.batch.images, exact=False), strict=True))

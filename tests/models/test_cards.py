@@ -176,3 +176,31 @@ def test_the_registry_holds_the_models_that_people_look_for() -> None:
         "HuggingFaceTB/SmolVLM-Instruct",
         "OpenGVLab/InternVL3-8B-hf",
     }
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('answer: "("', "not a regular expression"),
+        ('thought: "x*"', "matches the empty text"),
+        ('strict: true\nanswer: "=(.)"', "strict reads one format"),
+        ('system: Think.\nprompt: "{prompt}"', "write the system turn into it"),
+        ('stop: [""]', "at least 1 character"),
+    ],
+)
+def test_what_is_said_about_generated_answers_is_checked(path: Path, lines: str, said: str) -> None:
+    path.write_text(CARD.replace("answer_mode: letter", f"answer_mode: reasoning\n{lines}"))
+    (problem,) = problems_of(path)
+    assert said in problem.what
+
+
+def test_a_card_reads_completions_its_own_way(path: Path) -> None:
+    path.write_text(
+        CARD.replace(
+            "answer_mode: letter",
+            "answer_mode: reasoning\nanswer: 'Verdict (\\w)'\nthought: '~.*?~'\ninstruction: Judge.\nstop: [END]",
+        )
+    )
+    card = read_card(path)
+    assert card.read("~Verdict A~ Verdict B", ["cyst", "none", "tumour"]).choice == 1
+    assert (card.instruction, card.system, card.stop, card.strict) == ("Judge.", None, ("END",), False)

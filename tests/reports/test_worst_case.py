@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medrobust_bench.records import Outcome
-from medrobust_bench.reports.worst_case import worst_case
+from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.specs.registry import load_specification
 from medrobust_bench.specs.threat import CLEAN
 
@@ -41,7 +41,7 @@ def test_a_question_stands_only_if_it_stands_under_every_attack(standing: list[t
         name: [outcome(name, index, row[place] if place < 2 else False) for index, row in enumerate(standing)]
         for name, place in (("clean", 2), ("a", 0), ("c", 2), ("b", 1))
     }
-    found = worst_case(THREATS, outcomes)
+    (found,) = worst_cases(THREATS, outcomes)
     assert found is not None
     threat, worst = found
     assert threat.threats == ("a", "b")
@@ -51,4 +51,4 @@ def test_a_question_stands_only_if_it_stands_under_every_attack(standing: list[t
 
 
 def test_one_attack_has_no_worst_case() -> None:
-    assert worst_case(THREATS[:3], {"clean": [], "a": [], "c": []}) is None
+    assert worst_cases(THREATS[:3], {"clean": [], "a": [], "c": []}) == []

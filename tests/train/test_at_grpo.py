@@ -16,9 +16,11 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from medrobust_bench.data.image import ImageBytes
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.architecture import build_processor
+from medrobust_bench.train.callbacks import PATIENCE, UnvaryingRewards
 from medrobust_bench.train.checkpoints import CHECKPOINTS
 from medrobust_bench.train.grpo_arguments import grpo_arguments
 from medrobust_bench.train.prompts import check_processor, prompt_rows
@@ -111,25 +113,25 @@ def test_a_group_sees_one_attacked_image_and_so_does_the_loss(
     base: Path, questions: tuple[Question, ...], tmp_path: Path
 ) -> None:
     trainer = trainer_of(recipe_of(base, steps=1, micro_batch=4), questions, tmp_path)
-    tampered: list[list[dict[str, Any]]] = []
+    perturbed: list[list[dict[str, Any]]] = []
     lost: list[torch.Tensor] = []
-    replace_images, loss_of = trainer._tampered, trainer._compute_loss
+    replace_images, loss_of = trainer._perturbed, trainer._compute_loss
 
     def watched(inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        tampered.append(replace_images(inputs))
-        for before, after in zip(inputs, tampered[-1], strict=True):
+        perturbed.append(replace_images(inputs))
+        for before, after in zip(inputs, perturbed[-1], strict=True):
             change = np.asarray(after["images"][0]).astype(int) - np.asarray(before["images"][0])
             assert 0 < np.abs(change).max() <= 8
-        return tampered[-1]
+        return perturbed[-1]
 
     def counted(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         lost.append(inputs["pixel_values"])
         loss: torch.Tensor = loss_of(model, inputs)
         return loss
 
-    trainer._tampered, trainer._compute_loss = watched, counted
+    trainer._perturbed, trainer._compute_loss = watched, counted
     trainer.train()
-    (rows,) = tampered
+    (rows,) = perturbed
     images = [digest(row) for row in rows]
     assert images == [images[0]] * 4 + [images[4]] * 4
     assert images[0] != images[4]
@@ -284,7 +286,7 @@ def test_two_processes_make_the_images_of_one(
     assert not first["trained_on"].keys() & second["trained_on"].keys()
     alone = trainer_of(settings, questions, tmp_path / "alone")
     rows = [row for row in alone.train_dataset if row["question"].id in first["before"]]
-    assert {row["question"].id: digest(row) for row in alone._tampered(rows)} == first["before"]
+    assert {row["question"].id: digest(row) for row in alone._perturbed(rows)} == first["before"]
 
 
 def test_adversarial_fine_tuning_writes_a_checkpoint(base: Path, tmp_path: Path) -> None:
@@ -343,3 +345,60 @@ def test_rows_are_opened_once_per_group_and_carry_the_question(
     assert len(opened) == 1
     assert [row["question"].id for row in batch] == [questions[0].id] * 3 + [questions[1].id]
     assert batch[0]["prompt"][0]["content"][0] == {"type": "image"}
+
+
+def test_a_question_that_cannot_be_used_gives_its_place_to_the_next(
+    base: Path, questions: tuple[Question, ...]
+) -> None:
+    processor = AutoProcessor.from_pretrained(base)
+    broken = replace(questions[0], image=ImageBytes(b"no image at all", name="broken.png"))
+    told: list[dict[str, str]] = []
+    rows = prompt_rows([broken, questions[1]], AnswerMode.LETTER, processor, checked=told.append)
+    batch = rows.__getitems__([0, 0, 1])
+    assert [row["question"].id for row in batch] == [questions[1].id] * 3
+    assert [list(reasons) for reasons in told] == [[broken.id], []]
+    assert told[0][broken.id]
+    with pytest.raises(InvalidInputError, match="no question can be used"):
+        prompt_rows([broken], AnswerMode.LETTER, processor).__getitems__([0])
+
+
+@pytest.mark.parametrize(
+    ("format_rate", "named"),
+    [(0.0, "medrobust train sft"), (0.9, "raise temperature")],
+    ids=["format", "easy"],
+)
+def test_groups_that_never_differ_are_warned_of_after_some_steps_and_at_the_end(
+    format_rate: float, named: str
+) -> None:
+    said: list[str] = []
+    watch = UnvaryingRewards(AnswerMode.REASONING, said.append)
+    dead = {"group_variance": 1e-14, "format_rate": format_rate}
+    for _ in range(PATIENCE):
+        assert said == []
+        watch.on_log(None, None, None, logs=dead)
+    watch.on_log(None, None, None, logs={"train_runtime": 3.0})
+    watch.on_train_end(None, None, None)
+    assert len(said) == 2
+    assert all(line.startswith("warning: ") and named in line for line in said)
+    assert "the whole training" in said[1]
+
+
+def test_groups_that_differ_now_and_then_are_not_warned_of() -> None:
+    said: list[str] = []
+    watch = UnvaryingRewards(AnswerMode.REASONING, said.append)
+    for step in range(5 * PATIENCE):
+        variance = 0.1 if step % PATIENCE == 3 else 0.0
+        watch.on_log(None, None, None, logs={"group_variance": variance, "format_rate": 0.0})
+    watch.on_train_end(None, None, None)
+    assert said == []
+
+
+def test_a_base_that_never_wrote_the_format_is_named_at_the_end(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    attentive_model(tokenizer).save_pretrained(tmp_path / "start")
+    build_processor(SMALL, tokenizer).save_pretrained(tmp_path / "start")
+    settings = recipe_of(tmp_path / "start", mode="reasoning", steps=1, trl={})
+    said: list[str] = []
+    reinforce(settings, tmp_path / "out", report=said.append)
+    assert any("medrobust train sft" in line and "`reason`" in line for line in said)

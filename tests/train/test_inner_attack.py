@@ -22,7 +22,7 @@ from medrobust_bench.train.inner_attack import (
     InnerAttack,
     TargetLoss,
     corrected,
-    held_still,
+    frozen_eval,
     prompt_seed,
     stays_clean,
     with_noise,
@@ -72,7 +72,7 @@ def test_gradient_is_that_of_finite_differences(
         ]
     objective = TargetLoss(bound, targets)
     pixels = bound.batch.pixels().double() * 0.9 + 0.05
-    with held_still(adapter):
+    with frozen_eval(adapter):
         gradient = objective.gradient(pixels)
         # Logits come out in float32: along a random half of the gradient's signs the slope is far above its rounding.
         half = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(1)) < 0.5

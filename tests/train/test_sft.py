@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer
 
 from medrobust_bench.cli import main
+from medrobust_bench.data.dataset import Dataset
+from medrobust_bench.data.image import ImageBytes, canonical
 from medrobust_bench.data.phantoms import phantom_questions
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.train.checkpoints import CHECKPOINTS, last_checkpoint
 from medrobust_bench.train.curve import StepLog
-from medrobust_bench.train.examples import NOT_LEARNT
-from medrobust_bench.train.questions import checkpoint_path
+from medrobust_bench.train.examples import NOT_LEARNT, build_example
+from medrobust_bench.train.inner_attack import InnerAttack
+from medrobust_bench.train.lora import LoraSettings
+from medrobust_bench.train.perturb_batch import BatchPerturbation
+from medrobust_bench.train.questions import SkippedQuestions, checkpoint_path, training_questions
 from medrobust_bench.train.recipe import read_sft_recipe
 from medrobust_bench.train.settings import (
     CURVE_FILE,
     RECIPE_FILE,
+    SKIPPED_FILE,
+    AttackSettings,
     NoiseSettings,
     SftSettings,
     Stage,
@@ -31,11 +48,15 @@ from medrobust_bench.train.settings import (
     TrainingData,
 )
 from medrobust_bench.train.sft import completion_loss, fine_tune
+from medrobust_bench.train.trainer_arguments import fine_tuning_arguments
 from medrobust_bench.train.validation import answer_together
 from tests.train.conftest import SMALL
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
+
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.train.examples import Example
 
 TINY = SftSettings(
     architecture=SMALL,
@@ -94,7 +115,7 @@ def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(
         assert all(torch.equal(value, again[name]) for name, value in first.items()) is equal
 
 
-@pytest.mark.parametrize("noise", [None, NoiseSettings(sigma=0.1)], ids=["plain", "tampered"])
+@pytest.mark.parametrize("noise", [None, NoiseSettings(sigma=0.1)], ids=["plain", "perturbed"])
 def test_a_resumed_training_equals_an_unbroken_one(tmp_path: Path, noise: NoiseSettings | None) -> None:
     recipe = TINY.model_copy(update={"evaluate_every": 1, "noise": noise})
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -157,6 +178,281 @@ def test_a_base_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="not a checkpoint"):
         checkpoint_path(str(tmp_path))
     assert checkpoint_path("someone/some-model") == "someone/some-model"
+
+
+def test_an_adapter_folder_as_base_is_named_as_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/base"}))
+    with pytest.raises(InvalidInputError, match="LoRA adapter") as caught:
+        checkpoint_path(str(tmp_path))
+    assert "merge_and_unload" in str(caught.value)
+    assert "some/base" in str(caught.value)
+    (tmp_path / "adapter_config.json").write_text("[]")
+    with pytest.raises(InvalidInputError, match="its base"):
+        checkpoint_path(str(tmp_path))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = AutoModelForImageTextToText.from_pretrained(folder).state_dict()
+    return state
+
+
+def test_a_checkpoint_that_was_cut_off_while_written_is_passed_over(tmp_path: Path) -> None:
+    recipe = TINY.model_copy(update={"evaluate_every": 1})
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    fine_tune(recipe, whole, report=quiet)
+
+    def stop_in_the_fourth(line: str) -> None:
+        if line.startswith("step 4/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(recipe, broken, report=stop_in_the_fourth)
+    assert last_checkpoint(broken).name == "checkpoint-3"
+    state = last_checkpoint(broken) / "trainer_state.json"
+    state.write_bytes(state.read_bytes()[:40])
+    curve = broken / CURVE_FILE
+    curve.write_bytes(curve.read_bytes()[:-5])
+    assert last_checkpoint(broken).name == "checkpoint-2"
+    fine_tune(recipe, broken, resume=True, report=quiet)
+    assert all(torch.equal(value, weights(broken)[name]) for name, value in weights(whole).items())
+    assert [entry["step"] for entry in StepLog(curve).entries()] == [1, 2, 3, 4]
+
+
+def test_passes_of_a_step_add_up_to_the_whole_batch(tmp_path: Path) -> None:
+    recipe = TINY.model_copy(update={"log_every": 1, "answer_weight": 5.0})
+    losses = []
+    for size in (4, 1):
+        fine_tune(recipe.model_copy(update={"micro_batch": size}), tmp_path / str(size), report=quiet)
+        entries = StepLog(tmp_path / str(size) / CURVE_FILE).entries()
+        losses.append([[entry["loss"], entry["grad_norm"]] for entry in entries])
+    assert len(losses[0]) == TINY.steps
+    torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-3, atol=1e-4)
+
+
+def test_images_are_perturbed_by_question_and_step_in_whatever_order_and_batch(checkpoint: Path) -> None:
+    recipe = TINY.model_copy(
+        update={
+            "architecture": None,
+            "base": str(checkpoint),
+            "attack": AttackSettings(steps=1, clean_share=0.3),
+            "noise": NoiseSettings(sigma=0.1, share=0.5),
+        }
+    )
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint).train()
+    perturb = BatchPerturbation(model, AutoProcessor.from_pretrained(checkpoint), recipe)
+    questions = phantom_questions("train", per_modality=1, seed=3)
+    examples = [
+        build_example(question, (Task.DESCRIBE, Task.REASON)[row % 2])
+        for row, question in enumerate(questions)
+    ]
+
+    def made(examples: list[Example], step: int) -> dict[str, np.ndarray]:
+        return {one.question.id: canonical(one.question.image) for one in perturb(examples, step)}
+
+    together, backwards, later = made(examples, 0), made(examples[::-1], 0), made(examples, 1)
+    alone = {id: image for example in examples for id, image in made([example], 0).items()}
+    for id, image in together.items():
+        assert np.array_equal(image, backwards[id])
+        # A batch may round otherwise than a single question, which turns the sign of a gradient near zero.
+        assert (image == alone[id]).mean() > 0.98
+    assert any(not np.array_equal(image, later[id]) for id, image in together.items())
+    assert model.training
+
+
+def test_attacks_are_made_against_the_weights_of_their_step(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = TINY.model_copy(
+        update={
+            "architecture": None,
+            "base": str(checkpoint),
+            "attack": AttackSettings(steps=1),
+            "micro_batch": 2,
+            "stages": (Stage(steps=3, tasks={Task.REASON: 1.0}),),
+        }
+    )
+    seen: list[tuple[int, float, bool]] = []
+    perturb = InnerAttack._perturb_batch
+
+    def watched(inner: Any, *arguments: Any) -> Any:
+        model = inner._adapter.model
+        seen.append((len(seen), sum(w.double().sum().item() for w in model.parameters()), model.training))
+        return perturb(inner, *arguments)
+
+    monkeypatch.setattr(InnerAttack, "_perturb_batch", watched)
+    monkeypatch.setattr("medrobust_bench.train.sft.validate", lambda *_, **__: {"validation_accuracy": 0.0})
+    fine_tune(recipe, tmp_path, report=quiet)
+    sums = [total for _, total, _ in seen]
+    assert len(sums) == 6  # two passes a step
+    assert sums[0] == sums[1] != sums[2] == sums[3] != sums[4] == sums[5]
+    assert not any(training for _, _, training in seen)
+
+
+def test_a_question_that_cannot_be_read_costs_one_question_and_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, validation = training_questions(TINY.data)
+    spoilt = ImageBytes(b"GIF89a and then nothing", name="spoilt.png")
+    bad = {train[3].id, validation[2].id}
+
+    def spoil(questions: Sequence[Question]) -> tuple[Question, ...]:
+        return tuple(replace(q, image=spoilt) if q.id in bad else q for q in questions)
+
+    monkeypatch.setattr(
+        "medrobust_bench.train.sft.training_questions", lambda data: (spoil(train), spoil(validation))
+    )
+    recipe = TINY.model_copy(update={"stages": (Stage(steps=10, tasks={Task.REASON: 1.0}),)})
+    said: list[str] = []
+    fine_tune(recipe, tmp_path, report=said.append)
+    recorded = StepLog(tmp_path / SKIPPED_FILE).entries()
+    assert {entry["question"] for entry in recorded} == bad
+    assert all(entry["reason"] for entry in recorded)
+    assert sum(line.startswith("skipped") for line in said) == 2
+    assert StepLog(tmp_path / CURVE_FILE).entries()[-1]["step"] == 10
+
+
+def test_a_training_whose_questions_mostly_fail_stops(tmp_path: Path) -> None:
+    skipped = SkippedQuestions(tmp_path, quiet)
+    skipped.add({str(number): "bad" for number in range(10)}, step=1, asked=1000)
+    with pytest.raises(InvalidInputError, match=r"of 1,?050 questions|of 1050"):
+        skipped.add({str(number): "bad" for number in range(200)}, step=2, asked=50)
+    assert len(StepLog(tmp_path / SKIPPED_FILE).entries()) == 200
+    skipped.begin(1)
+    assert len(StepLog(tmp_path / SKIPPED_FILE).entries()) == 10
+
+
+def test_adapters_are_trained_resumed_and_merged(checkpoint: Path, tmp_path: Path) -> None:
+    recipe = TINY.model_copy(
+        update={
+            "architecture": None,
+            "base": str(checkpoint),
+            "lora": LoraSettings(rank=2, target_modules=".*language_model.*q_proj"),
+            "evaluate_every": 2,
+            "learning_rate": 1e-2,
+            "attack": AttackSettings(steps=1),
+        }
+    )
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    fine_tune(recipe, whole, report=quiet)
+
+    def stop_at_the_end(line: str) -> None:
+        if line.startswith("step 4/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(recipe, broken, report=stop_at_the_end)
+    fine_tune(recipe, broken, resume=True, report=quiet)
+    before, after, again = weights(checkpoint), weights(whole), weights(broken)
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("q_proj" in name for name in changed)
+    assert all(torch.equal(value, again[name]) for name, value in after.items())
+
+
+def test_validation_on_a_data_set_asks_a_balanced_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = {
+        split: Dataset("somewhere", split, phantom_questions(split, per_modality=6))
+        for split in ("train", "validation")
+    }
+    monkeypatch.setattr("medrobust_bench.data.source.open_data", lambda source, split: splits[split])
+    train, validation = training_questions(TrainingData(source="somewhere", validation_per_modality=2))
+    assert train == splits["train"].questions
+    assert set(Counter(question.modality for question in validation).values()) == {2}
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"trainer": {"max_steps": 3}}, "max_steps"),
+        ({"trainer": {"learning_rat": 3}}, "learning_rat"),
+        ({"trainer": {"lr_scheduler_type": "upwards"}}, "trainer"),
+        ({"micro_batch": 3}, "no multiple"),
+    ],
+)
+def test_knobs_of_the_trainer_that_cannot_be_are_refused_before_anything_is_written(
+    tmp_path: Path, fields: dict[str, Any], what: str
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    content = {**TINY.model_dump(mode="json", exclude_none=True), **fields}
+    recipe.write_text(yaml.safe_dump(content), encoding="utf-8")
+    refused = CliRunner().invoke(main, ["train", "sft", str(recipe), "--out", str(tmp_path / "out")])
+    assert refused.exit_code == 2, refused.output
+    assert what in refused.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_schedule_and_floor_can_be_chosen(tmp_path: Path) -> None:
+    rates = {}
+    for name, update in {
+        "cosine": {"final_rate": 0.5},
+        "linear": {"trainer": {"lr_scheduler_type": "linear"}},
+    }.items():
+        arguments = fine_tuning_arguments(TINY.model_copy(update={**update, "warmup_steps": 0}), tmp_path)
+        model = torch.nn.Linear(1, 1)
+        trainer = Trainer(model, arguments, train_dataset=[0])
+        trainer.create_optimizer_and_scheduler(100)
+        for _ in range(100):
+            trainer.optimizer.step()
+            trainer.lr_scheduler.step()
+        rates[name] = trainer.lr_scheduler.get_last_lr()[0] / TINY.learning_rate
+    assert rates["cosine"] == pytest.approx(0.5, abs=1e-3)
+    assert rates["linear"] == 0
+
+
+def test_the_configuration_is_saved_as_it_was(checkpoint: Path) -> None:
+    assert "use_cache" not in json.loads((checkpoint / "config.json").read_text())
+
+
+def launch(recipe: Path, out: Path, *more: str, processes: int = 1) -> subprocess.Popen[bytes]:
+    distributed = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = ["-m", "medrobust_bench", "train", "sft", str(recipe), "--out", str(out), *more]
+    return subprocess.Popen(
+        [sys.executable, *(distributed if processes > 1 else []), *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    tasks = {Task.REASON: 0.5, Task.MATCH: 0.5}  # without an image the vision tower has no gradient
+    stages = (Stage(steps=4, tasks=tasks),)
+    settings = TINY.model_copy(update={"stages": stages, "log_every": 1, "noise": NoiseSettings(sigma=0.1)})
+    recipe.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    for processes in (1, 2):
+        assert launch(recipe, tmp_path / str(processes), processes=processes).wait(300) == 0
+    curves = [StepLog(tmp_path / number / CURVE_FILE).entries() for number in "12"]
+    assert [entry["step"] for entry in curves[1]] == [1, 2, 3, 4]
+    losses = [torch.tensor([[e["loss"], e["grad_norm"]] for e in curve]) for curve in curves]
+    torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-4)
+    assert sorted(p.name for p in (tmp_path / "1").iterdir()) == sorted(
+        p.name for p in (tmp_path / "2").iterdir()
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumed_equals_an_unbroken_one(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    stages = (Stage(steps=60, tasks={Task.REASON: 1.0}),)
+    settings = TINY.model_copy(update={"stages": stages, "save_every": 5, "evaluate_every": 30})
+    recipe.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert launch(recipe, whole).wait(300) == 0
+    process = launch(recipe, broken)
+    deadline = time.monotonic() + 200
+    while not (broken / CHECKPOINTS / "checkpoint-10").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (broken / "model.safetensors").exists()
+    assert launch(recipe, broken, "--resume").wait(300) == 0
+    assert all(torch.equal(value, weights(broken)[name]) for name, value in weights(whole).items())
+    curves = [StepLog(folder / CURVE_FILE).entries() for folder in (whole, broken)]
+    assert [(e["step"], e["loss"]) for e in curves[0]] == [(e["step"], e["loss"]) for e in curves[1]]
 
 
 def test_the_command_refuses_a_used_folder_and_a_wrong_recipe(tmp_path: Path) -> None:

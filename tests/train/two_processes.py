@@ -19,21 +19,21 @@ def main(folder: Path) -> None:
     rows = [trainer.train_dataset[number] for number in range(4)]
 
     def images() -> dict[str, str]:
-        return {row["question"].id: digest(row) for row in trainer._tampered(rows)}
+        return {row["question"].id: digest(row) for row in trainer._perturbed(rows)}
 
     seen: dict[str, Any] = {"world": trainer.accelerator.num_processes, "before": images()}
-    tamper, trained_on = trainer._tampered, {}
+    perturb, trained_on = trainer._perturbed, {}
 
     def watched(inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        tampered: list[dict[str, Any]] = tamper(inputs)
+        perturbed: list[dict[str, Any]] = perturb(inputs)
         trained_on.update(
-            {f"{trainer.state.global_step} {row['question'].id}": digest(row) for row in tampered}
+            {f"{trainer.state.global_step} {row['question'].id}": digest(row) for row in perturbed}
         )
-        return tampered
+        return perturbed
 
-    trainer._tampered = watched
+    trainer._perturbed = watched
     trainer.train()
-    trainer._tampered = tamper
+    trainer._perturbed = perturb
     seen |= {"after": images(), "trained_on": trained_on, "weights": weights_of(trainer.model)}
     (folder / f"{trainer.accelerator.process_index}.json").write_text(json.dumps(seen), encoding="utf-8")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from medrobust_bench.leaderboard.checks import (
+    alterations,
     attack,
     audit,
     certificates,
@@ -75,6 +76,7 @@ EVIDENCE: Final[tuple[Check, ...]] = (
     Check(losses.different, _COVERED),
     Check(witnesses.of_broken_answers, _COVERED),
     Check(witnesses.inside_their_budget, frozenset({"questions", "witnesses"})),
+    Check(alterations.made_again, _COVERED),
     Check(certificates.recomputed, _COVERED),
     Check(numbers.recomputed, frozenset({"questions", "certificates", "cost"})),
     Check(numbers.answers, frozenset({"questions", "certificates"})),

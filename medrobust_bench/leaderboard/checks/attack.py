@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def right_ones_attacked(case: Case) -> list[Fault]:
     """Every question that was answered right was attacked, and no other; what was not attacked kept its answer."""
-    if case.specification.yields == "certified":
+    if case.specification.yields == "certified" or case.specification.remade:
         return []
     faults = []
     spared = [o.question for o in case.proof.threat if o.attacked != (o.clean_choice == o.answer)]

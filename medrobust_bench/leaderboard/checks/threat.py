@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.case import Claim
     from medrobust_bench.specs.threat import ThreatSpec
 
-RESERVED = ("clean", "worst-case")
+RESERVED = ("clean", "worst-case", "worst-case-corruption", "worst-case-injection")
 """Names and kinds of what is no threat of its own."""
 
 

@@ -14,7 +14,7 @@ from medrobust_bench.data.image import from_png
 from medrobust_bench.data.source import PHANTOMS, open_data
 from medrobust_bench.runs.audit.blindness import replacements
 from medrobust_bench.runs.chunk import Chunk
-from medrobust_bench.runs.threats import open_attack
+from medrobust_bench.runs.threats import open_altering, open_attack
 from medrobust_bench.specs.seeds import Purpose
 
 if TYPE_CHECKING:
@@ -55,6 +55,12 @@ class Repeater:
         """A question under the submission's own threat, with its seed."""
         chunk = self._chunk(question)
         (outcome,), _witnesses = chunk.attack(self._threat, [self.case.clean[question]])
+        return outcome
+
+    def alter(self, question: str) -> Outcome:
+        """A question under the submission's own corruptions or injected text, with its seed."""
+        threat = open_altering(self.case.specification)
+        (outcome,) = self._chunk(question).alter(threat, [self.case.clean[question]])
         return outcome
 
     def counts(self, question: str, certificate: Certificate, draws: int) -> tuple[int, ...]:
@@ -144,7 +150,7 @@ def _broken(repeater: Repeater, question: str) -> str | None:
 
 
 def _standing_claims(case: Case) -> list[str]:
-    if case.specification.yields == "certified":
+    if case.specification.yields == "certified" or case.specification.remade:
         return []
     return [outcome.question for outcome in case.proof.threat if outcome.attacked and outcome.correct]
 
@@ -157,6 +163,19 @@ def _standing(repeater: Repeater, question: str) -> str | None:
     if begun is None or then is None or abs(begun - then) <= CLOSE * max(1.0, abs(then)):
         return None
     return f"{question}: the loss at the first image is {then:g}, submitted was {begun:g}"
+
+
+def _altered_claims(case: Case) -> list[str]:
+    return [outcome.question for outcome in case.proof.threat if outcome.alterations]
+
+
+def _altered(repeater: Repeater, question: str) -> str | None:
+    submitted, again = repeater.case.threat[question], repeater.alter(question)
+    if again.alterations == submitted.alterations:
+        return None
+    pairs = zip(again.alterations, submitted.alterations, strict=False)
+    differing = next(((one.what, other.what) for one, other in pairs if one != other), ("more", "fewer"))
+    return f"{question}: meets {differing[0]} or answers it otherwise, submitted was {differing[1]}"
 
 
 def _first_loss(outcome: Outcome) -> float | None:
@@ -223,6 +242,15 @@ KINDS: Final = (
         _standing_claims,
         _per_claim(_standing_claims),
         _standing,
+    ),
+    Kind(
+        "altered images",
+        "answers to altered images are not this model's",
+        True,
+        0.02,
+        _altered_claims,
+        _per_claim(_altered_claims),
+        _altered,
     ),
     Kind(
         "certificates",

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, date, datetime
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
-from medrobust_bench import __version__
 from medrobust_bench.records import Record
 from medrobust_bench.records.files import replace_file
 
@@ -67,7 +67,7 @@ def keep(replay: Replay, submission: Path, folder: Path, *, by: str) -> Path:
         submission_sha256=_digest(submission),
         by=by,
         on=datetime.now(UTC).date(),
-        program=__version__,
+        program=version("medrobust-bench"),
         agrees=replay.agrees,
         kinds=tuple(
             Repeated(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from medrobust_bench.models.answers.generated import Generated
 from medrobust_bench.models.answers.letter import Letter
 from medrobust_bench.models.answers.option_text import OptionText
 from medrobust_bench.models.answers.reasoning import Reasoning
@@ -16,4 +17,5 @@ STRATEGIES: Final[dict[AnswerMode, AnswerStrategy]] = {
     AnswerMode.LETTER: Letter(),
     AnswerMode.OPTION_TEXT: OptionText(),
     AnswerMode.REASONING: Reasoning(),
+    AnswerMode.GENERATE: Generated(),
 }

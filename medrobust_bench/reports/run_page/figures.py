@@ -6,7 +6,7 @@ import base64
 import io
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, sqrt
+from math import ceil, isnan, nan, sqrt
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -266,11 +266,14 @@ def modality_figure(model: str, found: Sequence[Measured], *, name: str) -> Figu
         return None
 
     def draw(axes: Axes, theme: Theme) -> None:
-        cells = [[100 * one.by_modality[modality].value for modality in modalities] for one in found]
+        cells = [[_share(one, modality) for modality in modalities] for one in found]
         axes.imshow(cells, cmap="viridis", vmin=0, vmax=100, aspect="auto")
         for row, values in enumerate(cells):
             for column, value in enumerate(values):
-                axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=heat(value / 100)[1])
+                if not isnan(value):
+                    axes.text(
+                        column, row, f"{value:.0f}", ha="center", va="center", color=heat(value / 100)[1]
+                    )
         axes.set(
             xticks=range(len(modalities)),
             yticks=range(len(found)),
@@ -283,6 +286,12 @@ def modality_figure(model: str, found: Sequence[Measured], *, name: str) -> Figu
 
     caption = f"{model}: accuracy in per cent by modality."
     return Figure(name, f"{model}, by modality", caption, (6.4, 1.2 + 0.42 * len(found)), draw)
+
+
+def _share(found: Measured, modality: str) -> float:
+    """Per cent, or not a number where the modality was not measured."""
+    estimate = found.by_modality.get(modality)
+    return nan if estimate is None else 100 * estimate.value
 
 
 def heat(value: float) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medrobust_bench.reports.grid import Grid, percent
+from medrobust_bench.reports.grid import MISSING, Grid, percent
 from medrobust_bench.reports.pages import environment
 from medrobust_bench.reports.run_page.figures import (
     DARK,
@@ -21,6 +21,7 @@ from medrobust_bench.reports.run_page.gallery import examples
 from medrobust_bench.reports.tables import (
     NOTE,
     accuracy_grid,
+    control_grids,
     describe_data,
     describe_threat,
     measured,
@@ -118,6 +119,8 @@ def render(
             if not figure.name.startswith("modalities")  # a table on the page
         ],
         "heat": heat_tables(accuracies),
+        "corruptions": corruption_heat(results),
+        "controls": control_grids(results),
         "counts": _counts(results),
         "flips": [one for one in found if one is not None],
         "audit": [
@@ -137,13 +140,24 @@ def render(
         "accuracy": "Accuracy",
         "figures": "Figures",
         "modalities": "By modality",
+        "corruptions": "Corruptions",
+        "words": "Text in the image",
         "flips": "Flips",
         "audit": "Audit",
         "gallery": "Gallery",
         "cost": "Cost",
         "reproduce": "Reproduce",
     }
-    absent = {name for name, shown in (("modalities", "heat"), ("flips", "flips")) if not context[shown]}
+    absent = {
+        name
+        for name, shown in (
+            ("modalities", "heat"),
+            ("corruptions", "corruptions"),
+            ("words", "controls"),
+            ("flips", "flips"),
+        )
+        if not context[shown]
+    }
     context["sections"] = [entry for entry in names.items() if entry[0] not in absent]
     template = environment("medrobust_bench.reports.run_page").get_template("report.html.jinja")
     return template.render(context)
@@ -161,13 +175,39 @@ def heat_tables(accuracies: Mapping[str, Sequence[Measured]]) -> list[dict[str, 
         columns = list(found[0].by_modality)
         if len(columns) < 2:
             continue
-        rows = [(one.label, [heat_cell(one.by_modality[modality]) for modality in columns]) for one in found]
+        rows = [
+            (one.label, [heat_cell(one.by_modality.get(modality)) for modality in columns]) for one in found
+        ]
         blocks.append({"model": model, "columns": list(map(short_modality, columns)), "rows": rows})
     return blocks
 
 
-def heat_cell(estimate: Estimate) -> HeatCell:
-    """An accuracy as a coloured cell."""
+def corruption_heat(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Per model and suite of corruptions: accuracy by kind and severity as coloured cells, the clean one first."""
+    blocks = []
+    for result in results:
+        found = {(one.kind, one.severity): one for one in result.metrics.by_corruption}
+        severities = sorted({severity for _, severity in found})
+        rows = []
+        for kind in dict.fromkeys(kind for kind, _ in found):
+            of_kind = [found.get((kind, severity)) for severity in severities]
+            known = next(one for one in of_kind if one is not None)
+            rows.append((f"{kind} (n {known.n})", [_plain_cell(known.clean), *map(heat_cell, of_kind)]))
+        if rows:
+            columns = ["clean", *(f"severity {severity}" for severity in severities)]
+            model = f"{result.model.id}, {result.threat.name}"
+            blocks.append({"model": model, "columns": columns, "rows": rows})
+    return blocks
+
+
+def _plain_cell(share: float) -> HeatCell:
+    return HeatCell(percent(share), "", *heat(share))
+
+
+def heat_cell(estimate: Estimate | None) -> HeatCell:
+    """An accuracy as a coloured cell; an empty one where nothing was measured."""
+    if estimate is None:
+        return HeatCell(MISSING, "", "transparent", "inherit")
     paper, ink = heat(estimate.value)
     interval = f"{100 * estimate.low:.0f}–{100 * estimate.high:.0f}"
     return HeatCell(percent(estimate.value), interval, paper, ink)

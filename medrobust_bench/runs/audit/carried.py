@@ -83,7 +83,10 @@ def _of_attack(outcomes: Sequence[Outcome], *, white_box: bool) -> list[Finding]
         return []
     attempts = {outcome.question: outcome.attempts for outcome in attacked}
     standing = {outcome.question: outcome.attempts for outcome in attacked if outcome.correct}
-    unseen = sum(not outcome.correct and outcome.witness_sha256 is None for outcome in attacked)
+    unseen = sum(
+        not outcome.correct and outcome.witness_sha256 is None and not outcome.alterations
+        for outcome in attacked
+    )
     rounded = sum(outcome.rounded_away for outcome in attacked) / len(attacked)
     rounding_verdict = above(rounded, warn=0.1, fail=0.3)
     reading = "" if rounding_verdict == "pass" else ": is the attacked path the deployed one?"

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import medrobust_bench
-from medrobust_bench.models.answers.reasoning import Reasoning, parse_completion
 from medrobust_bench.models.option_names import LETTERS
 from medrobust_bench.models.read_answer import UNPARSED, Tier, read_answer, refuses
 from tests.models.answers import corpus
@@ -193,16 +192,43 @@ def test_a_faulty_pattern_is_an_error() -> None:
 # Strict reading
 
 
-@given(st.sampled_from([completion.text for completion in CORPUS]) | TEXTS, st.integers(2, 5))
-def test_strict_reading_is_that_of_the_shipped_models(text: str, count: int) -> None:
+STRICTLY = re.compile(
+    r"\s*<think>((?:(?!<think>|<answer>).)*)</think>\s*<answer>\s*([A-J])\s*</answer>\s*", re.DOTALL
+)
+
+
+@given(st.sampled_from([completion.text for completion in CORPUS]) | TEXTS, st.integers(2, 10))
+def test_strict_reading_takes_one_rationale_and_one_letter_and_nothing_else(text: str, count: int) -> None:
     answer = read_answer(text, [f"finding {number}" for number in range(count)], strict=True)
-    assert answer.choice == parse_completion(text, count)
+    match = STRICTLY.fullmatch(text)
+    wanted = LETTERS.index(match[2]) if match else count
+    assert answer.choice == (wanted if wanted < count else None)
     assert (answer.tier is Tier.STRICT) == (answer.choice is not None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "B",
+        "<answer>B</answer>",
+        "<think>…</think> B",
+        "<think>…</think><answer>B.</answer>",
+        "<think>…</think><answer>Nevus</answer>",
+        "So: <think>…</think><answer>B</answer>",
+        "<think>…</think><answer>B</answer>.",
+        "<think>…</think><answer>B</answer><answer>B</answer>",
+        "<think><think>…</think><answer>B</answer>",
+        "<think>…</think><answer>E</answer>",
+    ],
+)
+def test_strict_reading_takes_nothing_else(text: str) -> None:
+    assert read_answer(text, OPTIONS, strict=True) == UNPARSED
+    assert read_answer("<think>…</think>\n <answer> B </answer>\n", OPTIONS, strict=True).choice == 1
 
 
 def test_strict_span_and_what_is_strictly_read_is_read_the_same() -> None:
     for letter in "ABCD":
-        text = Reasoning().write("It could be A, B, C or D.", letter)
+        text = f"<think>It could be A, B, C or D.</think><answer>{letter}</answer>"
         strict, lenient = read_answer(text, OPTIONS, strict=True), read_answer(text, OPTIONS)
         assert strict.span == lenient.span
         assert strict.choice == lenient.choice == LETTERS.index(letter)

@@ -1,0 +1,266 @@
+"""Acquisition faults as threats: by chance, and at their worst."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medrobust_bench.attacks.altering import AnyImage, Trial, image_sha256
+from medrobust_bench.attacks.corruptions.fields import between, normal, uniform
+from medrobust_bench.attacks.corruptions.registry import corruption_of, kinds_for
+from medrobust_bench.attacks.corruptions.severity import amount_of
+from medrobust_bench.attacks.losses import Focus, Margin
+from medrobust_bench.attacks.search import Search
+from medrobust_bench.data.phantoms.questions import NAME as PHANTOMS
+from medrobust_bench.models.pixels import to_pixels
+from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.records import Alteration
+from medrobust_bench.specs.seeds import Purpose, question_seed, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from medrobust_bench.attacks.corruptions.corruption import Corruption, Image
+    from medrobust_bench.attacks.corruptions.severity import Origin
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.specs.corruption import CorruptionSpec, CorruptionSuiteSpec, WorstCorruptionSpec
+
+_THREADS = 2
+"""Threads that make images while the model answers; numpy and scipy let go of the interpreter for most of the work."""
+
+
+class _Corruptions:
+    """What threats over corruptions share: which kinds a question meets, and how an image is made again."""
+
+    spec: CorruptionSpec | CorruptionSuiteSpec | WorstCorruptionSpec
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Never."""
+        return False
+
+    def _check_kinds(self) -> None:
+        """Raise InvalidInputError with every kind that nobody knows."""
+        problems = []
+        for fault in self.spec.faults:
+            try:
+                corruption_of(fault)
+            except InvalidInputError as error:
+                problems += [replace(problem, where=self.spec.name) for problem in error.problems]
+        if problems:
+            raise InvalidInputError(problems)
+
+    def kinds(self, question: Question) -> tuple[Corruption, ...]:
+        """The kinds that a question meets."""
+        fitting = kinds_for(question.modality, question.question_type)
+        return tuple(kind for kind in fitting if not self.spec.faults or kind.kind in self.spec.faults)
+
+
+@dataclass(frozen=True, slots=True)
+class CorruptionsByChance(_Corruptions):
+    """Each kind once at each severity, its parameters fixed by kind and question.
+
+    The same stream serves all severities of a kind: the hairs of severity 1 are among those of severity 5.
+
+    Attributes:
+        spec: the published specification.
+    """
+
+    spec: CorruptionSpec | CorruptionSuiteSpec
+
+    def __post_init__(self) -> None:
+        self._check_kinds()
+
+    def planned(self, question: Question) -> list[Alteration]:
+        """What a question meets, in order, without hashes and answers."""
+        return [
+            _plain(kind, question, severity)
+            for kind in self.kinds(question)
+            for severity in self.spec.severities
+        ]
+
+    def meet(self, bound: BoundQuestions, seeds: Sequence[int]) -> list[Trial]:
+        """Have every altered image answered; see `AlteringThreat`."""
+        return [self._meet(bound.select([row]), seed) for row, seed in enumerate(seeds)]
+
+    def missing(self, question: Question, alterations: Sequence[Alteration]) -> str | None:
+        """See `AlteringThreat`: every planned image must be there, in order, and nothing else."""
+        planned = [_named(alteration) for alteration in self.planned(question)]
+        found = [_named(alteration) for alteration in alterations]
+        if planned == found:
+            return None
+        lacking = [name for name in planned if name not in found]
+        added = [name for name in found if name not in planned]
+        return (
+            f"lacks {lacking[0]}" if lacking else f"has {added[0]} too much" if added else "is out of order"
+        )
+
+    def remake(self, question: Question, clean: Image, seed: int, alteration: Alteration) -> Image:
+        """See `AlteringThreat`."""
+        if alteration not in (
+            planned.model_copy(update={"image_sha256": alteration.image_sha256, "choice": alteration.choice})
+            for planned in self.planned(question)
+        ):
+            raise ValueError(f"{_named(alteration)} is nothing that {self.spec.name} does to it")
+        return _made(clean, seed, alteration)
+
+    def _meet(self, one: BoundQuestions, seed: int) -> Trial:
+        (question,), (clean,) = one.batch.questions, one.batch.images
+        done, texts = [], []
+        planned = self.planned(question)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for alteration, image in zip(
+                planned, pool.map(lambda alteration: _made(clean, seed, alteration), planned), strict=True
+            ):
+                (said,) = one.answer([image])
+                done.append(_answered(alteration, image, said.choice))
+                texts.append(said.text)
+        wrong = (place for place, alteration in enumerate(done) if alteration.choice != question.answer)
+        return Trial(tuple(done), texts[next(wrong, -1)] if texts else "", len(done))
+
+
+@dataclass(frozen=True)
+class WorstCorruption(_Corruptions):
+    """The worst kind, then by a query search its worst parameters.
+
+    The search is a (1+1) evolution strategy on the kinds that came closest to a wrong answer: it mutates the free
+    parameters of the best image so far (on a circle, since most are angles and phases), or draws everything anew.
+
+    Attributes:
+        spec: the published specification.
+    """
+
+    spec: WorstCorruptionSpec
+
+    def __post_init__(self) -> None:
+        self._check_kinds()
+
+    def meet(self, bound: BoundQuestions, seeds: Sequence[int]) -> list[Trial]:
+        """Search until an answer breaks; see `AlteringThreat`."""
+        batch = bound.batch
+        search = Search(bound, [AnyImage()] * len(batch))
+        search.begin(Margin(Focus.WORDS))
+        hunts = [self._hunt(question, seed) for question, seed in zip(batch.questions, seeds, strict=True)]
+        tried: list[dict[str, Alteration]] = [{} for _ in hunts]
+        following = [next(hunt, None) for hunt in hunts]
+        images = list(batch.images)
+        while rows := [row for row in search.open_rows if following[row] is not None]:
+            for row in rows:
+                alteration = following[row]
+                assert alteration is not None
+                images[row] = _made(batch.images[row], seeds[row], alteration)
+                tried[row].setdefault(image_sha256(images[row]), alteration)
+            values, _ = search.measure(to_pixels(images, batch.device), gradient=False, among=rows)
+            for row in rows:
+                try:
+                    following[row] = hunts[row].send(float(values[row]))
+                except StopIteration:
+                    following[row] = None
+        search.flush()
+        trials = []
+        for row, finding in enumerate(search.results()):
+            if not tried[row]:
+                trials.append(Trial((), "", 0))
+                continue
+            (said,) = bound.select([row]).answer([finding.image])
+            alteration = tried[row][image_sha256(finding.image)]
+            done = _answered(alteration, finding.image, said.choice)
+            trials.append(Trial((done,), said.text, finding.forward_passes + finding.checks + 1))
+        return trials
+
+    def missing(self, question: Question, alterations: Sequence[Alteration]) -> str | None:
+        """See `AlteringThreat`: one image, where any kind fits."""
+        expected = 1 if self.kinds(question) else 0
+        return None if len(alterations) == expected else f"has {len(alterations)} images, not {expected}"
+
+    def remake(self, question: Question, clean: Image, seed: int, alteration: Alteration) -> Image:
+        """See `AlteringThreat`."""
+        kind = next((kind for kind in self.kinds(question) if kind.kind == alteration.what), None)
+        if kind is None or alteration.severity != self.spec.severity or alteration.amount is None:
+            raise ValueError(f"{_named(alteration)} is nothing that {self.spec.name} does to it")
+        searched = alteration.draw > 0 or alteration.free is not None
+        low, high = sorted(self._range(kind, question))
+        plain = amount_of(kind, question.modality, self.spec.severity, _origin(question))
+        if not low <= alteration.amount <= high or (not searched and alteration.amount != plain):
+            raise ValueError(f"amount {alteration.amount:g} is not that of severity {self.spec.severity}")
+        if alteration.draw > self.spec.queries or (searched and not self.spec.queries):
+            raise ValueError(f"draw {alteration.draw} is beyond {self.spec.queries} queries")
+        if alteration.free is not None and len(alteration.free) != kind.free:
+            raise ValueError(f"{len(alteration.free)} free parameters, {kind.kind} has {kind.free}")
+        return _made(clean, seed, alteration)
+
+    def _range(self, kind: Corruption, question: Question) -> tuple[float, float]:
+        """The amounts of the severity: from that of the one below to its own."""
+        origin, severity = _origin(question), self.spec.severity
+        mild = kind.amounts[0] if severity == 1 else amount_of(kind, question.modality, severity - 1, origin)
+        return mild, amount_of(kind, question.modality, severity, origin)
+
+    def _hunt(self, question: Question, seed: int) -> Generator[Alteration, float, None]:
+        """The images to try, each chosen by the leads of the wrong options on those before (sent in)."""
+        best: dict[str, tuple[float, Alteration]] = {}
+        kinds = {kind.kind: kind for kind in self.kinds(question)}
+        for kind in kinds.values():
+            plain = _plain(kind, question, self.spec.severity)
+            best[kind.kind] = ((yield plain), plain)
+        for query in range(1, self.spec.queries + 1 if kinds else 1):
+            rng = stream(seed, Purpose.QUERIES, query)
+            ranked = sorted(best, key=lambda name: -best[name][0])
+            # Half of the queries go to the kind in the lead, a quarter to the next, and so on.
+            rank = min(int(-np.log2(between(rng, 0, 1))), len(ranked) - 1)
+            lead, parent = best[ranked[rank]]
+            candidate = self._offspring(kinds[ranked[rank]], question, parent, query, rng)
+            height = yield candidate
+            if height > lead:
+                best[ranked[rank]] = (height, candidate)
+
+    def _offspring(
+        self, kind: Corruption, question: Question, parent: Alteration, query: int, rng: np.random.Generator
+    ) -> Alteration:
+        mild, harsh = self._range(kind, question)
+        amount = harsh + (mild - harsh) * float(np.maximum(between(rng, -1, 1), 0))
+        if not kind.free or parent.free is None or between(rng, 0, 1) < 0.3:
+            free, draw = uniform(rng, (kind.free,)), query
+        else:
+            free, draw = (np.array(parent.free) + 0.15 * normal(rng, (kind.free,))) % 1.0, parent.draw
+        low, high = sorted((mild, harsh))
+        return parent.model_copy(
+            update={
+                "amount": min(max(float(f"{amount:.6g}"), low), high),
+                "draw": draw,
+                "free": tuple(np.minimum(free, 1 - 1e-9).tolist()),
+            }
+        )
+
+
+def _origin(question: Question) -> Origin:
+    return "phantoms" if question.dataset == PHANTOMS else "clinical"
+
+
+def _plain(kind: Corruption, question: Question, severity: int) -> Alteration:
+    """A kind at a severity by chance, without hash and answer."""
+    amount = amount_of(kind, question.modality, severity, _origin(question))
+    return Alteration(what=kind.kind, severity=severity, amount=amount, image_sha256="", choice=None)
+
+
+def _made(clean: NDArray[np.uint8], seed: int, alteration: Alteration) -> NDArray[np.uint8]:
+    """The image of an alteration: all it needs beside it is the clean image and the question's seed."""
+    assert alteration.amount is not None
+    kind = corruption_of(alteration.what)
+    rng = stream(question_seed(seed, kind.kind), Purpose.ALTERATION, alteration.draw)
+    if alteration.free is None:
+        return kind(clean, alteration.amount, rng)
+    return kind.apply(clean, alteration.amount, alteration.free, rng)
+
+
+def _answered(alteration: Alteration, image: NDArray[np.uint8], choice: int | None) -> Alteration:
+    return alteration.model_copy(update={"image_sha256": image_sha256(image), "choice": choice})
+
+
+def _named(alteration: Alteration) -> str:
+    return f"{alteration.what} at severity {alteration.severity}"

@@ -1,0 +1,72 @@
+"""An answer in the model's own words, generated greedily and read by documented tiers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medrobust_bench.models.answers.letter import letter_scorer
+from medrobust_bench.models.answers.strategy import instructed
+from medrobust_bench.models.read_answer import read_answer
+from medrobust_bench.models.rewrite_answer import rewrite_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.models.answers.letter import LetterScorer
+    from medrobust_bench.models.read_answer import ReadAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """The model answers as it likes; what it names is read, and what it leaves open is unparsed.
+
+    Scores are those of the letter as the first word: most models that are asked for a letter begin with it.
+
+    Attributes:
+        instruction: what the model is told to answer with.
+        pattern: a card's pattern for the answer, see `read_answer`.
+        thought: a card's pattern for the rationale.
+    """
+
+    instruction: str = "Answer with the letter of the right option."
+    pattern: str | None = None
+    thought: str | None = None
+
+    generates = True
+    thinks = False
+
+    def prompt(self, question: Question) -> str:
+        """See `AnswerStrategy`."""
+        return instructed(question, self.instruction)
+
+    def scorer(
+        self, tokenizer: Any, prompts: Sequence[str], questions: Sequence[Question], device: torch.device
+    ) -> LetterScorer:
+        """See `AnswerStrategy`."""
+        return letter_scorer(tokenizer, prompts[0], questions, device, "")
+
+    def write(self, rationale: str, letter: str) -> str:
+        """Letter first, then the rationale: the model is not told to think before it answers."""
+        return f"{letter}\n\n{rationale}" if rationale else letter
+
+    def read_answer(self, completion: str, options: Sequence[str]) -> ReadAnswer:
+        """What is read, with its tier and place."""
+        return read_answer(completion, options, pattern=self.pattern, thought=self.thought)
+
+    def read(self, completion: str, options: Sequence[str]) -> int | None:
+        """See `AnswerStrategy`."""
+        return self.read_answer(completion, options).choice
+
+    def rewrite(
+        self, completion: str, options: Sequence[str], answer: int, other: int, *, words: bool
+    ) -> str:
+        """See `AnswerStrategy`; a completion that does not answer with `answer` stays as it is."""
+        if self.read(completion, options) != answer:
+            return completion
+        return rewrite_answer(
+            completion, options, other, words=words, pattern=self.pattern, thought=self.thought
+        )

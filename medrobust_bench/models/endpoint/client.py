@@ -1,0 +1,180 @@
+"""Requests to an OpenAI-compatible server: several at a time, tried again where that helps, never asked twice."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from medrobust_bench.models.endpoint.cache import ReplyCache, request_key
+from medrobust_bench.models.endpoint.reply import MalformedReplyError, read_reply
+from medrobust_bench.problems import InvalidInputError, Problem, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import openai
+
+    from medrobust_bench.models.endpoint.reply import Reply
+    from medrobust_bench.models.endpoint.settings import EndpointSettings, Prices
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds, those of the openai client
+
+
+class EndpointError(RuntimeError):
+    """A request that the server did not answer, however often it was asked."""
+
+
+class RejectedRequestError(ValueError):
+    """A request that the server does not take (400, 413, 422); asking again would not help."""
+
+
+@dataclass
+class Usage:
+    """What was asked of a server; counts are of this process.
+
+    Attributes:
+        requests: requests that were answered by the server.
+        cached: requests that were answered by the cache.
+        retries: tries that failed.
+        prompt_tokens: tokens read by the server.
+        completion_tokens: tokens written by it.
+    """
+
+    requests: int = 0
+    cached: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, reply: Reply | None, *, retries: int = 0, cached: bool = False) -> None:
+        """Count a reply, or None for tries that came to nothing."""
+        with self._lock:
+            self.retries += retries
+            if reply is None:
+                return
+            if cached:
+                self.cached += 1
+                return
+            self.requests += 1
+            self.prompt_tokens += reply.prompt_tokens
+            self.completion_tokens += reply.completion_tokens
+
+    def cost(self, prices: Prices) -> float:
+        """In the currency of the prices."""
+        return (self.prompt_tokens * prices.input + self.completion_tokens * prices.output) / 1e6
+
+
+class ChatClient:
+    """A server, asked for chat completions.
+
+    Args:
+        settings: of the server.
+        cache: replies that are known; by default in memory only.
+
+    Raises:
+        InvalidInputError: the package `openai` is missing, or the key.
+    """
+
+    def __init__(self, settings: EndpointSettings, cache: ReplyCache | None = None) -> None:
+        self.settings = settings
+        self.usage = Usage()
+        self._cache = cache or ReplyCache()
+        self._key = settings.key()
+        self._openai = _package()
+        self._client = self._openai.OpenAI(
+            base_url=settings.base_url,
+            api_key=self._key,
+            timeout=settings.timeout,
+            max_retries=settings.retries,
+        )
+
+    def complete(self, bodies: Sequence[Mapping[str, Any]]) -> list[Reply]:
+        """The replies to requests, in their order; each is kept as soon as it is there.
+
+        Raises:
+            InvalidInputError: the server refuses the key or does not know the model.
+            RejectedRequestError: the server does not take a request.
+            EndpointError: no answer after all tries.
+        """
+        pool = ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="endpoint")
+        try:
+            futures = [pool.submit(self._one, body) for body in bodies]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                if future.done() and future.exception() is not None:
+                    future.result()  # raises
+            return [future.result() for future in futures]
+        finally:  # also on Ctrl-C: what has not begun is not begun
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _one(self, body: Mapping[str, Any]) -> Reply:
+        key = request_key(self.settings.base_url, body)
+        if known := self._cache.get(key):
+            self.usage.add(known, cached=True)
+            return known
+        reply = self._ask(body)
+        self._cache.put(key, reply)
+        return reply
+
+    def _ask(self, body: Mapping[str, Any]) -> Reply:
+        fault = ""
+        for attempt in range(self.settings.retries + 1):
+            if attempt:
+                time.sleep(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
+            response = self._send(body)
+            try:
+                reply = read_reply(response.text)
+            except MalformedReplyError as error:
+                fault = str(error)
+                self.usage.add(None, retries=response.retries_taken + 1)
+                continue
+            self.usage.add(reply, retries=response.retries_taken)
+            return reply
+        raise EndpointError(self._said(f"{self.settings.base_url} answers no chat completion ({fault})"))
+
+    def _send(self, body: Mapping[str, Any]) -> Any:
+        """The raw response; its status was fine."""
+        errors = self._openai
+        try:
+            return self._client.chat.completions.with_raw_response.create(
+                messages=body["messages"],
+                model=body["model"],
+                extra_body={name: value for name, value in body.items() if name not in ("messages", "model")},
+            )
+        except (errors.AuthenticationError, errors.PermissionDeniedError) as error:
+            raise self._refused(error, f"check {self.settings.key_variable} and what it may use") from None
+        except errors.NotFoundError as error:
+            raise self._refused(
+                error, f"check the address, and {self.settings.model!r} on its list of models"
+            ) from None
+        except errors.APIStatusError as error:
+            if error.status_code in (400, 413, 422):
+                raise RejectedRequestError(self._said(error.message)) from None
+            self.usage.add(None, retries=self.settings.retries)
+            raise EndpointError(self._said(f"{self.settings.base_url}: {error.message}")) from None
+        except errors.APIConnectionError as error:
+            self.usage.add(None, retries=self.settings.retries)
+            cause = error.__cause__ or error
+            what = f"{self.settings.base_url} cannot be reached: {error.message} ({type(cause).__name__})"
+            raise EndpointError(self._said(what)) from None
+
+    def _refused(self, error: openai.APIStatusError, remedy: str) -> InvalidInputError:
+        return InvalidInputError([Problem(self.settings.base_url, self._said(error.message), remedy)])
+
+    def _said(self, message: str) -> str:
+        """A message for people, from which the key is taken out: some servers repeat it."""
+        return printable(message.replace(self._key, "…"))[:500]
+
+
+def _package() -> Any:
+    try:
+        import openai
+    except ImportError as error:
+        remedy = "pip install 'medrobust-bench[endpoint]'"
+        problem = Problem("--base-url", "the package openai is not installed", remedy)
+        raise InvalidInputError([problem]) from error
+    return openai
