@@ -13,12 +13,16 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medrobust_bench.problems import Problem
+from medrobust_bench.strict_yaml import compose, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 Model = TypeVar("Model", bound=BaseModel)
+
+LARGEST_CARD = 128_000
+"""Bytes of a card."""
 
 _FENCE = "---"
 _Key = tuple[str, ...]
@@ -52,6 +56,9 @@ def read_document(
     """
     where = str(path)
     try:
+        if path.stat().st_size > LARGEST_CARD:
+            what = f"has {path.stat().st_size} bytes, at most {LARGEST_CARD} are allowed"
+            return None, [Problem(where, what, "say it more briefly")]
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         return None, [Problem(where, f"cannot be read: {error}", "give a readable UTF-8 Markdown file")]
@@ -61,8 +68,7 @@ def read_document(
         return None, [Problem(where, what, f"start from a card in {example}", row=1)]
     front, body = parts
     try:
-        node = yaml.compose(front, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(front)
+        node, values = compose(front), load(front)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         row = None if mark is None else 2 + mark.line
@@ -124,7 +130,7 @@ def _problem(where: str, details: Any, lines: dict[_Key, int], model: type[BaseM
             remedy = f"did you mean {near[0]}?" if near else f"remove it; known: {', '.join(fields)}"
             return Problem(where, f"key {name} is unknown", remedy, row=row)
         case _ if name:
-            what = f"{name} is {details['input']!r}: {details['msg'].removeprefix('Value error, ')}"
+            what = f"{name} is {repr(details['input'])[:200]}: {details['msg'].removeprefix('Value error, ')}"
             return Problem(where, what, "correct the value", row=row)
         case _:
             return Problem(where, details["msg"].removeprefix("Value error, "), "correct the front matter")

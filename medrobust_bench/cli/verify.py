@@ -105,6 +105,7 @@ def command(
     else:
         files, blocks = _changed(submissions, base, author, known)
     failed = sum(map(bool, blocks))
+    _tell(blocks)
     seconds = timeout or 600 + 240 * (minutes or 0)
     memory = 4 * 10**9 if wish is None else None
     with Guard(seconds=seconds, memory=memory, prepare=report.__module__) as guard:
@@ -114,15 +115,15 @@ def command(
             except InvalidInputError as error:
                 unchecked += error.problems
                 blocks.append([f"{path}: not checked", *(f"  {problem}" for problem in error.problems)])
+                _tell(blocks[-1:])
                 continue
             if isinstance(found, Ended):
                 found = Report(path, (_ended(found),))
             failed += not found.agrees
             blocks.append(found.lines())
+            _tell(blocks[-1:])
             if record is not None and by is not None and found.replay is not None:
                 keep(found.replay, path, record, by=by)
-    for line in (line for block in blocks for line in block):
-        click.echo(printable(line))
     if markdown_file is not None:
         _write_markdown(markdown_file, blocks)
     if unchecked:
@@ -153,6 +154,12 @@ def _wish(
         device=device,
         hidden_seed=None if hidden is None else read_seed(hidden),
     )
+
+
+def _tell(blocks: Sequence[Sequence[str]]) -> None:
+    """Said as soon as it is known: with --replay the next submission may take long."""
+    for line in (line for block in blocks for line in block):
+        click.echo(printable(line))
 
 
 def _ended(ended: object) -> Fault:

@@ -26,7 +26,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Smoothing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from medrobust_bench.models.read_answer import ReadAnswer
 
@@ -48,9 +48,6 @@ Pattern = Annotated[Text, AfterValidator(_regular_expression)]
 
 SHIPPED = "checkpoints/"
 """How the source of a checkpoint inside the package begins."""
-
-LARGEST_CARD = 128_000
-"""Bytes of a card."""
 
 
 class _Section(BaseModel):
@@ -215,11 +212,6 @@ def read_cards(folder: Path | None = None) -> dict[str, Card]:
     if problems:
         raise InvalidInputError(problems)
     return dict(sorted(cards.items()))
-
-
-def card_of(model: str, cards: Mapping[str, Card]) -> Card | None:
-    """The card of a model as results name it: the card's id, or the hub id that it was run from."""
-    return cards.get(model) or next((card for card in cards.values() if card.source == model), None)
 
 
 def _read(path: Path) -> tuple[Card | None, list[Problem]]:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.ranking import Board, Standing
     from medrobust_bench.leaderboard.submissions import Submission
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.records import Estimate, Finding, Result, Scores
+    from medrobust_bench.records import Estimate, Finding, Outcome, Result, Scores
     from medrobust_bench.reports.run_page.gallery import Example
 
 COLUMNS = (
@@ -268,8 +268,8 @@ def _evidence(
         if entry is None or proof is None:
             continue
         model = entry.result.model.id
-        outcomes[model, "clean"] = proof.clean
-        outcomes[model, entry.result.threat.name] = proof.threat
+        outcomes[model, "clean"] = _neutral(proof.clean)
+        outcomes[model, entry.result.threat.name] = _neutral(proof.threat)
         witnesses[model, entry.result.threat.name] = proof.witnesses
         if not questions:
             try:
@@ -281,6 +281,11 @@ def _evidence(
         return outcomes, []
     found = examples(outcomes, lambda *key: witnesses.get(key, ()), questions, limit=GALLERY)
     return outcomes, found
+
+
+def _neutral(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """With what the model wrote made harmless."""
+    return tuple(outcome.model_copy(update={"text": plain(outcome.text)}) for outcome in outcomes)
 
 
 def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
