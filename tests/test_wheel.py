@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("medrobust_bench", "model_cards", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+SOURCES = (
+    "medrobust_bench",
+    "model_cards",
+    "data_cards",
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+)
 
 pytestmark = pytest.mark.slow
 

@@ -54,11 +54,6 @@ class AlteringThreat(Protocol):
         """The published specification."""
         ...
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Whether it differentiates through the model."""
-        ...
-
     def meet(self, bound: BoundQuestions, seeds: Sequence[int]) -> list[Trial]:
         """Alter the images of B questions and have them answered on the deployed path.
 

@@ -38,11 +38,6 @@ class Apgd(BallThreat):
 
     spec: ApgdSpec
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Always."""
-        return True
-
     def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
         """The runs of a question that withstands; see `Planned`."""
         return tuple(

@@ -55,11 +55,6 @@ class Auto(BallThreat):
 
     spec: AutoSpec
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Always."""
-        return True
-
     def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
         """The runs of a question that withstands; see `Planned`."""
         members = self.members(generates=generates)

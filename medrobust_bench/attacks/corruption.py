@@ -40,11 +40,6 @@ class _Corruptions:
 
     spec: CorruptionSpec | CorruptionSuiteSpec | WorstCorruptionSpec
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Never."""
-        return False
-
     def _check_kinds(self) -> None:
         """Raise InvalidInputError with every kind that nobody knows."""
         problems = []

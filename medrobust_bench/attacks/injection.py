@@ -88,11 +88,6 @@ class Injection:
 
     spec: InjectionSpec
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Never."""
-        return False
-
     def layout(self, question: Question, seed: int, draw: int) -> Layout:
         """What is tried as number `draw`: wrong options and wordings take turns, the rest is drawn by lot."""
         numbers = uniform(stream(seed, Purpose.ALTERATION, draw), (3,)).tolist()

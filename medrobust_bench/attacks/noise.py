@@ -39,11 +39,6 @@ class Noise(BallThreat):
 
     spec: NoiseSpec
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Never."""
-        return False
-
     def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
         """The runs of a question that withstands; see `Planned`."""
         return (PlannedRun(CrossEntropy.name, fewest=self.spec.draws, most=self.spec.draws, gradient=False),)

@@ -42,11 +42,6 @@ class Patch:
 
     spec: PatchSpec
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Always."""
-        return True
-
     def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
         """The runs of a question that withstands; see `Planned`."""
         ascent = planned_ascent(question, restarts=self.spec.restarts, steps=self.spec.steps)

@@ -43,11 +43,6 @@ class Pgd(BallThreat):
 
     spec: PgdSpec
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Always."""
-        return True
-
     def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
         """The runs of a question that withstands; see `Planned`."""
         return planned_ascent(

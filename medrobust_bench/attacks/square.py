@@ -39,11 +39,6 @@ class Square(BallThreat):
 
     spec: SquareSpec
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Never."""
-        return False
-
     def planned(self, question: Question, *, generates: bool) -> tuple[PlannedRun, ...]:
         """The runs of a question that withstands; see `Planned`."""
         # A square of the colours that are there already is no new image; the first and the last are tried besides.

@@ -27,11 +27,6 @@ class Threat(Protocol):
         """The published specification."""
         ...
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Whether the attack differentiates through the model."""
-        ...
-
     def budget(self, shape: tuple[int, int], seed: int) -> Budget:
         """What the adversary may change in an image of (height, width), for the question with this seed.
 

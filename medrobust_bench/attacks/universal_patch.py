@@ -102,11 +102,6 @@ class UniversalPatch:
     content: NDArray[np.float64] | None = None
 
     @property
-    def needs_gradient(self) -> bool:
-        """Always."""
-        return True
-
-    @property
     def training_questions(self) -> int:
         """How many questions of the training split `train` wants."""
         return self.spec.training

@@ -30,11 +30,6 @@ class Certification:
 
     spec: CertificationSpec
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Never."""
-        return False
-
     def certify(self, bound: BoundQuestions, seed: int, *, batch_size: int = 32) -> Certificate:
         """Certify one question.
 

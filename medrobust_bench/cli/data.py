@@ -1,4 +1,4 @@
-"""`medrobust data`: check a data set, or fetch the published one."""
+"""`medrobust data`: list, check and describe data sets, or fetch the published one."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _SHORT_TYPES: dict[str, str] = {
 
 @click.group()
 def command() -> None:
-    """Check or fetch a data set."""
+    """List, check, describe or fetch a data set."""
 
 
 @command.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("source")
 @click.option(
     "--against",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="Another data set, such as training data: report images of PATH that stand in it. May be repeated.",
+    metavar="SOURCE",
+    help="Another data set, such as training data: report images of SOURCE that stand in it. May be repeated.",
 )
 @images_option
 @click.option("--text-only", is_flag=True, help="Check the text alone; compare images by their paths.")
@@ -53,17 +53,17 @@ def command() -> None:
 def check(
     ctx: click.Context,
     *,
-    path: Path,
-    against: tuple[Path, ...],
+    source: str,
+    against: tuple[str, ...],
     images: Path | None,
     text_only: bool,
     seed: int,
     show_all: bool,
 ) -> None:
-    """Count the questions of PATH, and report everything wrong with them and every image shared between splits.
+    """Count the questions of SOURCE, and report everything wrong with them and every image shared between splits.
 
-    PATH is an OmniMedVQA folder (with QA_information), a published split file (.json) or a folder of such files; split
-    files without an Images folder are checked by their text alone.
+    SOURCE is whatever `medrobust run --data` takes; `medrobust data list` names it. A data set whose images are not
+    there is checked by its text alone.
 
     Exits with 0 when all is well, 1 when splits share images, 2 when there are problems.
     """
@@ -72,12 +72,12 @@ def check(
     from medrobust_bench.data.audit import audit
 
     console = Console(highlight=False)
-    checked = audit(path, images=images, text_only=text_only, seed=seed)
+    checked = audit(source, images=images, text_only=text_only, seed=seed)
     _print_counts(console, checked)
     leaks = list(checked.leaks())
     problems = list(checked.problems)
-    for other_path in against:
-        other = audit(other_path, text_only=text_only, seed=seed)
+    for other_source in against:
+        other = audit(other_source, text_only=text_only, seed=seed)
         leaks += checked.leaks_into(other)
         problems += other.problems
     _print_leaks(
@@ -195,6 +195,56 @@ def _print_table(
 
     align = ["left", *["right"] * (len(header) - 1)]
     click.echo(f"{title}\n{tabulate(rows, headers=header, colalign=align, disable_numparse=True)}\n")
+
+
+@command.command("list")
+def list_data() -> None:
+    """List the data sets that have a card, and what else can be read."""
+    from tabulate import tabulate
+
+    from medrobust_bench.data.cards import read_card, shipped_cards
+    from medrobust_bench.data.reader import readers
+
+    rows = []
+    for name, path in shipped_cards().items():
+        card = read_card(path)
+        counts = ", ".join(
+            f"{split} {part.rows}" for split, part in card.expect.items() if part.rows is not None
+        )
+        origin = card.source.hub or card.source.folder or ""
+        rows.append((name, card.title, origin, counts or "-", "yes" if card.downloaded else "no"))
+    header = ("Card", "Data set", "From", "Published rows", "Opened here")
+    click.echo(tabulate(rows, headers=header, disable_numparse=True))
+    click.echo("\n`--data` also takes:")
+    for reader in readers():
+        click.echo(f"  {reader.reads}")
+
+
+@command.command()
+@click.argument("table", type=click.Path(path_type=Path, exists=True))
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write; must not exist.")
+def card(*, table: Path, out: Path | None) -> None:
+    """Draft a data card for TABLE, a table of your own (or a folder of Parquet files), from its columns.
+
+    Columns with the usual names are filled in, what is unclear stands in comments. Put the card beside the table, and
+    pass it: --data card.md.
+    """
+    from medrobust_bench.data.own_tables import skeleton
+    from medrobust_bench.problems import InvalidInputError, Problem
+
+    text = skeleton(table)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror}"
+        raise InvalidInputError(
+            [Problem(str(out), what, "name a new file in a folder that can be written")]
+        ) from error
+    click.echo(f"{out} written; next: fill in what is unclear, then `medrobust data check {out}`")
 
 
 @command.group()

@@ -114,7 +114,7 @@ class Audit:
         )
 
 
-def audit(source: Path, *, images: Path | None = None, text_only: bool = False, seed: int = 0) -> Audit:
+def audit(source: str | Path, *, images: Path | None = None, text_only: bool = False, seed: int = 0) -> Audit:
     """Check a data set on disk completely, all splits of it.
 
     Args:

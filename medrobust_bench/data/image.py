@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -41,7 +41,6 @@ class ImageSource(Protocol):
         ...
 
 
-@runtime_checkable
 class EncodedImage(ImageSource, Protocol):
     """An image source that is a file's content, on disk or elsewhere; equal sources have equal content."""
 

@@ -71,6 +71,8 @@ def read_tree(root: Path, *, images: Path | None = None) -> Reading:
         restricted = RESTRICTED_FOLDER in path.relative_to(folder).parts
         for number, row in rows:
             try:
+                if "modality" in row and "modality_type" not in row:
+                    row = {**row, "modality_type": row["modality"]}
                 if text_of(row, "modality_type").casefold() == _UNNAMED:
                     left_out += 1
                     continue

@@ -23,6 +23,8 @@ _BUILT_IN = (
     "medrobust_bench.data.phantoms.reader:PHANTOMS",
     "medrobust_bench.data.omnimedvqa:OMNIMEDVQA",
     "medrobust_bench.data.split_files:SPLIT_FILES",
+    "medrobust_bench.data.card_reader:CARDS",
+    "medrobust_bench.data.own_tables:OWN_TABLES",
 )
 """Where the built-in readers are; imported when somebody asks for a data set."""
 

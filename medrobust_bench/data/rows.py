@@ -6,14 +6,14 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.question import MAX_OPTIONS, MIN_OPTIONS
 from medrobust_bench.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from medrobust_bench.data.question import Question
@@ -63,6 +63,7 @@ class Reading:
         synthetic: whether the images are rendered rather than taken from patients; such images need no check.
         no_images: what is wrong where the images are nowhere to be found, so that only the text can be looked at.
         notes: what a user should know about how the data set was understood, one sentence each.
+        digests: by split, the digest that the opened data set should have, where its card says one.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Reading:
     synthetic: bool = False
     no_images: Problem | None = None
     notes: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 class RowError(ValueError):
@@ -83,54 +85,83 @@ class RowError(ValueError):
 
 
 def read_rows(path: Path, where: str) -> tuple[list[tuple[int, dict[str, object]]], list[Problem]]:
-    """Read a JSON array of objects.
+    """Read a file that holds a JSON array of objects; see `parse_rows`."""
+    try:
+        return parse_rows(path.read_bytes(), where)
+    except OSError as error:
+        return [], [Problem(where, f"cannot be read: {error.strerror}", "check the path and its permissions")]
+
+
+def parse_rows(
+    content: bytes, where: str, *, lines: bool = False
+) -> tuple[list[tuple[int, dict[str, object]]], list[Problem]]:
+    """Parse a JSON array of objects, or JSON Lines.
 
     Args:
-        path: the file.
+        content: the file.
         where: what to call it in problems.
+        lines: whether each line is an object of its own.
 
     Returns:
         The objects with their one-based positions, and everything that is wrong with the file as JSON.
     """
-    text = ""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text, object_pairs_hook=_object)
-    except OSError as error:
-        return [], [Problem(where, f"cannot be read: {error.strerror}", "check the path and its permissions")]
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return [], [Problem(where, "is not UTF-8 text", "save it as UTF-8 JSON")]
-    except RecursionError:
-        return [], [Problem(where, "is nested too deeply", "write it as a plain JSON array of objects")]
-    except json.JSONDecodeError as error:
-        if _is_json_lines(text):
-            what = "is JSON Lines: one object on each line"
-            return [], [Problem(where, what, "write the objects as one array: [{…}, {…}]")]
-        what = f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
-        return [], [Problem(where, what, "restore the file from its source; it may be cut off")]
-    except ValueError:  # a number of thousands of digits
-        what = "holds a number that is too long to be read"
-        return [], [Problem(where, what, "restore the file from its source, or write the number as text")]
-    if not isinstance(content, list):
-        return [], [
-            Problem(where, f"holds {_kind(content)} instead of an array", "write it as a JSON array of rows")
-        ]
-    if not content:
+    if lines:
+        values, problems = _parse_lines(text, where)
+    else:
+        array = _parse(text, where)
+        if isinstance(array, Problem):
+            return [], [array]
+        if not isinstance(array, list):
+            what = f"holds {_kind(array)} instead of an array"
+            return [], [Problem(where, what, "write it as a JSON array of rows")]
+        values, problems = list(enumerate(array, start=1)), []
+    if not values and not problems:
         return [], [Problem(where, "holds no rows", "restore the file from its source, or remove it")]
-    rows, problems = [], []
-    for number, row in enumerate(content, start=1):
+    rows = []
+    for number, row in values:
         if isinstance(row, _Repeated):
             what = f"gives `{row.key}` twice"
             problems.append(Problem(where, what, "keep the one that is right", number))
         elif isinstance(row, dict):
             rows.append((number, row))
         else:
-            problems.append(
-                Problem(
-                    where, f"is {_kind(row)} instead of an object", "write every row as an object", number
-                )
-            )
+            what = f"is {_kind(row)} instead of an object"
+            problems.append(Problem(where, what, "write every row as an object", number))
     return rows, problems
+
+
+def _parse_lines(text: str, where: str) -> tuple[list[tuple[int, object]], list[Problem]]:
+    values: list[tuple[int, object]] = []
+    problems = []
+    for number, line in enumerate((line for line in text.split("\n") if line.strip()), start=1):
+        value = _parse(line, where)
+        if isinstance(value, Problem):
+            problems.append(Problem(where, value.what, "write one object on each line", number))
+        else:
+            values.append((number, value))
+    return values, problems
+
+
+def _parse(text: str, where: str) -> object:
+    """A JSON value, or what is wrong with the text."""
+    try:
+        value: object = json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        return Problem(where, "is nested too deeply", "write it as a plain JSON array of objects")
+    except json.JSONDecodeError as error:
+        if _is_json_lines(text):
+            what = "is JSON Lines: one object on each line"
+            return Problem(where, what, "call the file .jsonl, or write the objects as one array: [{…}, {…}]")
+        what = f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+        return Problem(where, what, "restore the file from its source; it may be cut off")
+    except ValueError:  # a number of thousands of digits
+        what = "holds a number that is too long to be read"
+        return Problem(where, what, "restore the file from its source, or write the number as text")
+    return value
 
 
 class _Repeated(dict[str, object]):

@@ -72,7 +72,7 @@ def open_data(
         what = f"has no questions for split {split!r}{scope}"
         remedy = "ask for another split or modality"
         raise InvalidInputError([*problems, Problem(reading.name, what, remedy)])
-    return Dataset(
+    dataset = Dataset(
         name=reading.name,
         split=split,
         questions=tuple(row.question for row in checked.rows),
@@ -83,6 +83,12 @@ def open_data(
         },
         notes=reading.notes,
     )
+    expected = reading.digests.get(split)
+    if expected is not None and not modalities and not problems and dataset.digest() != expected:
+        what = f"the {split} split has digest {dataset.digest()[:12]}, and its card expects {expected[:12]}"
+        remedy = "fetch the revision that the card names, or correct `expect` in a card of your own"
+        raise InvalidInputError([Problem(reading.name, what, remedy)])
+    return dataset
 
 
 def choose_modalities(wanted: Sequence[str], present: AbstractSet[str], *, name: str) -> frozenset[str]:

@@ -34,6 +34,7 @@ from medrobust_bench.data.rows import (
     read_rows,
     text_of,
 )
+from medrobust_bench.data.splits import SPLIT_NAMES
 from medrobust_bench.data.wording import question_type_from_wording
 from medrobust_bench.problems import Problem
 from medrobust_bench.specs.vocabulary import MODALITIES, known_modality, known_question_type
@@ -44,14 +45,6 @@ if TYPE_CHECKING:
 _FILE_NAME = re.compile(
     r"(?P<subject>.+?)(?:_(?P<split>train|validation|valid|val|dev|test))?", re.IGNORECASE
 )
-_SPLITS = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
 _SOLUTION = re.compile(r"\s*<answer>\s*(?P<letter>[A-Z])\s*</answer>\s*")
 _MARK_OR_BRACKET = re.compile(r"(?P<open>\()|(?P<comma>,)?\s+(?P<letter>[A-Z])\)(?P<text>(?=[^\s,.;)]))?|\)")
 
@@ -85,7 +78,7 @@ def split_file(path: Path) -> SplitFile:
     """What a file's name (`X-Ray_test.json`), or failing that its folder (`test/X-Ray.json`), says about its rows."""
     match = _FILE_NAME.fullmatch(path.stem)
     subject, ending = (match["subject"], match["split"]) if match else (path.stem, None)
-    split = _SPLITS.get((ending or path.parent.name).lower())
+    split = SPLIT_NAMES.get((ending or path.parent.name).lower())
     return SplitFile(path, subject, split)
 
 
@@ -271,6 +264,20 @@ def parse_solution(solution: str, n_options: int) -> int:
     return index
 
 
+def holds_published_rows(path: Path) -> bool:
+    """Whether a JSON file begins with a row of the two published layouts, rather than with a user's own table."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(8192)
+    except OSError:
+        return True  # to be told by the reader
+    return (
+        not head.strip()
+        or any(key in head for key in (b'"problem"', b'"gt_answer"'))
+        or head[:1] not in b"[\xef"
+    )
+
+
 class SplitFiles:
     """Published split files: one of them, or a folder of them."""
 
@@ -278,10 +285,10 @@ class SplitFiles:
     reads = "a published split file (`X-Ray_test.json`) or a folder of those"
 
     def recognises(self, source: str) -> bool:
-        """Whether it is a JSON file, or a folder with some at any depth that is no OmniMedVQA tree."""
+        """Whether it is a JSON file with such rows, or a folder with some at any depth that is no OmniMedVQA tree."""
         path = Path(source)
         if path.is_file():
-            return path.suffix == ".json"
+            return path.suffix == ".json" and holds_published_rows(path)
         return path.is_dir() and tree_root(path) is None and bool(find_split_files(path))
 
     def read(self, source: str, request: Request) -> Reading:

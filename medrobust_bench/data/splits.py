@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SPLITS = ("train", "validation", "test")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""What publishers call the splits, in files, folders and columns."""
+
 TRAIN_SHARE, VALIDATION_SHARE = 0.7, 0.1
 
 

@@ -129,7 +129,7 @@ class Chunk:
         seeds = [question_seed(self.seed, question.id) for question in bound.batch.questions]
         results = self._search(threat, bound, seeds)
         stands = any(result.answer is None for result in results)
-        if stands and threat.needs_gradient and self._in_full_precision is not None:
+        if stands and threat.spec.white_box and self._in_full_precision is not None:
             precise = self._in_full_precision.select(rows)
             results = attack_standing(results, precise, seeds, partial(self._search, threat))
         pngs = [to_png(result.image) for result in results]

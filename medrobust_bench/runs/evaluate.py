@@ -325,7 +325,7 @@ class _Work:
         blocked = [
             threat.spec.name
             for threat in self._threats
-            if threat.needs_gradient and not adapter.differentiable
+            if threat.spec.white_box and not adapter.differentiable
         ]
         if blocked:
             what = f"gives no gradient in the pixels, which {', '.join(blocked)} need"

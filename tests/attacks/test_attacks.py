@@ -145,7 +145,7 @@ def test_noise_takes_no_gradient() -> None:
     bound = bound_questions(2)
     bound.weights.requires_grad_(True)  # would make any recorded loss differentiable
     assert all(result.backward_passes == 0 for result in search("noise", bound, [1, 2]))
-    assert not load_threat("noise").needs_gradient
+    assert not load_threat("noise").spec.white_box
 
 
 @pytest.mark.parametrize("threat", EVERY_THREAT)

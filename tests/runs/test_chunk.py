@@ -39,7 +39,6 @@ class Cheat:
     def __init__(self) -> None:
         self.honest = load_threat(SPEC)
         self.spec, self.budget = self.honest.spec, self.honest.budget
-        self.needs_gradient = True
 
     def search(self, bound: Any, seeds: Any, *, watch: Any = None) -> list[AttackResult]:
         images = [
@@ -54,7 +53,6 @@ class OutOfMemory:
     def __init__(self) -> None:
         self.threat = load_threat(SPEC)
         self.spec, self.budget = self.threat.spec, self.threat.budget
-        self.needs_gradient = True
         self.sizes: list[int] = []
 
     def search(self, bound: Any, seeds: Any, *, watch: Any = None) -> list[AttackResult]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medrobust_bench.models.answer_marks import THOUGHTS, opened_thought
 from medrobust_bench.models.answers.letter import letter_scorer
 from medrobust_bench.models.answers.strategy import instructed
 from medrobust_bench.models.read_answer import read_answer
@@ -24,20 +25,21 @@ if TYPE_CHECKING:
 class Generated:
     """The model answers as it likes; what it names is read, and what it leaves open is unparsed.
 
-    Scores are those of the letter as the first word: most models that are asked for a letter begin with it.
+    Scores are those of the letter as the first word of the answer, after an empty rationale where the model thinks.
 
     Attributes:
         instruction: what the model is told to answer with.
         pattern: a card's pattern for the answer, see `read_answer`.
         thought: a card's pattern for the rationale.
+        thinks: whether the model thinks first; told to chat templates that listen.
     """
 
     instruction: str = "Answer with the letter of the right option."
     pattern: str | None = None
     thought: str | None = None
+    thinks: bool = False
 
     generates = True
-    thinks = False
 
     def prompt(self, question: Question) -> str:
         """See `AnswerStrategy`."""
@@ -47,10 +49,16 @@ class Generated:
         self, tokenizer: Any, prompts: Sequence[str], questions: Sequence[Question], device: torch.device
     ) -> LetterScorer:
         """See `AnswerStrategy`."""
-        return letter_scorer(tokenizer, prompts[0], questions, device, "")
+        opened = opened_thought(prompts[0])
+        opens, closes = next((pair for pair in THOUGHTS if pair[0] == opened), THOUGHTS[0])
+        bridge = f"{'' if opened else opens}{closes}\n" if self.thinks or opened else ""
+        return letter_scorer(tokenizer, prompts[0], questions, device, bridge)
 
     def write(self, rationale: str, letter: str) -> str:
-        """Letter first, then the rationale: the model is not told to think before it answers."""
+        """The rationale before the letter where the model thinks, else after it."""
+        if self.thinks:
+            opens, closes = THOUGHTS[0]
+            return f"{opens}{rationale}{closes}{letter}"
         return f"{letter}\n\n{rationale}" if rationale else letter
 
     def read_answer(self, completion: str, options: Sequence[str]) -> ReadAnswer:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.answers.letter import LetterScorer
 
+INSTRUCTION = (
+    "Think first between <think> and </think>, then give the letter of the right option "
+    "between <answer> and </answer>."
+)
 EMPTY_RATIONALE = "<think></think><answer>"
 
 _LETTER = f"[{LETTERS[0]}-{LETTERS[-1]}]"
@@ -37,11 +41,7 @@ class Reasoning:
 
     def prompt(self, question: Question) -> str:
         """See `AnswerStrategy`."""
-        return instructed(
-            question,
-            "Think first between <think> and </think>, then give the letter of the right option "
-            "between <answer> and </answer>.",
-        )
+        return instructed(question, INSTRUCTION)
 
     def scorer(
         self, tokenizer: Any, prompts: Sequence[str], questions: Sequence[Question], device: torch.device

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 from medrobust_bench.models.answers.generated import Generated
 from medrobust_bench.models.answers.letter import Letter
 from medrobust_bench.models.answers.option_text import OptionText
-from medrobust_bench.models.answers.reasoning import Reasoning
+from medrobust_bench.models.answers.reasoning import INSTRUCTION, Reasoning
 from medrobust_bench.models.prompt import AnswerMode
 
 if TYPE_CHECKING:
     from medrobust_bench.models.answers.strategy import AnswerStrategy
+    from medrobust_bench.models.cards import FrontMatter
 
 STRATEGIES: Final[dict[AnswerMode, AnswerStrategy]] = {
     AnswerMode.LETTER: Letter(),
@@ -19,3 +20,14 @@ STRATEGIES: Final[dict[AnswerMode, AnswerStrategy]] = {
     AnswerMode.REASONING: Reasoning(),
     AnswerMode.GENERATE: Generated(),
 }
+
+
+def strategy_of(card: FrontMatter) -> AnswerStrategy:
+    """How the model of a card is asked and read: as its mode says, with the card's instruction and patterns."""
+    thinks = card.answer_mode is AnswerMode.REASONING
+    if card.strict or not STRATEGIES[card.answer_mode].generates:
+        return STRATEGIES[card.answer_mode]
+    usual = INSTRUCTION if thinks else Generated().instruction
+    return Generated(
+        instruction=card.instruction or usual, pattern=card.answer, thought=card.thought, thinks=thinks
+    )

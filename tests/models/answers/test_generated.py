@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoTokenizer
 
 import medrobust_bench
 from medrobust_bench.models.answers.generated import Generated
-from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.answers.registry import STRATEGIES, strategy_of
+from medrobust_bench.models.cards import read_cards
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
@@ -41,6 +44,28 @@ def test_a_card_gives_instruction_and_patterns() -> None:
     assert strategy.prompt(QUESTION).endswith("\nJudge.")
     answer = strategy.read_answer("~Verdict: A~ B or C. Verdict: D", OPTIONS)
     assert (answer.choice, answer.tier) == (3, Tier.PATTERN)
+
+
+def test_a_card_chooses_how_its_model_is_asked_and_read() -> None:
+    cards = read_cards()
+    assert strategy_of(cards["safemed-r1-tiny"]) is STRATEGIES[AnswerMode.REASONING]
+    assert strategy_of(cards["qwen2.5-vl-7b"]) is STRATEGIES[AnswerMode.LETTER]
+    thinking = strategy_of(cards["medvlm-r1"])
+    assert thinking.thinks
+    assert "single-letter choice" in thinking.prompt(QUESTION)
+    assert thinking.read("<think>A?</think> <answer> B. Nevus </answer>", OPTIONS) == 1
+    usual = strategy_of(cards["med-r1"])
+    assert usual.prompt(QUESTION) == STRATEGIES[AnswerMode.REASONING].prompt(QUESTION)
+    assert usual.read(usual.write("Not A.", "C"), OPTIONS) == 2
+
+
+def test_scores_of_a_model_that_thinks_come_after_an_empty_rationale() -> None:
+    folder = Path(medrobust_bench.__file__).parent / "checkpoints" / "tiny-sft-reasoning"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for prompt, bridge in (("Q", "<think></think>\n"), ("Q<think>\n", "</think>\n")):
+        scorer = Generated(thinks=True).scorer(tokenizer, [prompt], [QUESTION], torch.device("cpu"))
+        assert tokenizer.decode(scorer.leads[0]) == bridge
+    assert Generated().scorer(tokenizer, ["Q"], [QUESTION], torch.device("cpu")).leads == ((),)
 
 
 def test_only_the_answer_that_was_given_is_rewritten() -> None:

@@ -1,0 +1,177 @@
+"""Data sets by their card: shipped ones by id, a user's own by file."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medrobust_bench.data.card_rows import Converted, convert
+from medrobust_bench.data.cards import columns_of, read_card, shipped_cards
+from medrobust_bench.data.places import (
+    ArchiveImages,
+    FolderImages,
+    archive_tables,
+    folder_tables,
+    hub_folder,
+)
+from medrobust_bench.data.rows import Reading
+from medrobust_bench.data.tables import open_table
+from medrobust_bench.problems import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.data.cards import DataCard
+    from medrobust_bench.data.places import Images
+    from medrobust_bench.data.reader import Request
+    from medrobust_bench.data.tables import TableFile
+
+
+class Cards:
+    """Data sets that a data card describes."""
+
+    name = "data card"
+    reads = "the id of a data card (`medrobust data list`), `ID=FOLDER` for a local copy of its files, or a card (.md)"
+
+    def recognises(self, source: str) -> bool:
+        """Whether it is a shipped id, alone or with a folder, or a Markdown file."""
+        card, _folder = _parts(source)
+        return card in shipped_cards() or (source.endswith(".md") and Path(source).is_file())
+
+    def read(self, source: str, request: Request) -> Reading:
+        """The questions that the card describes; see `read_by_card`."""
+        card_id, folder = _parts(source)
+        path = shipped_cards().get(card_id, Path(source))
+        card = read_card(path)
+        if folder is not None and not folder.is_dir():
+            raise InvalidInputError(
+                [Problem(str(folder), "is no folder", f"name the folder with the files of {card.id}")]
+            )
+        if folder is None and card.source.folder is not None:
+            folder = path.parent / card.source.folder
+        return read_by_card(card, folder, request)
+
+
+def _parts(source: str) -> tuple[str, Path | None]:
+    card, equals, folder = source.partition("=")
+    return (card, Path(folder)) if equals and folder else (source, None)
+
+
+def read_by_card(card: DataCard, folder: Path | None, request: Request) -> Reading:
+    """Read a data set as its card says.
+
+    Args:
+        card: the card.
+        folder: where its files are; None to take them from the hub's cache, or download them.
+        request: see `Request`.
+
+    Raises:
+        InvalidInputError: its files are not there.
+    """
+    source = card.source
+    patterns = {
+        split: files
+        for split, files in source.files.items()
+        if request.split in ("all", split) or split == "all"
+    }
+    notes: tuple[str, ...] = ()
+    if folder is None:
+        wanted = (
+            [source.archive] if source.archive else [name for files in patterns.values() for name in files]
+        )
+        extra = (
+            []
+            if source.images is None or request.images is not None
+            else [source.images, f"{source.images}/**"]
+        )
+        folder = hub_folder(source.hub or "", source.revision, [name for name in (*wanted, *extra) if name])
+        notes = (f"{card.title}: {source.hub} at {folder.name}",)
+    files = [(split, file) for split, names in patterns.items() for file in _tables(card, folder, names)]
+    if patterns and not files:
+        what = f"holds no {' or '.join(name for names in patterns.values() for name in names)}"
+        raise InvalidInputError(
+            [Problem(str(folder), what, "check the folder, or the card's `source.files`")]
+        )
+    images, no_images = _images(card, folder, request)
+    parts = [_convert(card, split, file, images, request) for split, file in files]
+    problems = [problem for part in parts for problem in part.problems]
+    problems += _unexpected(card, files, parts, request)
+    return Reading(
+        card.id,
+        tuple(row for part in parts for row in part.questions),
+        tuple(problems),
+        tuple(row for part in parts for row in part.skipped),
+        no_images=no_images,
+        notes=(*notes, *images.notes()),
+        digests={split: expected.digest for split, expected in card.expect.items() if expected.digest},
+    )
+
+
+def _tables(card: DataCard, folder: Path, patterns: tuple[str, ...]) -> list[TableFile]:
+    if any(Path(pattern).is_absolute() or ".." in Path(pattern).parts for pattern in patterns):
+        remedy = "write patterns relative to the data set's folder"
+        raise InvalidInputError([Problem(card.id, "`source.files` leaves the data set's folder", remedy)])
+    if card.source.archive is not None:
+        return archive_tables(folder / card.source.archive, patterns)
+    return folder_tables(folder, patterns)
+
+
+def _images(card: DataCard, folder: Path, request: Request) -> tuple[Images, Problem | None]:
+    """Where image paths lead, and what is wrong where that is not there."""
+    if request.images is not None:
+        return FolderImages(request.images, chosen=True), None
+    if card.source.images is None:
+        archive = card.source.archive
+        return (FolderImages(folder) if archive is None else ArchiveImages(folder / archive)), None
+    place = folder / card.source.images
+    unpacked = place.with_suffix("") if place.suffix == ".zip" else place
+    if place.suffix == ".zip" and place.is_file():
+        return ArchiveImages(place), None
+    if unpacked.is_dir():
+        return FolderImages(unpacked, chosen=True), None
+    remedy = "put it there, or name the folder of the images (--images)"
+    return FolderImages(folder), Problem(str(place), "is not there", remedy)
+
+
+def _convert(card: DataCard, split: str, file: TableFile, images: Images, request: Request) -> Converted:
+    table = open_table(file)
+    there = set(table.columns())
+    missing = [column for column in columns_of(card) if column not in there]
+    if there and missing:
+        what = f"has no column {' or '.join(f'`{column}`' for column in missing)}"
+        remedy = f"name one of its columns in the card: {', '.join(sorted(there))}"
+        return Converted((), (Problem(file.name, what, remedy),), (), 0)
+    encoded = frozenset(card.image.columns if card.image.encoding == "base64" else ())
+    return convert(
+        table.rows(encoded),
+        card,
+        images,
+        where=file.name,
+        split=None if split == "all" else split,
+        wanted=request.split,
+    )
+
+
+def _unexpected(
+    card: DataCard, files: Sequence[tuple[str, TableFile]], parts: Sequence[Converted], request: Request
+) -> list[Problem]:
+    """Splits with another number of rows than the card expects."""
+    problems = []
+    for split, expected in card.expect.items():
+        counted = [
+            part.rows for (of_split, _file), part in zip(files, parts, strict=True) if of_split == split
+        ]
+        if counted and expected.rows is not None and sum(counted) != expected.rows:
+            what = f"{split} holds {sum(counted)} rows, and its card expects {expected.rows}"
+            remedy = "fetch the revision that the card names, or correct `expect` in a card of your own"
+            problems.append(Problem(card.id, what, remedy))
+    return problems
+
+
+def escaped(name: str) -> str:
+    """A file's name as a pattern that fits nothing else."""
+    return glob.escape(name)
+
+
+CARDS = Cards()

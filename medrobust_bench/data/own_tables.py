@@ -1,0 +1,287 @@
+"""A user's own table without a card: the usual names of columns are understood, and what is ambiguous is an error."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from medrobust_bench.data.card_reader import escaped, read_by_card
+from medrobust_bench.data.card_rows import NOT_STATED, option_values
+from medrobust_bench.data.cards import DataCard, Options
+from medrobust_bench.data.omnimedvqa import tree_root
+from medrobust_bench.data.question import LETTERS
+from medrobust_bench.data.rows import RowError, same_option
+from medrobust_bench.data.split_files import find_split_files, holds_published_rows, split_file
+from medrobust_bench.data.tables import OPENERS, TableFile, open_table
+from medrobust_bench.problems import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.data.reader import Request
+    from medrobust_bench.data.rows import Reading
+
+_USUAL = {
+    "image": ("image", "image_path", "img", "img_path", "img_name", "image_name", "image_file", "filename", "file_name",
+              "figure_path", "path", "file"),
+    "question": ("question", "problem", "question_text", "prompt"),
+    "answer": ("answer", "gt_answer", "correct_answer", "answer_label", "answer_letter", "label", "correct",
+               "correct_option", "answer_idx", "answer_index", "target", "solution"),
+    "options": ("options", "choices"),
+    "modality": ("modality", "modality_type"),
+    "question_type": ("question_type", "type", "category"),
+    "key": ("question_id", "id", "qid", "index"),
+    "dataset": ("dataset",),
+    "group": ("patient", "patient_id", "study", "study_id", "subject", "subject_id", "case_id", "group"),
+    "split": ("split",),
+}  # fmt: skip
+"""What each part of a question is usually called; capitals, spaces and underscores do not matter."""
+
+_NEEDED = ("image", "question", "answer")
+_OPTION = re.compile(r"(?:option|choice|opt|answer)?([a-j]|10|[1-9])")
+_LOOKED_AT = 200
+_LETTER = re.compile(r"\(?([A-Ja-j])\)?[.:]?")
+_YES_NO = ("yes", "no")
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What a table's columns were taken for.
+
+    Attributes:
+        fields: fields of a data card.
+        unclear: what could not be told, one sentence each; empty where the card is complete.
+    """
+
+    fields: dict[str, Any]
+    unclear: tuple[str, ...]
+
+
+class OwnTables:
+    """Tables with the usual names of columns, and folders of Parquet files as the hub has them."""
+
+    name = "table"
+    reads = f"a table of your own ({', '.join(OPENERS)}), with a question on each row, or a folder of Parquet files"
+
+    def recognises(self, source: str) -> bool:
+        """Whether it is a table, or a folder with Parquet files and no published layout."""
+        path = Path(source)
+        if path.is_file():
+            return path.suffix.lower() in OPENERS and not (
+                path.suffix == ".json" and holds_published_rows(path)
+            )
+        if not path.is_dir() or tree_root(path) is not None or find_split_files(path):
+            return False
+        return next(path.rglob("*.parquet"), None) is not None
+
+    def read(self, source: str, request: Request) -> Reading:
+        """The questions of the table, with what was understood in the notes."""
+        path = Path(source)
+        understood = understand(path)
+        if understood.unclear:
+            remedy = (
+                f"say it in a data card: `medrobust data card {source} --out card.md`, then `--data card.md`"
+            )
+            raise InvalidInputError([Problem(source, what, remedy) for what in understood.unclear])
+        card = DataCard.model_validate(understood.fields)
+        reading = read_by_card(card, path.parent if path.is_file() else path, request)
+        first = next(iter(reading.questions), None)
+        notes = [*reading.notes, *_told(card)]
+        if first is not None:
+            lettered = "  ".join(
+                f"{letter}) {option}" for letter, option in zip(LETTERS, first.question.options, strict=False)
+            )
+            notes.append(f"first question: {first.question.text}  {lettered}  (right: {first.question.letter}; image: "
+                         f"{first.image_path}; {first.question.modality}; {first.question.question_type})")  # fmt: skip
+        return replace(reading, notes=tuple(notes))
+
+
+def understand(path: Path) -> Understood:
+    """What the columns of a table seem to mean, from their names and from the first rows.
+
+    Args:
+        path: a table, or a folder of Parquet files.
+
+    Raises:
+        InvalidInputError: none of the first rows can be read.
+    """
+    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    table = open_table(TableFile(str(files[0]), files[0]))
+    columns = table.columns()
+    looked_at = list(islice(table.rows(frozenset()), _LOOKED_AT))
+    rows = [item[1] for item in looked_at if not isinstance(item, Problem)]
+    if not rows:
+        problems = [item for item in looked_at if isinstance(item, Problem)]
+        raise InvalidInputError(
+            problems or [Problem(str(path), "holds no rows", "write a question on each row")]
+        )
+    by_form = {_form(column): column for column in columns}
+    unclear: list[str] = []
+    roles: dict[str, str] = {}
+    for role, usual in _USUAL.items():
+        there = [by_form[_form(name)] for name in usual if _form(name) in by_form]
+        exact = [column for column in there if _form(column) == _form(usual[0])]
+        if len(there) > 1 and not exact and role in _NEEDED:
+            unclear.append(f"the {role} may be in {' or in '.join(f'`{column}`' for column in there)}")
+        elif there:
+            roles[role] = (exact or there)[0]
+        elif role in _NEEDED:
+            unclear.append(
+                f"no column is called like the {role} ({', '.join(usual[:4])}, …); it has {', '.join(columns)}"
+            )
+    options = _options(columns, roles, rows)
+    if options is None:
+        unclear.append(
+            "no columns are called like options (A, B, …; option_A, …; options), and answers are not yes or no"
+        )
+    written = _written(rows, roles, options)
+    if written is None and "answer" in roles and options is not None:
+        unclear.append(
+            f"`{roles['answer']}` may hold letters, numbers or the option's text: its first values do not tell"
+        )
+    fields: dict[str, Any] = {
+        "id": _identifier(path),
+        "title": path.name,
+        "source": {"folder": ".", "files": _files(path, files)},
+        "image": {"columns": [roles.get("image", "?")], "encoding": _encoding(rows, roles)},
+        "question": {"column": roles.get("question", "?")},
+        "options": options or {"columns": ["?", "?"]},
+        "answer": {"column": roles.get("answer", "?"), "written": written or "letter"},
+        **{role: _cell(roles, role) for role in ("modality", "question_type")},
+        **{role: roles[role] for role in ("key", "group") if role in roles},
+        **{role: {"column": roles[role]} for role in ("dataset", "split") if role in roles},
+        "licence": NOT_STATED,
+        "citation": NOT_STATED,
+        "downloaded": True,
+    }  # fmt: skip
+    if set(fields["source"]["files"]) != {"all"}:
+        fields.pop("split", None)
+    return Understood(fields, tuple(unclear))
+
+
+def skeleton(path: Path) -> str:
+    """A data card for a table, as far as its columns tell; what is unclear stands in comments."""
+    understood = understand(path)
+    comments = "".join(f"# unclear: {what}\n" for what in understood.unclear)
+    body = yaml.safe_dump(understood.fields, sort_keys=False, allow_unicode=True, width=110)
+    return f"---\n{comments}{body}---\n# {path.name}\n\nWhat the data set is, and where it comes from.\n"
+
+
+def _told(card: DataCard) -> list[str]:
+    """What was understood, in sentences."""
+    parts = {
+        "image": ", ".join(card.image.columns),
+        "question": card.question.column,
+        "options": ", ".join(
+            card.options.columns or card.options.constant or (card.options.column or "the question",)
+        ),
+        "answer": f"{card.answer.column} ({card.answer.written})",
+        "modality": card.modality.column or card.modality.constant,
+        "type": card.question_type.column or card.question_type.constant,
+        "id": card.key or "made from the content",
+        "group": card.group or "the image",
+        "split": (card.split.column if card.split else None)
+        or ("by file" if set(card.source.files) != {"all"} else "by group or image content"),
+    }
+    return ["understood: " + "; ".join(f"{part} = {column}" for part, column in parts.items())]
+
+
+def _options(
+    columns: Sequence[str], roles: dict[str, str], rows: Sequence[dict[str, object]]
+) -> dict[str, Any] | None:
+    if "options" in roles:
+        return {"column": roles["options"]}
+    found: dict[int, str] = {}
+    for column in columns:
+        match = _OPTION.fullmatch(_form(column))
+        if match is not None and column not in roles.values():
+            mark = match[1]
+            found[int(mark) - 1 if mark.isdigit() else ord(mark) - ord("a")] = column
+    if len(found) >= 2 and sorted(found) == list(range(len(found))):
+        return {"columns": [found[place] for place in sorted(found)]}
+    answers = {same_option(str(row.get(roles.get("answer", ""), ""))) for row in rows}
+    if answers and answers <= set(_YES_NO):
+        return {"constant": ["Yes", "No"]}
+    question = roles.get("question", "")
+    if rows and all(re.search(r"\sA\).*\sB\)", str(row.get(question, "")), re.DOTALL) for row in rows):
+        return {"inside": "question"}
+    return None
+
+
+def _written(
+    rows: Sequence[dict[str, object]], roles: dict[str, str], options: dict[str, Any] | None
+) -> str | None:
+    """How answers are written; None where their first values fit several ways, or none."""
+    if options is None or "answer" not in roles:
+        return None
+    if "inside" in options:
+        return "letter"
+    answers = ["" if (value := row.get(roles["answer"])) is None else str(value).strip() for row in rows]
+    try:
+        texts = [
+            [
+                same_option("" if value is None else str(value))
+                for value in option_values(row, Options(**options))
+            ]
+            for row in rows
+        ]
+    except RowError:
+        return None
+    pairs = list(zip(answers, texts, strict=True))
+    numbers = all(answer.isdigit() and len(answer) < 3 for answer in answers)
+    fits = {
+        "text": all(same_option(answer) in offered for answer, offered in pairs),
+        "letter": all(
+            (match := _LETTER.fullmatch(answer)) is not None
+            and LETTERS.index(match[1].upper()) < len(offered)
+            for answer, offered in pairs
+        ),
+        # A number alone does not tell where counting begins: 0, or the number of options, must be among them.
+        "index": numbers and "0" in answers and all(int(answer) < len(offered) for answer, offered in pairs),
+        "position": numbers
+        and any(int(answer) == len(offered) for answer, offered in pairs)
+        and all(0 < int(answer) <= len(offered) for answer, offered in pairs),
+    }
+    fitting = [way for way, fit in fits.items() if fit]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _encoding(rows: Sequence[dict[str, object]], roles: dict[str, str]) -> str:
+    values = [row.get(roles.get("image", "")) for row in rows[:20]]
+    long = [
+        value for value in values if isinstance(value, str) and len(value) > 400 and "." not in value[-6:]
+    ]
+    return "base64" if long and len(long) == len([value for value in values if value]) else "file"
+
+
+def _files(path: Path, files: Sequence[Path]) -> dict[str, list[str]]:
+    """Patterns by split: one table is one file; a folder's Parquet files tell their split in their names."""
+    if path.is_file():
+        return {"all": [escaped(path.name)]}
+    found: dict[str, list[str]] = {}
+    for file in files:
+        name = re.sub(r"-\d+(-of-\d+)?(-[0-9a-f]+)?$", "", file.stem)
+        split = split_file(file.with_name(f"x_{name}")).split
+        found.setdefault(split or "all", []).append(escaped(file.relative_to(path).as_posix()))
+    return found
+
+
+def _cell(roles: dict[str, str], role: str) -> dict[str, str]:
+    return {"column": roles[role]} if role in roles else {"constant": NOT_STATED}
+
+
+def _identifier(path: Path) -> str:
+    plain = re.sub(r"[^a-z0-9._-]+", "-", (path.stem if path.is_file() else path.resolve().name).lower())
+    return plain.strip("-._") or "table"
+
+
+def _form(column: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", column.casefold())
+
+
+OWN_TABLES = OwnTables()

@@ -1,0 +1,365 @@
+"""Files of rows: CSV, TSV, JSON, JSON Lines and Parquet, in one form, and with their images left where they are.
+
+Every table yields rows of plain values. Images that stand in the cells themselves come as image sources that read
+their cell when they are asked for, so that memory does not grow with them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+from medrobust_bench.data.decoding import ImageError, decode
+from medrobust_bench.data.image import ImageBytes, content_digest
+from medrobust_bench.data.rows import parse_rows
+from medrobust_bench.problems import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from PIL.Image import Image
+
+    Row = tuple[int, dict[str, object]]
+
+_LONGEST_FIELD = 2**30
+_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """A file of rows, by itself or in an archive.
+
+    Attributes:
+        name: what messages call it.
+        path: where it is; None in an archive.
+        content: its bytes, if it is in an archive.
+    """
+
+    name: str
+    path: Path | None = None
+    content: bytes = b""
+
+    @property
+    def suffix(self) -> str:
+        """Its ending, ".csv" for example, in small letters."""
+        return f".{self.name.rpartition('.')[2].lower()}"
+
+    def open(self) -> io.BufferedIOBase:
+        """Its bytes as a stream."""
+        return io.BytesIO(self.content) if self.path is None else self.path.open("rb")
+
+
+class Table(Protocol):
+    """Rows with named columns."""
+
+    def columns(self) -> list[str]:
+        """Names of the columns, in their order."""
+        ...
+
+    def rows(self, images: frozenset[str]) -> Iterator[Row | Problem]:
+        """The rows with their one-based numbers, and what is wrong with those that cannot be read.
+
+        Args:
+            images: columns that hold encoded images (base64 in text formats); their cells come as image sources.
+        """
+        ...
+
+
+def open_table(file: TableFile) -> Table:
+    """Open a file of rows by its ending.
+
+    Raises:
+        InvalidInputError: it is of no kind that is read, or cannot be opened.
+    """
+    opener = OPENERS.get(file.suffix)
+    if opener is None:
+        remedy = f"write it as one of {', '.join(OPENERS)}"
+        raise InvalidInputError([Problem(file.name, "is no table of a kind that is read", remedy)])
+    try:
+        return opener(file)
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+        raise InvalidInputError([Problem(file.name, what, "check the path and its permissions")]) from error
+
+
+class JsonTable:
+    """A JSON array of objects, or JSON Lines; read whole."""
+
+    def __init__(self, file: TableFile) -> None:
+        self._name = file.name
+        with file.open() as stream:
+            content = stream.read()
+        self._rows, self._problems = parse_rows(content, file.name, lines=file.suffix != ".json")
+
+    def columns(self) -> list[str]:
+        """Every key that some row has, in order of appearance."""
+        return list(dict.fromkeys(key for _number, row in self._rows for key in row))
+
+    def rows(self, images: frozenset[str]) -> Iterator[Row | Problem]:
+        """See `Table`."""
+        yield from self._problems
+        for number, row in self._rows:
+            where = f"{self._name}, row {number}"
+            try:
+                yield number, {**row, **{key: _packed(row[key], where) for key in images & row.keys()}}
+            except ImageError as error:
+                yield Problem(self._name, f"image {error.what}", error.remedy, number)
+
+
+def _packed(value: object, name: str) -> object:
+    if isinstance(value, list):
+        return [_packed(item, name) for item in value]
+    return ImageBytes(_from_base64(value), name) if isinstance(value, str) and value else value
+
+
+@dataclass(frozen=True, slots=True)
+class CsvTable:
+    """Values separated by commas or tabs, every one of them text."""
+
+    file: TableFile
+
+    @property
+    def delimiter(self) -> str:
+        """What separates values."""
+        return "\t" if self.file.suffix == ".tsv" else ","
+
+    def columns(self) -> list[str]:
+        """The names in the first line."""
+        with self.file.open() as stream:
+            try:
+                return next(self.records(stream, [0]), [])
+            except (UnicodeDecodeError, csv.Error):
+                return []
+
+    def records(self, stream: io.BufferedIOBase, read: list[int]) -> Iterator[list[str]]:
+        """Rows as lists of texts; `read[0]` is the number of bytes that they took, so that a row is found again."""
+        csv.field_size_limit(_LONGEST_FIELD)
+
+        def lines() -> Iterator[str]:
+            for line in stream:
+                text = line.decode("utf-8-sig" if read[0] == 0 else "utf-8")
+                read[0] += len(line)
+                yield text
+
+        return csv.reader(lines(), delimiter=self.delimiter, strict=True)
+
+    def rows(self, images: frozenset[str]) -> Iterator[Row | Problem]:
+        """See `Table`; the line of names is no row."""
+        name, number, read = self.file.name, 0, [0]
+        with self.file.open() as stream:
+            try:
+                records = self.records(stream, read)
+                names = next(records, [])
+                repeated = next((column for column in names if names.count(column) > 1), None)
+                if repeated is not None or not names:
+                    what = "holds no rows" if repeated is None else f"has two columns called {repeated!r}"
+                    yield Problem(name, what, "give every column a name of its own in the first line")
+                    return
+                start = read[0]
+                for values in records:
+                    begun, start = start, read[0]
+                    if not values:
+                        continue
+                    number += 1
+                    if len(values) != len(names):
+                        what = f"has {len(values)} values for {len(names)} columns"
+                        yield Problem(name, what, "put values that hold the separator into quotes", number)
+                        continue
+                    row: dict[str, object] = dict(zip(names, values, strict=True))
+                    for column in images & row.keys():
+                        place = names.index(column)
+                        row[column] = (
+                            CsvImage(self, begun, place, f"{name}, row {number}") if row[column] else None
+                        )
+                    yield number, row
+            except UnicodeDecodeError:
+                yield Problem(name, "is not UTF-8 text", "save it as UTF-8", number + 1)
+            except csv.Error as error:
+                remedy = (
+                    "put values that hold quotes, separators or line ends into quotes, inner quotes doubled"
+                )
+                yield Problem(name, f"is no table from here on: {error}", remedy, number + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvImage:
+    """An image as base64 in a CSV file, read when it is asked for; its digest is that of its bytes.
+
+    Attributes:
+        table: the file.
+        start: the byte at which its row begins.
+        place: which value of the row it is.
+        name: file and row.
+        frame: see `EncodedImage`.
+    """
+
+    table: CsvTable
+    start: int
+    place: int
+    name: str
+    frame: int | None = None
+
+    def read(self) -> bytes:
+        """The encoded bytes."""
+        with self.table.file.open() as stream:
+            stream.seek(self.start)
+            return _from_base64(next(self.table.records(stream, [self.start]))[self.place])
+
+    def open(self) -> Image:
+        """Decode the bytes completely."""
+        return decode(self.read(), frame=self.frame).image
+
+    def digest(self) -> str:
+        """SHA-256 of the bytes."""
+        return content_digest(self.read(), self.frame)
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetTable:
+    """A Parquet file, through `datasets`, which keeps its rows on disk (as Arrow, in its cache) and not in memory."""
+
+    file: TableFile
+
+    def data(self) -> Any:
+        """The rows as a `datasets.Dataset`; images are taken from its Arrow columns, where they are encoded."""
+        return _parquet(self.file)
+
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.data().column_names)
+
+    def rows(self, images: frozenset[str]) -> Iterator[Row | Problem]:
+        """See `Table`; columns of the hub's image type hold images whether they are named or not."""
+        data = self.data()
+        stored = [name for name, feature in data.features.items() if name in images or _holds_bytes(feature)]
+        counts = {name: _is_list(data.features[name]) for name in stored}
+        plain = data.select_columns([name for name in data.column_names if name not in stored])
+        present = {name: _present(data, name, several=counts[name]) for name in stored}
+        number = 0
+        for batch in plain.iter(batch_size=_BATCH):
+            for values in zip(*batch.values(), strict=True):
+                row = dict(zip(batch, values, strict=True))
+                for name in stored:
+                    row[name] = self._images(number, name, present[name][number], several=counts[name])
+                number += 1
+                yield number, row
+        if not plain.column_names:
+            yield Problem(self.file.name, "has no column besides its images", "name a file with questions")
+
+    def _images(self, index: int, column: str, count: int, *, several: bool) -> object:
+        made = [ParquetImage(self, index, column, place) for place in range(count)]
+        if several:
+            return made
+        return made[0] if made else None
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetImage:
+    """An image in a Parquet file, read when it is asked for; its digest is that of its bytes.
+
+    Attributes:
+        table: the file.
+        index: zero-based number of the row.
+        column: its column.
+        place: which of several in a list.
+        frame: see `EncodedImage`.
+    """
+
+    table: ParquetTable
+    index: int
+    column: str
+    place: int = 0
+    frame: int | None = None
+
+    @property
+    def name(self) -> str:
+        """File and row."""
+        return f"{self.table.file.name}, row {self.index + 1}, {self.column}"
+
+    def read(self) -> bytes:
+        """The encoded bytes."""
+        value = self.table.data().data.column(self.column)[self.index].as_py()
+        value = value[self.place] if isinstance(value, list) else value
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if isinstance(content, str):
+            return _from_base64(content)
+        if not isinstance(content, bytes):
+            raise ImageError(
+                "holds no encoded bytes, only a path", "use a file with the images embedded in it"
+            )
+        return content
+
+    def open(self) -> Image:
+        """Decode the bytes completely."""
+        return decode(self.read(), frame=self.frame).image
+
+    def digest(self) -> str:
+        """SHA-256 of the bytes."""
+        return content_digest(self.read(), self.frame)
+
+
+@lru_cache(maxsize=256)
+def _parquet(file: TableFile) -> Any:
+    import datasets
+    from pyarrow.lib import ArrowException
+
+    try:
+        datasets.disable_progress_bars()
+        data = datasets.Dataset.from_parquet(str(file.path))
+    except (ArrowException, datasets.exceptions.DatasetsError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        what = f"cannot be read as Parquet: {reason}"
+        raise InvalidInputError([Problem(file.name, what, "restore the file from its source")]) from error
+    return data
+
+
+def _is_list(feature: Any) -> bool:
+    import datasets
+
+    return isinstance(feature, datasets.List)
+
+
+def _holds_bytes(feature: Any) -> bool:
+    """Whether a column holds encoded images: the hub's image type, {bytes, path}, or bytes; or lists of them."""
+    import datasets
+
+    if isinstance(feature, datasets.List):
+        return _holds_bytes(feature.feature)
+    if isinstance(feature, dict):
+        return set(feature) == {"bytes", "path"}
+    return isinstance(feature, datasets.Image) or getattr(feature, "dtype", "") in ("binary", "large_binary")
+
+
+def _present(data: Any, column: str, *, several: bool) -> list[int]:
+    """How many images every row has in a column, without reading them."""
+    import pyarrow.compute as compute
+
+    chunks = data.data.column(column)
+    if several:
+        return [length or 0 for length in compute.list_value_length(chunks).to_pylist()]
+    return [int(there) for there in compute.is_valid(chunks).to_pylist()]
+
+
+def _from_base64(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise ImageError("is no base64 text", "write the encoded image as base64")
+    try:
+        return base64.b64decode(text.partition(";base64,")[2] or text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError(f"is no base64 text: {error}", "write the encoded image as base64") from error
+
+
+OPENERS: dict[str, Callable[[TableFile], Table]] = {
+    ".csv": CsvTable,
+    ".tsv": CsvTable,
+    ".json": JsonTable,
+    ".jsonl": JsonTable,
+    ".parquet": ParquetTable,
+}
+"""How each kind of file is opened, by its ending."""

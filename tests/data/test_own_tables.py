@@ -1,0 +1,271 @@
+"""A user's own table: the usual columns are understood and told, what is ambiguous is an error with a way out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pickle
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import medrobust_bench
+from medrobust_bench.cli import main
+from medrobust_bench.data.own_tables import skeleton, understand
+from medrobust_bench.data.source import open_data
+from medrobust_bench.problems import InvalidInputError
+
+from .conftest import write_image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def write_csv(path: Path, header: Sequence[str], *rows: Sequence[object]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",").writerows([header, *rows])
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in (1, 2, 3):
+        write_image(tmp_path / f"pictures/{number}.png", number)
+    return tmp_path
+
+
+HEADER = ["Image Path", "Question", "A", "B", "C", "Answer", "Modality", "Patient ID"]
+ROWS = [
+    ["pictures/1.png", "Which?", "NA", "None", "null", "b", "mr", "P1"],
+    ["pictures/2.png", 'What "is", say,\nit?', "1", "2", "", "A", "PET", "P1"],
+    ["pictures/3.png", "Who?", "x", "y", "z", "C", "", ""],
+]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_the_usual_columns_are_understood(folder: Path, suffix: str) -> None:
+    dataset = open_data(write_csv(folder / f"Own Table{suffix}", HEADER, *ROWS), split="all")
+    found = [(q.options, q.letter, q.modality, q.question_type, q.group) for q in dataset.questions]
+    assert found == [
+        (("NA", "None", "null"), "B", "MRI", "not stated", "P1"),
+        (("1", "2"), "A", "PET", "not stated", "P1"),
+        (("x", "y", "z"), "C", "not stated", "not stated", None),
+    ]
+    assert dataset.questions[1].text == 'What "is", say,\nit?'
+    assert dataset.name == "own-table"
+    assert any("answer = Answer (letter)" in note and "group = Patient ID" in note for note in dataset.notes)
+    assert any(
+        note.startswith("first question: Which?  A) NA  B) None  C) null  (right: B")
+        for note in dataset.notes
+    )
+
+
+@pytest.mark.parametrize("make", [lambda rows: "\n".join(map(json.dumps, rows)), json.dumps])
+def test_json_tables(folder: Path, make: Any) -> None:
+    rows = [
+        {
+            "id": n,
+            "image": f"pictures/{n}.png",
+            "question": "Is it?",
+            "options": ["no", "yes"],
+            "answer": answer,
+        }
+        for n, answer in ((1, "yes"), (2, "No."))
+    ]
+    path = folder / ("own.json" if make is json.dumps else "own.jsonl")
+    path.write_text(make(rows))
+    assert [(q.id, q.letter) for q in open_data(path, split="all").questions] == [("1", "B"), ("2", "A")]
+
+
+@pytest.mark.parametrize(
+    ("answers", "written"),
+    [(["A", "B"], "letter"), (["0", "1"], "index"), (["1", "3"], "position"), (["one", "three"], "text")],
+)
+def test_how_answers_are_written_is_told_by_their_values(
+    folder: Path, answers: list[str], written: str
+) -> None:
+    rows = [
+        [f"pictures/{n}.png", "?", "one", "two", "three", answer] for n, answer in enumerate(answers, start=1)
+    ]
+    table = write_csv(
+        folder / "own.csv", ["image", "question", "option_1", "option_2", "option_3", "answer"], *rows
+    )
+    assert understand(table).unclear == ()
+    assert understand(table).fields["answer"] == {"column": "answer", "written": written}
+    right = {"letter": "AB", "index": "AB", "position": "AC", "text": "AC"}[written]
+    assert "".join(q.letter for q in open_data(table, split="all").questions) == right
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "what"),
+    [
+        (
+            ["image", "question", "A", "B", "answer"],
+            ["pictures/1.png", "?", "x", "y", "1"],
+            "may hold letters, numbers",
+        ),
+        (
+            ["image", "question", "A", "B", "answer"],
+            ["pictures/1.png", "?", "A", "B", "A"],
+            "may hold letters, numbers",
+        ),
+        (
+            ["image", "question", "A", "answer"],
+            ["pictures/1.png", "?", "x", "A"],
+            "no columns are called like options",
+        ),
+        (
+            ["img", "image_name", "question", "A", "B", "answer"],
+            ["a", "b", "?", "x", "y", "A"],
+            "the image may be in",
+        ),
+        (
+            ["picture", "question", "A", "B", "answer"],
+            ["a", "?", "x", "y", "A"],
+            "no column is called like the image",
+        ),
+    ],
+)
+def test_what_is_ambiguous_is_an_error_with_the_way_out(
+    folder: Path, header: list[str], row: list[str], what: str
+) -> None:
+    table = write_csv(folder / "own.csv", header, row)
+    with pytest.raises(InvalidInputError) as caught:
+        open_data(table, split="all")
+    assert what in str(caught.value)
+    assert "medrobust data card" in str(caught.value)
+    assert f"# unclear: {caught.value.problems[0].what}" in skeleton(table)
+
+
+def test_yes_and_no_need_no_options(folder: Path) -> None:
+    rows = [["pictures/1.png", "Is it?", "yes"], ["pictures/2.png", "Is it not?", "No"]]
+    dataset = open_data(write_csv(folder / "own.csv", ["image", "question", "answer"], *rows), split="all")
+    assert [(q.options, q.letter) for q in dataset.questions] == [(("Yes", "No"), "A"), (("Yes", "No"), "B")]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"image,question,A,B,answer\npictures/1.png,?,x,y\n", "row 1: has 4 values for 5 columns"),
+        (b"image,question,A,B,answer\npictures/1.png,?,\xff,y,A\n", "row 1: is not UTF-8"),
+        (
+            b'image,question,A,B,answer\npictures/1.png,?,x,y,A\npictures/1.png,"?"x,x,y,A\n',
+            "row 2: is no table from",
+        ),
+        (b"image,image,question,A,B,answer\n", "two columns called 'image'"),
+        (b"image,question,A,B,answer\n../secret.png,?,x,y,A\n", "leaves the data set's folder"),
+        (b"image,question,A,B,answer\npictures/9.png,?,x,y,A\n", "row 1: image is missing: pictures/9.png"),
+        (b"image,question,A,B,answer\n,?,x,y,A\n", "row 1: has no image"),
+        (b"image,question,A,B,answer\npictures/1.png,,x,y,A\n", "row 1: `question` is empty"),
+        (
+            b"image,question,A,B,C,answer\npictures/1.png,?,x,y,,C\n",
+            "row 1: answer 'C' is not among its 2 options",
+        ),
+    ],
+)
+def test_bad_rows_are_named(folder: Path, content: bytes, what: str) -> None:
+    (folder / "own.csv").write_bytes(content)
+    with pytest.raises(InvalidInputError) as caught:
+        open_data(folder / "own.csv", split="all")
+    assert what in str(caught.value)
+
+
+def test_a_card_is_drawn_and_then_read(folder: Path) -> None:
+    table = write_csv(folder / "own.csv", HEADER, *ROWS)
+    card = folder / "card.md"
+    drawn = CliRunner().invoke(main, ["data", "card", str(table), "--out", str(card)])
+    assert drawn.exit_code == 0, drawn.output
+    assert open_data(card, split="all").digest() == open_data(table, split="all").digest()
+    again = CliRunner().invoke(main, ["data", "card", str(table), "--out", str(card)])
+    assert again.exit_code == 2
+    assert "name a new file" in again.output
+    checked = CliRunner().invoke(main, ["data", "check", str(table)])
+    assert checked.exit_code == 0, checked.output
+    assert "understood: image = Image Path" in checked.output
+    assert "first question: Which?" in checked.output
+
+
+def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path: Path) -> None:
+    from .test_cards import encoded, write_parquet
+
+    for split in ("train", "test"):
+        rows = [{"image": encoded(len(split)), "question": f"Is it {split}?", "answer": "yes"}]
+        write_parquet(tmp_path / f"copy/data/{split}-00000-of-00001-ab12.parquet", rows, ["image"])
+    (question,) = open_data(tmp_path / "copy").questions
+    assert (question.text, question.options) == ("Is it test?", ("Yes", "No"))
+
+
+def test_a_csv_of_a_real_tree_gives_its_results_question_by_question(
+    omnimedvqa: Path, tmp_path: Path
+) -> None:
+    native = open_data(omnimedvqa, split="all")
+    letters = "ABCDEFGHIJ"[: max(len(question.options) for question in native.questions)]
+    header = ["question_id", "dataset", "image", "question", *letters, "answer", "modality", "question_type"]
+    rows = [
+        [q.id, q.dataset, str(q.image.path.relative_to(omnimedvqa.resolve())), q.text,
+         *q.options, *[""] * (len(letters) - len(q.options)), q.letter, q.modality, q.question_type]
+        for q in native.questions
+    ]  # fmt: skip
+    table = write_csv(tmp_path / "omni.csv", header, *rows)
+    for split in ("test", "all"):
+        by_table = open_data(table, split=split, images=omnimedvqa)
+        assert by_table.digest() == open_data(omnimedvqa, split=split).digest()
+    settings = {"model": "tiny-sft-letter", "threats": "pgd-linf:steps=2", "limit": 6}
+    outcomes = [
+        [
+            (o.question, o.threat, o.answer, o.choice, o.image_sha256, o.modality)
+            for of in run.outcomes.values()
+            for o in of
+        ]
+        for run in (
+            medrobust_bench.evaluate(data=str(omnimedvqa), out=tmp_path / "a", **settings),
+            medrobust_bench.evaluate(data=str(table), images=str(omnimedvqa), out=tmp_path / "b", **settings),
+        )
+    ]
+    assert outcomes[0] == outcomes[1]
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow
+
+    from .test_cards import write_parquet
+
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    noise = np.random.default_rng(0)
+    buffer, rows = io.BytesIO(), []
+    for number in range(1000):
+        buffer.seek(0)
+        buffer.truncate()
+        Image.fromarray(noise.integers(0, 256, (100, 100, 3), dtype=np.uint8)).save(buffer, "PNG")
+        rows.append(
+            {
+                "image": {"bytes": buffer.getvalue(), "path": None},
+                "question": f"Is it {number}?",
+                "answer": "yes",
+            }
+        )
+    path = tmp_path / "hub/test-00000-of-00001.parquet"
+    write_parquet(path, rows, ["image"])
+    del rows
+    size = path.stat().st_size
+    assert size > 25_000_000
+    open_data(tmp_path / "hub")  # `datasets` makes its own copy on disk once, in pieces of its own size
+    tracemalloc.start()
+    before = pyarrow.total_allocated_bytes()
+    dataset = open_data(tmp_path / "hub")
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(dataset.questions) == 1000
+    assert kept < size / 5
+    assert peak < size / 2
+    assert pyarrow.total_allocated_bytes() - before < size / 5
+    assert (
+        pickle.loads(pickle.dumps(dataset.questions[7])).image.digest() == dataset.questions[7].image.digest()
+    )
