@@ -237,8 +237,8 @@ def _completions(bound: BoundQuestions) -> Check:
     texts = [generation.text(row, tokens) for row, tokens in enumerate(clean)]
     answered = [answer.text for answer in bound.answer(bound.batch.images)]
     with torch.no_grad():
-        said = generation.logits(bound.batch.pixels(), clean)
-    lead = lead_of_reference(said.logits, said.tokens).masked_fill(~said.real, torch.inf).min()
+        scored = generation.logits(bound.batch.pixels(), clean)
+    lead = lead_of_reference(scored.logits, scored.tokens).masked_fill(~scored.real, torch.inf).min()
     return judge(
         name="completions",
         value=float(lead),

@@ -130,7 +130,7 @@ def test_a_hugging_face_model_passes_its_own_checks_and_those_of_the_port(
     report = check_adapter(model)
     assert report.passed, report
     assert {"replay", "slope", "batch", "selection", "answers"} <= {check.name for check in report.checks}
-    assert ("completions" in {check.name for check in report.checks}) == (mode is AnswerMode.REASONING)
+    assert ("completions" in {check.name for check in report.checks}) == model.strategy.generates
 
 
 def test_completions_whose_logits_are_of_others_are_found(

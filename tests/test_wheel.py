@@ -66,7 +66,7 @@ def test_a_submitters_way_from_run_to_site(site_packages: Path, tmp_path: Path) 
     assert "run/report/index.html" in medrobust("report", "run")
     assert "Passed: " in medrobust("compare", "run", "run", "--fail-if-drop", "0.02")
     for page in (
-        "leaderboards/README.md",
+        "leaderboards/phantoms/noise-draws-2.md",
         "leaderboards/site/models/tiny-sft-reasoning.html",
         "run/report/index.html",
     ):

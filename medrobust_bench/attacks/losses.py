@@ -102,9 +102,9 @@ def loss_at(
         value = loss.of_scores(scores, batch)
         lead = lead_of_reference(scores.detach(), _right(scores, batch))
     else:
-        value, said = loss.of_completions(bound.generation, batch, pixels, completions)
-        leads = lead_of_reference(said.logits.detach(), said.tokens)
-        lead = leads.masked_fill(~said.real, torch.inf).amin(-1)
+        value, scored = loss.of_completions(bound.generation, batch, pixels, completions)
+        leads = lead_of_reference(scored.logits.detach(), scored.tokens)
+        lead = leads.masked_fill(~scored.real, torch.inf).amin(-1)
     return Loss(value, ~(lead >= batch.tolerance), lead < 0)  # what is not a number may be anything
 
 
@@ -148,8 +148,8 @@ class CrossEntropy:
         self, generation: Generation, batch: Batch, pixels: torch.Tensor, completions: Sequence[str]
     ) -> tuple[torch.Tensor, CompletionLogits]:
         """See `AttackLoss`."""
-        said = generation.logits(pixels, generation.clean())
-        return completion_loss(said, said.real), said
+        scored = generation.logits(pixels, generation.clean())
+        return completion_loss(scored, scored.real), scored
 
 
 class Margin:
@@ -188,16 +188,16 @@ class Margin:
                 generation.tokens(row, text) if text else tokens
                 for row, (text, tokens) in enumerate(zip(completions, written, strict=True))
             ]
-        said = generation.logits(pixels, written)
+        scored = generation.logits(pixels, written)
         margins = []
         for row, question in enumerate(batch.questions):
-            logits = said.logits[row]
+            logits = scored.logits[row]
             own = [logits.new_full((), -torch.inf)] * len(question.options)
             for option, place in self._differ(generation, row, question, written[row]).items():
                 own[option] = logits[place.position, place.other] - logits[place.position, place.own]
             margins.append(torch.stack(own))
         padded = pad_sequence(margins, batch_first=True, padding_value=-torch.inf)
-        return self.of_margins(padded, batch), said
+        return self.of_margins(padded, batch), scored
 
     def of_margins(self, margins: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The value [B] of leads [B, K] over the right option, which has none: -inf."""
@@ -283,9 +283,9 @@ def option_margins(scores: torch.Tensor, batch: Batch) -> torch.Tensor:
     return (scores - scores.gather(1, right)).scatter(1, right, -torch.inf)
 
 
-def completion_loss(said: CompletionLogits, counted: torch.Tensor) -> torch.Tensor:
+def completion_loss(scored: CompletionLogits, counted: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood [B] in nats of the completions' tokens that count, [B, N] bool."""
-    return -token_log_likelihood(said.logits, said.tokens).masked_fill(~counted, 0.0).sum(-1)
+    return -token_log_likelihood(scored.logits, scored.tokens).masked_fill(~counted, 0.0).sum(-1)
 
 
 def attack_losses(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
-import medrobust_bench
 from medrobust_bench.front_matter import read_document
 from medrobust_bench.problems import InvalidInputError
 
@@ -207,7 +206,7 @@ def columns_of(card: DataCard) -> tuple[str, ...]:
 
 def card_folder() -> Path:
     """Folder of the cards that come with the package: inside it when installed, beside it in a checkout."""
-    package = Path(medrobust_bench.__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "data_cards"
     return installed if installed.is_dir() else package.parent / "data_cards"
 

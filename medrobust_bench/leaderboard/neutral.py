@@ -8,10 +8,15 @@ round.
 from __future__ import annotations
 
 import unicodedata
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markdown_it.token import Token
 
 _RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r")
 _STEERING = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
@@ -41,25 +46,28 @@ def is_link(url: str) -> bool:
     return url.startswith("https://") and url == plain(url) and not set(url) & set(" \"'<>\\^`{|}")
 
 
-class _Markdown(MarkdownIt):
-    """CommonMark with tables, without HTML, images, and links but https."""
-
-    def __init__(self) -> None:
-        super().__init__("commonmark", {"html": False})
-        self.enable("table").disable("image")
-
-    def validateLink(self, url: str) -> bool:  # noqa: N802, the library's name
-        """See `is_link`."""
-        return is_link(url)
-
-
-_MARKDOWN: Final = _Markdown()
+_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 
 
 def html(markdown: str) -> Markup:
-    """A submitter's Markdown as HTML, headings of one size; HTML, images and other links in it stay text."""
+    """A submitter's Markdown as HTML, headings of one size; HTML and images stay text, of other links their words."""
     tokens = _MARKDOWN.parse(plain(markdown))
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = "h3"
+        token.children = _without_links(token.children or [])
     return Markup(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
+
+
+def _without_links(tokens: Sequence[Token]) -> list[Token]:
+    """Without the links that may not stand on a page; their words stay."""
+    kept: list[Token] = []
+    linked: list[bool] = []
+    for token in tokens:
+        if token.type == "link_open":
+            linked.append(is_link(str(token.attrGet("href") or "")))
+        if token.type not in ("link_open", "link_close") or linked[-1]:
+            kept.append(token)
+        if token.type == "link_close":
+            linked.pop()
+    return kept

@@ -255,8 +255,8 @@ class HuggingFaceQuestions:
             return False
         alone = self.select([row])
         with torch.inference_mode():
-            said = alone.completion_logits(alone._official_features([image], [0]), [completion])
-        return bool(lead_of_reference(said.logits, said.tokens).amin() > self.batch.tolerance)
+            scored = alone.completion_logits(alone._official_features([image], [0]), [completion])
+        return bool(lead_of_reference(scored.logits, scored.tokens).amin() > self.batch.tolerance)
 
     @property
     def _exact(self) -> bool:

@@ -81,13 +81,13 @@ class TargetLoss:
         generation = self._bound.generation
         if self._targets is None or generation is None:
             return loss_at(CrossEntropy(), self._bound, pixels, [""] * len(pixels)).value
-        said = generation.logits(pixels, [target.tokens for target in self._targets])
+        scored = generation.logits(pixels, [target.tokens for target in self._targets])
         first, last = (
-            torch.tensor(ends, device=said.tokens.device).unsqueeze(1)
+            torch.tensor(ends, device=scored.tokens.device).unsqueeze(1)
             for ends in zip(*((target.first, target.last) for target in self._targets), strict=True)
         )
-        place = torch.arange(said.tokens.shape[1], device=said.tokens.device)
-        return completion_loss(said, (place >= first) & (place < last))
+        place = torch.arange(scored.tokens.shape[1], device=scored.tokens.device)
+        return completion_loss(scored, (place >= first) & (place < last))
 
     def gradient(self, pixels: torch.Tensor) -> torch.Tensor:
         """Gradient [B, 3, H, W] of each question's loss in its own pixels."""

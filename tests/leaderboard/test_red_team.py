@@ -668,7 +668,9 @@ def test_no_cell_is_run_by_a_spreadsheet(text: str) -> None:
 )
 def test_no_link_but_https(url: str) -> None:
     assert not is_link(url)
-    assert "<a" not in html(f"[x]({url})")
+    for text in (f"[x]({url})", f"<{url}>", f"[x][1]\n\n[1]: {url}"):
+        assert "<a" not in html(text)
+    assert "<p>the x of it</p>" in html("the [x](../docs/x.md) of it"), "words stay"
     assert is_link("https://example.org/a?b=c")
     assert '<a href="https://example.org">' in html("[x](https://example.org)")
 

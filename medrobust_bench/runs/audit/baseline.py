@@ -111,6 +111,8 @@ def positive_control(outcomes: Sequence[Outcome], options: Mapping[str, int]) ->
     if _significantly(robust, len(outcomes), level, "greater"):
         meaning = f"{lead}: above it, by a defence or by a weak attack, which the other checks tell apart"
         return POSITIVE_CONTROL.find(share - level, "pass", meaning)
+    if not robust:
+        return POSITIVE_CONTROL.find(share - level, "pass", f"{lead}: no right answer is left standing")
     meaning = f"{lead}: the attack stops at chance; on an undefended model that is a finding about the attack"
     return POSITIVE_CONTROL.find(share - level, "warn", meaning)
 

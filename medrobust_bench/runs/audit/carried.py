@@ -60,7 +60,9 @@ def carried_audit(runs: Sequence[Run], options: Mapping[str, int]) -> list[tuple
                 *rivals(run, [other for other in runs if other is not run]),
             ]
             if searches_by_gradient(threat):
-                found += [positive_control(outcomes, options), *robust_credit(outcomes, by_question)]
+                if threat.norm_ball and any(outcome.attacked for outcome in outcomes):
+                    found.append(positive_control(outcomes, options))
+                found += robust_credit(outcomes, by_question)
         audits.append(tuple(found))
     return audits
 

@@ -137,3 +137,9 @@ def test_verdicts_on_their_limits(value: float) -> None:
     assert below(value, warn=value, fail=value) == "pass"
     assert above(value + 0.1, warn=value, fail=value) == "fail"
     assert below(value - 0.1, warn=value, fail=value - 0.5) == "warn"
+
+
+def test_an_attack_that_broke_everything_does_not_stop_at_chance() -> None:
+    outcomes = journal(0, 8)
+    finding = positive_control(outcomes, {outcome.question: 4 for outcome in outcomes})
+    assert (finding.verdict, "no right answer is left" in finding.meaning) == ("pass", True)
