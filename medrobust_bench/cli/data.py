@@ -47,6 +47,16 @@ def command() -> None:
 )
 @images_option
 @click.option("--text-only", is_flag=True, help="Check the text alone; compare images by their paths.")
+@click.option(
+    "--near",
+    is_flag=True,
+    help="Look for near-duplicates as well: resized, compressed again, cropped a little.",
+)
+@click.option(
+    "--near-out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --near: write what was found as CSV, for `source.near` of a data card.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the split by image content.")
 @click.option("--all", "show_all", is_flag=True, help="Show every problem instead of the first of each kind.")
 @click.pass_context
@@ -57,6 +67,8 @@ def check(
     against: tuple[str, ...],
     images: Path | None,
     text_only: bool,
+    near: bool,
+    near_out: Path | None,
     seed: int,
     show_all: bool,
 ) -> None:
@@ -76,10 +88,13 @@ def check(
     _print_counts(console, checked)
     leaks = list(checked.leaks())
     problems = list(checked.problems)
-    for other_source in against:
-        other = audit(other_source, text_only=text_only, seed=seed)
+    others = [audit(other, text_only=text_only, seed=seed) for other in against]
+    for other in others:
         leaks += checked.leaks_into(other)
         problems += other.problems
+    if near or near_out is not None:
+        leaks += _near(console, checked, others, near_out)
+    _print_baselines(checked)
     _print_leaks(
         console, leaks, compared=len(checked.splits()) > 1 or bool(against), by_content=checked.has_images
     )
@@ -124,10 +139,63 @@ def _print_counts(console: Console, checked: Audit) -> None:
             for split in splits:
                 count = questions[modality, split]
                 row.append(f"{count} ({len(found[split][modality])})" if count else "-")
+        whole = Counter(entry.split for entry in checked.entries)
+        distinct = {split: len(frozenset[str]().union(*found[split].values())) for split in splits}
+        rows.append(["all", *(f"{whole[split]} ({distinct[split]})" for split in splits)])
         origin = "by image content" if checked.split_by_content else "as published"
         _print_table(console, f"Splits {origin}: questions (images)", ["modality", *splits], rows)
     if not checked.has_images:
         click.echo("No images opened: only the text was checked, and images are compared by path.")
+
+
+def _near(console: Console, checked: Audit, others: Sequence[Audit], out: Path | None) -> list[Leak]:
+    """Near-duplicates: shown, written, and those on two sides returned."""
+    from rich.console import Console as Terminal
+    from rich.progress import Progress
+
+    from medrobust_bench.data.near import near_clusters, near_pairs, write_clusters
+    from medrobust_bench.problems import InvalidInputError, Problem
+
+    if not all(audit.has_images for audit in (checked, *others)):
+        raise InvalidInputError([Problem("--near", "needs the images", "say where they are (--images)")])
+    entries = {entry.digest: entry for audit in (checked, *others) for entry in audit.entries if entry.digest}
+    digests = list(entries)
+    with Progress(console=Terminal(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("comparing", total=None)
+        pairs = near_pairs(
+            [entry.question.image for entry in entries.values()],
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    named = [[entries[digests[place]].image_path for place in (pair.first, pair.second)] for pair in pairs]
+    click.echo(
+        f"{len(pairs)} pair{'s' * (len(pairs) != 1)} of near-duplicates among {len(digests)} distinct images."
+    )
+    for pair, names in list(zip(pairs, named, strict=True))[:_SHOWN_PER_KIND]:
+        click.echo(f"  {printable(names[0])} and {printable(names[1])} (likeness {pair.likeness:.2f})")
+    if len(pairs) > _SHOWN_PER_KIND:
+        click.echo(f"  … and {len(pairs) - _SHOWN_PER_KIND} more (--near-out FILE writes them)")
+    clusters = near_clusters(digests, pairs)
+    if out is not None:
+        try:
+            write_clusters(out, clusters)
+        except OSError as error:
+            what = f"cannot be written: {error.strerror}"
+            raise InvalidInputError(
+                [Problem(str(out), what, "name a file in a folder that can be written")]
+            ) from error
+        click.echo(f"{out} written; name it as `source.near` in a data card to keep them on one side.")
+    return list(checked.near_leaks(clusters, others))
+
+
+def _print_baselines(checked: Audit) -> None:
+    found = checked.baselines()
+    if found is None:
+        return
+    parts = [f"chance {found.chance:.1%}", f"commonest letter {found.majority_letter:.1%}"]
+    if found.option_texts is not None and found.with_question is not None:
+        parts.append(f"texts of the options as they were right in training {found.option_texts:.1%}")
+        parts.append(f"the same for each question text {found.with_question:.1%}")
+    click.echo(f"Without images, {found.n} test questions: {', '.join(parts)}.")
 
 
 def _print_leaks(console: Console, leaks: Sequence[Leak], *, compared: bool, by_content: bool) -> None:
@@ -135,12 +203,14 @@ def _print_leaks(console: Console, leaks: Sequence[Leak], *, compared: bool, by_
         return
     if not leaks:
         click.echo(
-            f"No leakage: no image stands on both sides, compared by {'content' if by_content else 'path'}."
+            "No leakage: no image (and no patient or study that is named) stands on both sides, "
+            f"compared by {'content' if by_content else 'path'}."
         )
         return
     rows = [
         [
             leak.modality,
+            leak.kind,
             leak.held_out,
             leak.seen,
             f"{len(leak.images)} of {leak.total}",
@@ -148,8 +218,8 @@ def _print_leaks(console: Console, leaks: Sequence[Leak], *, compared: bool, by_
         ]
         for leak in leaks
     ]
-    header = ["modality", "images of", "seen in", "how many", "share"]
-    _print_table(console, "Leakage: images on both sides", header, rows)
+    header = ["modality", "what", "of", "seen in", "how many", "share"]
+    _print_table(console, "Leakage: on both sides", header, rows)
 
 
 def _print_skipped(skipped: Sequence[Problem]) -> None:

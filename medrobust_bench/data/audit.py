@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from medrobust_bench.data.baselines import Baselines, baselines
 from medrobust_bench.data.leakage import Leak, find_leaks
 from medrobust_bench.data.rows import without_repeated_ids
 from medrobust_bench.data.source import check_images, read_source
 from medrobust_bench.data.splits import SPLITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from medrobust_bench.data.question import Question
     from medrobust_bench.data.rows import PublishedQuestion
     from medrobust_bench.problems import Problem
 
@@ -28,17 +30,25 @@ class Entry:
 
     Attributes:
         split: "train", "validation", "test", or "unsplit" where neither the publisher nor the image's content tells.
-        modality: its modality.
-        question_type: its question type.
         image_path: its image's published path.
         digest: hex SHA-256 of its image; None when only the text was read.
+        question: the question.
     """
 
     split: str
-    modality: str
-    question_type: str
     image_path: str
     digest: str | None
+    question: Question
+
+    @property
+    def modality(self) -> str:
+        """Its modality."""
+        return self.question.modality
+
+    @property
+    def question_type(self) -> str:
+        """Its question type."""
+        return self.question.question_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +93,90 @@ class Audit:
 
     def images(self, *, by_content: bool, split: str | None = None) -> dict[str, frozenset[str]]:
         """Keys of the distinct images by modality: content digests, or published paths."""
-        keys: defaultdict[str, set[str]] = defaultdict(set)
-        for entry in self.entries:
-            key = entry.digest if by_content else entry.image_path
-            if key is not None and split in (None, entry.split):
-                keys[entry.modality].add(key)
-        return {modality: frozenset(found) for modality, found in keys.items()}
+        return _by_modality(
+            (entry, entry.digest if by_content else entry.image_path)
+            for entry in self.entries
+            if split in (None, entry.split)
+        )
+
+    def groups(self, *, split: str | None = None) -> dict[str, frozenset[str]]:
+        """Patients or studies by modality; empty where none are named."""
+        return _by_modality((e, e.question.group) for e in self.entries if split in (None, e.split))
 
     def leaks(self) -> tuple[Leak, ...]:
-        """Images that two of its splits share: those of the later split that stand again in the earlier one."""
+        """Images, patients and studies that two of its splits share: those of the later that the earlier has too."""
         found: list[Leak] = []
-        for seen, held_out in combinations(self.splits(), 2):
-            if UNSPLIT not in (seen, held_out):
-                found += find_leaks(
-                    self.images(by_content=self.has_images, split=held_out),
-                    self.images(by_content=self.has_images, split=seen),
-                    held_out_name=held_out,
-                    seen_name=seen,
-                )
+        for seen, held_out in self.compared():
+            names = {"held_out_name": held_out, "seen_name": seen}
+            found += find_leaks(
+                self.images(by_content=self.has_images, split=held_out),
+                self.images(by_content=self.has_images, split=seen),
+                **names,
+            )
+            found += find_leaks(self.groups(split=held_out), self.groups(split=seen), kind="groups", **names)
         return tuple(found)
 
+    def compared(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of splits that should share nothing, the earlier first."""
+        return tuple(pair for pair in combinations(self.splits(), 2) if UNSPLIT not in pair)
+
     def leaks_into(self, other: Audit) -> tuple[Leak, ...]:
-        """Images of this data set that stand again in another one; by content when both have their images."""
+        """Images, and patients or studies, of this data set that stand again in another one.
+
+        Images are compared by content when both have theirs.
+        """
         by_content = self.has_images and other.has_images
-        return find_leaks(
-            self.images(by_content=by_content),
-            other.images(by_content=by_content),
-            held_out_name=self.source,
-            seen_name=other.source,
+        names = {"held_out_name": self.source, "seen_name": other.source}
+        return (
+            *find_leaks(self.images(by_content=by_content), other.images(by_content=by_content), **names),
+            *find_leaks(self.groups(), other.groups(), kind="groups", **names),
         )
+
+    def near_leaks(self, clusters: Mapping[str, str], others: Sequence[Audit] = ()) -> tuple[Leak, ...]:
+        """Near-duplicates on two sides: between its splits, and between it and other data sets.
+
+        Args:
+            clusters: cluster of every image that has near-duplicates, by digest; see `near.near_clusters`.
+            others: data sets that should share nothing with this one.
+        """
+
+        def near(audit: Audit, split: str | None = None) -> dict[str, frozenset[str]]:
+            return _by_modality(
+                (e, clusters.get(e.digest or "")) for e in audit.entries if split in (None, e.split)
+            )
+
+        found: list[Leak] = []
+        for seen, held_out in self.compared():
+            found += find_leaks(
+                near(self, held_out),
+                near(self, seen),
+                held_out_name=held_out,
+                seen_name=seen,
+                kind="near-duplicates",
+            )
+        for other in others:
+            found += find_leaks(
+                near(self),
+                near(other),
+                held_out_name=self.source,
+                seen_name=other.source,
+                kind="near-duplicates",
+            )
+        return tuple(found)
+
+    def baselines(self) -> Baselines | None:
+        """What its test split gives away without images, with its training split at hand; None without a test split."""
+        asked = [entry.question for entry in self.entries if entry.split == "test"]
+        known = [entry.question for entry in self.entries if entry.split == "train"]
+        return baselines(asked, known) if asked else None
+
+
+def _by_modality(keys: Iterable[tuple[Entry, str | None]]) -> dict[str, frozenset[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for entry, key in keys:
+        if key is not None:
+            found[entry.modality].add(key)
+    return {modality: frozenset(of_modality) for modality, of_modality in found.items()}
 
 
 def audit(source: str | Path, *, images: Path | None = None, text_only: bool = False, seed: int = 0) -> Audit:
@@ -141,11 +206,14 @@ def audit(source: str | Path, *, images: Path | None = None, text_only: bool = F
     digests: Sequence[str | None] = (None,) * len(rows)
     sides = [row.split or UNSPLIT for row in rows]
     if has_images:
-        checked = check_images(rows, split="all", seed=seed)
+        checked = check_images(rows, split="all", seed=seed, near=reading.near)
         rows, digests, sides = list(checked.rows), checked.digests, list(checked.sides)
         problems += checked.problems
         skipped += checked.skipped
-    entries = tuple(_entry(*parts) for parts in zip(rows, digests, sides, strict=True))
+    entries = tuple(
+        Entry(side, row.image_path, digest, row.question)
+        for row, digest, side in zip(rows, digests, sides, strict=True)
+    )
     return Audit(
         source=str(source),
         name=reading.name,
@@ -157,7 +225,3 @@ def audit(source: str | Path, *, images: Path | None = None, text_only: bool = F
         types_inferred=sum(row.type_inferred for row in rows),
         notes=reading.notes,
     )
-
-
-def _entry(row: PublishedQuestion, digest: str | None, split: str) -> Entry:
-    return Entry(split, row.question.modality, row.question.question_type, row.image_path, digest)

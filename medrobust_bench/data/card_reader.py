@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,12 @@ class Cards:
             )
         if folder is None and card.source.folder is not None:
             folder = path.parent / card.source.folder
-        return read_by_card(card, folder, request)
+        reading = read_by_card(card, folder, request)
+        if card.source.near is None:
+            return reading
+        from medrobust_bench.data.near import read_clusters
+
+        return replace(reading, near=read_clusters(path.parent / card.source.near))
 
 
 def _parts(source: str) -> tuple[str, Path | None]:

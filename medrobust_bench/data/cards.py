@@ -39,6 +39,10 @@ class Source(_Section):
         description="Files with rows (.parquet, .csv, .tsv, .json, .jsonl) by split, as patterns; "
         "`all` where no split is published or a column tells it",
     )
+    near: Text | None = Field(
+        default=None,
+        description="CSV file beside the card with near-duplicates, kept on one side of every split",
+    )
     images: Text | None = Field(
         default=None,
         description="Folder or zip file in it that image paths are relative to; by default itself",

@@ -42,6 +42,11 @@ class Dataset:
         counts = Counter(step for question in self.questions for step in self.steps.get(question.id, ()))
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
+    def groups(self) -> int | None:
+        """Number of patients or studies among the questions that name one; None where none does."""
+        named = {question.group for question in self.questions if question.group is not None}
+        return len(named) or None
+
     def digest(self) -> str:
         """Hex SHA-256 over id, image content, text, options, answer and group, if any, of every question, in order."""
         total = hashlib.sha256()

@@ -24,8 +24,9 @@ class Leak:
         modality: modality of the held-out images.
         held_out: name of the set that should hold unseen images.
         seen: name of the set in which they stand again.
-        images: the images found in both, by key (path or digest), sorted.
-        total: number of distinct held-out images of the modality.
+        images: the images (or groups) found in both, by key (path, digest, name), sorted.
+        total: number of distinct held-out images (or groups) of the modality.
+        kind: what was compared: "images", "near-duplicates", or "groups" (patients, studies).
     """
 
     modality: str
@@ -33,6 +34,7 @@ class Leak:
     seen: str
     images: tuple[str, ...]
     total: int
+    kind: str = "images"
 
 
 def find_leaks(
@@ -41,6 +43,7 @@ def find_leaks(
     *,
     held_out_name: str,
     seen_name: str,
+    kind: str = "images",
 ) -> tuple[Leak, ...]:
     """Compare two sets of image keys.
 
@@ -49,6 +52,7 @@ def find_leaks(
         seen: keys of the other set; an image counts as seen whatever modality it is listed under.
         held_out_name: what to call the first set.
         seen_name: what to call the second set.
+        kind: what the keys stand for; see `Leak`.
 
     Returns:
         One entry for each modality with a leak, in the order of `held_out`.
@@ -58,7 +62,7 @@ def find_leaks(
     for modality, keys in held_out.items():
         shared = keys & all_seen
         if shared:
-            leaks.append(Leak(modality, held_out_name, seen_name, tuple(sorted(shared)), len(keys)))
+            leaks.append(Leak(modality, held_out_name, seen_name, tuple(sorted(shared)), len(keys), kind))
     return tuple(leaks)
 
 

@@ -63,6 +63,7 @@ class Reading:
         synthetic: whether the images are rendered rather than taken from patients; such images need no check.
         no_images: what is wrong where the images are nowhere to be found, so that only the text can be looked at.
         notes: what a user should know about how the data set was understood, one sentence each.
+        near: by digest of an image, its cluster of near-duplicates, which stay on one side of every split.
         digests: by split, the digest that the opened data set should have, where its card says one.
     """
 
@@ -74,6 +75,7 @@ class Reading:
     no_images: Problem | None = None
     notes: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
+    near: Mapping[str, str] = field(default_factory=dict)
 
 
 class RowError(ValueError):

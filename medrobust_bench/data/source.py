@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.dataset import Dataset
@@ -17,7 +18,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.specs.vocabulary import in_usual_order, modality_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
@@ -63,7 +64,11 @@ def open_data(
     if modalities:
         chosen = choose_modalities(modalities, {row.question.modality for row in rows}, name=reading.name)
         rows = [row for row in rows if row.question.modality in chosen]
-    checked = CheckedRows(tuple(rows)) if reading.synthetic else check_images(rows, split=split, seed=seed)
+    checked = (
+        CheckedRows(tuple(rows))
+        if reading.synthetic
+        else check_images(rows, split=split, seed=seed, near=reading.near)
+    )
     problems = (*reading.problems, *repeated, *checked.problems)
     if problems and not skip_invalid:
         raise InvalidInputError(problems)
@@ -149,15 +154,21 @@ class CheckedRows:
     skipped: tuple[Problem, ...] = ()
 
 
-def check_images(published: Sequence[PublishedQuestion], *, split: str, seed: int) -> CheckedRows:
-    """Hash every row's image and decode those of the wanted split; see `open_data` for the arguments.
+def check_images(
+    published: Sequence[PublishedQuestion],
+    *,
+    split: str,
+    seed: int,
+    near: Mapping[str, str] = MappingProxyType({}),
+) -> CheckedRows:
+    """Hash every row's image and decode those of the wanted split; see `open_data` and `Reading` for the arguments.
 
     A missing image of a restricted collection is expected, since its licence forbids passing it on: such rows are left
     out and counted. A missing image of an open collection is a problem.
     """
-    states = _inspected(published, split=split, seed=seed)
+    states = _inspected(published, split=split, seed=seed, near=near)
     digests = [states[row.question.image].digest for row in published]
-    places = _places(published, digests, seed=seed)
+    places = _places(published, digests, seed=seed, near=near)
     kept: list[tuple[PublishedQuestion, ImageState, str]] = []
     problems: list[Problem] = []
     absent: Counter[str] = Counter()
@@ -188,16 +199,21 @@ def check_images(published: Sequence[PublishedQuestion], *, split: str, seed: in
     )
 
 
-def _places(rows: Sequence[PublishedQuestion], digests: Sequence[str | None], *, seed: int) -> list[str]:
+def _places(
+    rows: Sequence[PublishedQuestion], digests: Sequence[str | None], *, seed: int, near: Mapping[str, str]
+) -> list[str]:
     """The split of every row: the publisher's, or that of its group or image; "" where its image is not there."""
-    keys = split_keys([row.question.group for row in rows], digests)
+    clusters = [None if digest is None else near.get(digest, digest) for digest in digests]
+    keys = split_keys([row.question.group for row in rows], clusters)
     return [
         row.split or (split_of(key, seed=seed) if key and digest is not None else "")
         for row, key, digest in zip(rows, keys, digests, strict=True)
     ]
 
 
-def _inspected(rows: Sequence[PublishedQuestion], *, split: str, seed: int) -> dict[ImageSource, ImageState]:
+def _inspected(
+    rows: Sequence[PublishedQuestion], *, split: str, seed: int, near: Mapping[str, str]
+) -> dict[ImageSource, ImageState]:
     """The state of every image: hashed, and decoded where a row of the wanted split is about it."""
     images = [row.question.image for row in rows]
     if split == "all":
@@ -208,12 +224,13 @@ def _inspected(rows: Sequence[PublishedQuestion], *, split: str, seed: int) -> d
         return inspect(
             images,
             decode=lambda image, digest: (
-                image in published or (image in by_content and split_of(digest, seed=seed) == split)
+                image in published
+                or (image in by_content and split_of(near.get(digest, digest), seed=seed) == split)
             ),
         )
     # The split of a group is known only when all of its images have been looked at.
     states = inspect(images, decode=lambda image, digest: False)
-    places = _places(rows, [states[image].digest for image in images], seed=seed)
+    places = _places(rows, [states[image].digest for image in images], seed=seed, near=near)
     wanted = [image for image, place in zip(images, places, strict=True) if place == split]
     return states | inspect(wanted, decode=lambda image, digest: True)
 

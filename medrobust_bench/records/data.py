@@ -25,9 +25,14 @@ class DataRecord(Record):
     synthetic: bool = Field(description="True where images are rendered rather than taken from patients")
     n: int = Field(ge=1, description="Number of questions asked")
     digest: str = Field(
-        description="SHA-256 over id, image content, text, options and answer of every question"
+        description="SHA-256 over id, image content, text, options, answer and group, if any, of every question"
     )
     skipped: tuple[SkippedRow, ...] = ()
+    groups: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of patients or studies, where they are known: every interval is clustered by them",
+    )
     preparation: dict[str, int] = Field(
         default_factory=dict,
         description="What was done to images beyond resizing (window, frame, depth), and to how many questions' "
@@ -40,4 +45,6 @@ class DataRecord(Record):
         fields: dict[str, Any] = serialise(self)
         if not self.preparation:
             fields.pop("preparation", None)
+        if self.groups is None:
+            fields.pop("groups", None)
         return fields

@@ -12,6 +12,8 @@ from medrobust_bench.records.metrics import Estimate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from medrobust_bench.records.outcome import Outcome
+
 
 def clustered(shares: Sequence[float], clusters: Sequence[str]) -> Estimate:
     """Mean of shares with its 95 % Wilson interval for as many independent answers as the clusters are worth.
@@ -36,6 +38,18 @@ def clustered(shares: Sequence[float], clusters: Sequence[str]) -> Estimate:
     return Estimate(
         value=value, low=min(max(0.0, float(low)), value), high=max(min(1.0, float(high)), value), n=n
     )
+
+
+def proportion(right: Sequence[bool], outcomes: Sequence[Outcome]) -> Estimate:
+    """Proportion of questions with its 95 % interval: Wilson's, clustered by patient or study where those are known.
+
+    Args:
+        right: one flag for each outcome.
+        outcomes: at least one.
+    """
+    if any(outcome.group is not None for outcome in outcomes):
+        return clustered([float(flag) for flag in right], [outcome.cluster for outcome in outcomes])
+    return wilson(sum(right), len(right))
 
 
 def wilson(successes: int, n: int) -> Estimate:

@@ -47,6 +47,9 @@ class Outcome(Record):
     threat: str
     question: str
     image_sha256: str = Field(default="", description="SHA-256 of the clean canonical image's raw RGB bytes")
+    group: str | None = Field(
+        default=None, description="Patient or study of the image; left out where not known"
+    )
     modality: str
     question_type: str
     answer: int = Field(ge=0, description="Index of the right option")
@@ -79,10 +82,17 @@ class Outcome(Record):
     backward_passes: int = Field(default=0, ge=0)
     seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
+    @property
+    def cluster(self) -> str:
+        """What stands and falls with this outcome: all questions about one patient, else about one image."""
+        return f"group {self.group}" if self.group is not None else self.image_sha256 or self.question
+
     @model_serializer(mode="wrap")
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Lines without alterations read as they did before there were any."""
+        """Lines without alterations or groups read as they did before there were any."""
         fields: dict[str, Any] = serialise(self)
+        if self.group is None:
+            fields.pop("group", None)
         if not self.alterations:
             fields.pop("alterations", None)
         return fields

@@ -268,7 +268,7 @@ def _difference(rows: Sequence[tuple[Outcome, Outcome]], right: Callable[[Outcom
     pairs = Paired.of(
         [right(before) for before, _after in rows],
         [right(after) for _before, after in rows],
-        [before.image_sha256 or before.question for before, _after in rows],
+        [before.cluster for before, _after in rows],
     )
     interval = difference_interval(pairs)
     return Difference(

@@ -17,7 +17,7 @@ from medrobust_bench.records import (
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.records.intervals import clustered, wilson
+from medrobust_bench.records.intervals import clustered, proportion
 from medrobust_bench.specs.certification import CertificationSpec
 
 if TYPE_CHECKING:
@@ -102,21 +102,20 @@ def scores(
     """Clean accuracy, by what the threat yields robust or certified accuracy, and further metrics of these outcomes."""
     measured = {name: metric(outcomes, threat) for name, metric in metrics.items()}
     further = {name: estimate for name, estimate in measured.items() if estimate is not None}
-    n = len(outcomes)
-    clean = wilson(sum(outcome.clean_choice == outcome.answer for outcome in outcomes), n)
+    clean = proportion([o.clean_choice == o.answer for o in outcomes], outcomes)
     if threat.yields == "clean":
         return Scores(clean_accuracy=clean, further=further)
     if isinstance(threat, CertificationSpec):
         certified = tuple(
             CertifiedEstimate(
-                radius=radius, **dict(wilson(sum(is_certified(o, radius) for o in outcomes), n))
+                radius=radius, **dict(proportion([is_certified(o, radius) for o in outcomes], outcomes))
             )
             for radius in map(float, threat.radii)
         )
         return Scores(clean_accuracy=clean, certified_accuracy=certified, further=further)
     if threat.yields == "corrupted":
         return Scores(clean_accuracy=clean, corrupted_accuracy=corrupted_accuracy(outcomes), further=further)
-    robust = wilson(sum(o.correct for o in outcomes), n)
+    robust = proportion([o.correct for o in outcomes], outcomes)
     return Scores(clean_accuracy=clean, robust_accuracy=robust, further=further)
 
 
@@ -129,7 +128,7 @@ def corrupted_accuracy(outcomes: Sequence[Outcome]) -> Estimate | None:
     if not met:
         return None
     shares = [_share(one.choice == outcome.answer for one in outcome.alterations) for outcome in met]
-    return clustered(shares, [outcome.image_sha256 for outcome in met])
+    return clustered(shares, [outcome.cluster for outcome in met])
 
 
 def by_corruption(outcomes: Sequence[Outcome]) -> tuple[CorruptionEstimate, ...]:
@@ -142,7 +141,7 @@ def by_corruption(outcomes: Sequence[Outcome]) -> tuple[CorruptionEstimate, ...]
     estimates = []
     for (kind, severity), answered in met.items():
         whole = clustered(
-            [float(right) for _, right in answered], [outcome.image_sha256 for outcome, _ in answered]
+            [float(right) for _, right in answered], [outcome.cluster for outcome, _ in answered]
         )
         clean = _share(outcome.clean_choice == outcome.answer for outcome, _ in answered)
         estimates.append(CorruptionEstimate(kind=kind, severity=severity, clean=clean, **dict(whole)))
@@ -167,7 +166,7 @@ def controls(outcomes: Sequence[Outcome]) -> tuple[ControlEstimate, ...]:
                 only_words=only_words,
                 only_control=only_control,
                 p_value=float(binomtest(only_words, discordant).pvalue) if discordant else 1.0,
-                **dict(wilson(sum(right), len(right))),
+                **dict(proportion(right, outcomes)),
             )
         )
     return tuple(found)

@@ -266,6 +266,7 @@ class Chunk:
             threat=threat,
             question=question.id,
             image_sha256=self._images_sha256[row],
+            group=question.group,
             modality=question.modality,
             question_type=question.question_type,
             answer=question.answer,

@@ -44,6 +44,7 @@ def make_plan(
                 SkippedRow(where=row.where, row=row.row, reason=row.what) for row in dataset.skipped
             ),
             preparation=dataset.preparation(),
+            groups=dataset.groups(),
         ),
         models=tuple(models),
         threats=(CLEAN, *(threat for threat in threats if threat.name != CLEAN.name)),

@@ -60,6 +60,7 @@ def agreement(case: Case) -> list[Fault]:
     checks: list[tuple[str, str, Callable[[Outcome, Question], bool]]] = [
         ("image", "is not the published one", lambda o, q: o.image_sha256 != case.digests[o.question]),
         ("answer", "is not the published one", lambda o, q: o.answer != q.answer),
+        ("group", "is not the published one", lambda o, q: o.group != q.group),
         ("modality", "is not the published one", lambda o, q: o.modality != q.modality),
         ("question type", "is not the published one", lambda o, q: o.question_type != q.question_type),
         ("choice", "is none of the options", lambda o, q: not _possible(o, q)),

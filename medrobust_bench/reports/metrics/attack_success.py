@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medrobust_bench.records.intervals import wilson
+from medrobust_bench.records.intervals import proportion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,4 +18,4 @@ def attack_success(outcomes: Sequence[Outcome], threat: ThreatSpec) -> Estimate 
     attacked = [outcome for outcome in outcomes if outcome.attacked]
     if not attacked:
         return None
-    return wilson(sum(not outcome.correct for outcome in attacked), len(attacked))
+    return proportion([not outcome.correct for outcome in attacked], attacked)
