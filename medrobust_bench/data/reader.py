@@ -110,6 +110,8 @@ def reader_of(source: str) -> Reader:
     """
     known = readers()
     fitting = [reader for reader in known if reader.recognises(source)]
+    # Whoever installed a reader for such files means it: it goes before the built-in ones, which are more general.
+    fitting = [reader for reader in fitting if reader in known[len(_BUILT_IN) :]] or fitting
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
