@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+from transformers import AutoConfig, AutoProcessor, GenerationConfig
 from transformers.utils import ModelOutput
 
 from medrobust_bench.data.image import canonical
@@ -24,6 +24,7 @@ from medrobust_bench.models.image_path import recording
 from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.prompt import chat_prompt
+from medrobust_bench.models.whole_checkpoint import load_whole
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import ModelRecord
 
@@ -136,18 +137,19 @@ class HuggingFaceVLM:
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        if dtype == "auto" and torch.device(device).type == "cpu":
+        place = _usable(device)
+        if dtype == "auto" and place.type == "cpu":
             dtype = "float32"
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
         try:
             config = AutoConfig.from_pretrained(source, **options)
             processor = AutoProcessor.from_pretrained(source, padding_side="left", **options)
-            model = AutoModelForImageTextToText.from_pretrained(
-                source, config=config, dtype=dtype, use_safetensors=True, **options
-            )
+            model = load_whole(source, config=config, dtype=dtype, **options)
+        except InvalidInputError:
+            raise
         except (OSError, ValueError, ImportError) as error:
             raise _cannot_load(source, str(error)) from error
-        model.to(torch.device(device)).eval().requires_grad_(False)
+        model.to(place).eval().requires_grad_(False)
         name = id or (source.name if isinstance(source, Path) else source)
         adapter = cls(model, processor, mode=mode, id=name, **options, **settings)
         project_patches(model)
@@ -373,6 +375,22 @@ def prevailing_dtype(model: torch.nn.Module) -> torch.dtype:
         if parameter.is_floating_point():
             sizes[parameter.dtype] += parameter.numel()
     return sizes.most_common(1)[0][0]
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """A device that holds numbers here, tried before anything is loaded.
+
+    Raises:
+        InvalidInputError: there is no such device.
+    """
+    try:
+        place = torch.device(device)
+        torch.zeros(1, device=place).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch has no common error for this
+        what = f"cannot be used: {str(error).splitlines()[0]}"
+        remedy = "give a device that this machine has: cpu, cuda, cuda:1, mps, …"
+        raise InvalidInputError([Problem(f"device {device}", what, remedy)]) from error
+    return place
 
 
 def _cannot_load(source: str | Path, reason: str) -> InvalidInputError:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoProcessor
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from medrobust_bench.models.whole_checkpoint import load_whole
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.callbacks import KeptCurve, Progress, UnvaryingRewards
 from medrobust_bench.train.checkpoints import CHECKPOINTS, last_checkpoint, save_trained, step_of
@@ -89,7 +90,7 @@ def reinforce(
 
     dtype = torch.bfloat16 if settings.lora and arguments.bf16 else torch.float32
     trainer = AtGrpoTrainer(
-        AutoModelForImageTextToText.from_pretrained(source, dtype=dtype),
+        load_whole(source, dtype=dtype),
         questions=train,
         settings=settings,
         args=arguments,

@@ -13,11 +13,12 @@ import torch
 from peft import PeftModel, get_peft_model
 from torch.nn.functional import cross_entropy
 from torch.utils.data import SequentialSampler
-from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer
+from transformers import AutoProcessor, Trainer
 from transformers.trainer_callback import PrinterCallback
 
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.models.whole_checkpoint import load_whole
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.architecture import build_model, build_processor, whiten_patches
 from medrobust_bench.train.callbacks import EarlierPasses, KeptCurve, Progress, Validation
@@ -285,7 +286,7 @@ def _starting_point(
         source = checkpoint_path(settings.base)
         half = settings.lora is not None and bool(settings.trainer.get("bf16"))
         dtype = torch.bfloat16 if half else torch.float32
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
+        model = load_whole(source, dtype=dtype)
         return model, AutoProcessor.from_pretrained(source, padding_side="left")
     texts = [
         text

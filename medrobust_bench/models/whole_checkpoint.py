@@ -1,0 +1,58 @@
+"""A checkpoint is loaded whole or not at all: a model with random parts is another model than the one named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from transformers import AutoModelForImageTextToText
+
+from medrobust_bench.problems import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHOWN = 5
+
+
+def load_whole(source: str | Path, **options: Any) -> Any:
+    """`AutoModelForImageTextToText.from_pretrained`, refusing what transformers would fill up with random numbers.
+
+    Tensors that a model ties to others, or that its class declares dispensable, are not missing.
+
+    Args:
+        source: local folder or hub id.
+        options: of `from_pretrained`.
+
+    Raises:
+        InvalidInputError: tensors are missing, of another shape, or have no place in the model, each kind named; or a
+            file is no safetensors file (a pointer of git LFS, a download that was cut off).
+        OSError, ValueError, ImportError: as `from_pretrained` raises them.
+    """
+    try:
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            source, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    except SafetensorError as error:
+        what = f"its weights cannot be read: {error}"
+        remedy = "fetch the checkpoint again: a download may be cut off, or be a pointer of git LFS"
+        raise InvalidInputError([Problem(str(source), what, remedy)]) from error
+    faults = (
+        ("are missing, and would be random", sorted(found["missing_keys"])),
+        ("have another shape than in the model", sorted(name for name, *_shapes in found["mismatched_keys"])),
+        ("have no place in the model", sorted(found["unexpected_keys"])),
+    )
+    remedy = "give the checkpoint and the config.json that belong together, all of its files"
+    problems = [
+        Problem(str(source), f"{len(names)} tensors {what}: {_some(names)}", remedy)
+        for what, names in faults
+        if names
+    ]
+    if problems:
+        raise InvalidInputError(problems)
+    return model
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
