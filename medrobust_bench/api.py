@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from medrobust_bench.attacks.altering import AlteringThreat
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.data.reader import Reader
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.models.cards import Card
     from medrobust_bench.specs.threat import ThreatSpec
@@ -76,30 +78,38 @@ def load_model(
 
 
 def load_data(
-    source: str = "phantoms",
+    source: str | Path | Reader = "phantoms",
     *,
     split: Literal["train", "validation", "test", "all"] = "test",
     modalities: Sequence[str] = (),
     limit: int | None = None,
     skip_invalid: bool = False,
+    images: str | Path | None = None,
     seed: int = 0,
 ) -> Dataset:
     """A data set, completely checked, or a balanced, seeded part of it.
 
     Args:
-        source: as after `--data`.
+        source: as after `--data`, or a reader of your own.
         split: image-disjoint part.
         modalities: only these; empty for all.
         limit: number of questions; unset, all.
         skip_invalid: leave faulty rows out; `Dataset.skipped` lists them.
+        images: folder of the images, where it is not found.
         seed: of the sample.
 
     Raises:
         InvalidInputError: everything that is wrong with it, together.
     """
-    from medrobust_bench.data.source import open_data, sample
-    from medrobust_bench.specs.settings import RunSettings
+    from pathlib import Path
 
-    wanted = RunSettings(modalities=tuple(modalities)).modalities
-    dataset = open_data(source, split=split, skip_invalid=skip_invalid, modalities=wanted)
+    from medrobust_bench.data.source import open_data, sample
+
+    dataset = open_data(
+        source,
+        split=split,
+        skip_invalid=skip_invalid,
+        modalities=modalities,
+        images=None if images is None else Path(images),
+    )
     return dataset if limit is None else sample(dataset, limit, seed=seed)

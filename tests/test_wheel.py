@@ -58,6 +58,7 @@ def test_a_submitters_way_from_run_to_site(site_packages: Path, tmp_path: Path) 
         return succeed("-m", "medrobust_bench", *words, **settings)
 
     assert "tiny-sft-reasoning" in medrobust("models")
+    assert "vqa-rad" in medrobust("data", "list")
     run = ("--model", "tiny-sft-reasoning", "--limit", "8", "--threat", "noise:draws=2")
     medrobust("run", *run, "--out", "run")
     assert "noise-draws-2/tiny-sft-reasoning.json" in medrobust("submit", "run")

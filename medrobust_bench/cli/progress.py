@@ -18,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from medrobust_bench.problems import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -55,6 +57,11 @@ class Bars:
         self._tasks: dict[tuple[str, str], TaskID] = {}
         self._tally = Tally()
 
+    def opened(self, notes: Sequence[str]) -> None:
+        """Say how the data set was understood."""
+        for note in notes:
+            self._bars.console.print(printable(note), markup=False, highlight=False)
+
     def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
         """Draw the bars of every model and threat, the finished part filled."""
         for model in plan.models:
@@ -91,6 +98,11 @@ class Lines:
         self._all = 0
         self._done = 0
         self._start = self._last = time.monotonic()
+
+    def opened(self, notes: Sequence[str]) -> None:
+        """Say how the data set was understood."""
+        for note in notes:
+            click.echo(printable(note), err=True)
 
     def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
         """Say what is going to be done."""

@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 class Observer(Protocol):
     """Somebody who watches a run."""
 
+    def opened(self, notes: Sequence[str]) -> None:
+        """The data set is open; `notes` say how it was understood, one sentence each."""
+        ...
+
     def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
         """The plan is made; `finished` is what an earlier, interrupted run had done of it."""
         ...
@@ -64,6 +68,9 @@ class Observer(Protocol):
 
 class Silent:
     """An observer that looks away."""
+
+    def opened(self, notes: Sequence[str]) -> None:
+        """See `Observer`."""
 
     def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
         """See `Observer`."""
@@ -200,6 +207,7 @@ def carry_out(
     inputs = read_inputs(
         settings, problems=problems, adapters=adapters, threats={**frozen, **(threats or {})}, dataset=dataset
     )
+    watch.opened(inputs.dataset.notes)
     plan = make_plan(
         settings,
         inputs.dataset,

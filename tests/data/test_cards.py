@@ -406,3 +406,30 @@ def test_a_card_for_frames_groups_names_and_a_column_of_splits(tmp_path: Path) -
     )
     assert (second.letter, second.modality, second.group) == ("A", "MRI", None)
     assert first.image.open().getpixel((0, 0)) == 80
+
+
+def test_a_hub_data_set_is_read_from_its_cache_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache as the hub's client lays it out: content under its hash, and links to it by name."""
+    from huggingface_hub import constants
+
+    commit, repository = 40 * "a", tmp_path / "hub/datasets--RadGenome--PMC-VQA"
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text(commit)
+    (tmp_path / "files").mkdir()
+    pmc_vqa(tmp_path / "files")
+    for number, file in enumerate(sorted((tmp_path / "files").iterdir())):
+        blob = repository / "blobs" / f"{number:064x}"
+        file.rename(blob)
+        (snapshot / file.name).symlink_to(f"../../blobs/{blob.name}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    dataset = medrobust_bench.load_data("pmc-vqa")
+    assert asked(dataset) == EXPECTED["pmc-vqa"]
+    assert f"PMC-VQA, version 2: RadGenome/PMC-VQA at {commit}" in dataset.notes
+    with pytest.raises(InvalidInputError, match="not in the cache, and the hub cannot be reached"):
+        medrobust_bench.load_data("vqa-rad")

@@ -269,3 +269,22 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytes
     assert (
         pickle.loads(pickle.dumps(dataset.questions[7])).image.digest() == dataset.questions[7].image.digest()
     )
+
+
+def test_a_run_says_first_what_was_understood(folder: Path) -> None:
+    table = write_csv(folder / "own.csv", HEADER, *ROWS)
+    words = [
+        "run",
+        "--model",
+        "tiny-sft-letter",
+        "--data",
+        str(table),
+        "--split",
+        "all",
+        "--threat",
+        "noise:draws=1",
+    ]
+    done = CliRunner().invoke(main, [*words, "--out", str(folder / "run")])
+    assert done.exit_code == 0, done.output
+    assert "understood: image = Image Path" in done.output
+    assert done.output.index("first question: Which?") < done.output.index("loading tiny-sft-letter")
