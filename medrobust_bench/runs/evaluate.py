@@ -172,7 +172,11 @@ def _in_memory(data: str | Dataset | Reader | None, settings: RunSettings) -> Da
     if isinstance(data, Dataset):
         return data
     return open_data(
-        data, split=settings.split, skip_invalid=settings.skip_invalid, modalities=settings.modalities
+        data,
+        split=settings.split,
+        skip_invalid=settings.skip_invalid,
+        modalities=settings.modalities,
+        images=None if settings.images is None else Path(settings.images),
     )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.answers.letter import letter_scorer, valid_option
+from medrobust_bench.models.answers.letter import letter_scorer
 from medrobust_bench.models.answers.strategy import instructed
+from medrobust_bench.models.read_answer import read_answer
 from medrobust_bench.models.scoring import THINK, opens_rationale
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ INSTRUCTION = (
 EMPTY_RATIONALE = "<think></think><answer>"
 
 _LETTER = f"[{LETTERS[0]}-{LETTERS[-1]}]"
-_STRICT = re.compile(
-    rf"\s*<think>(?P<rationale>.*?)</think>\s*<answer>\s*(?P<letter>{_LETTER})\s*</answer>\s*", re.DOTALL
-)
 _ANSWER = re.compile(rf"(?P<before><answer>\s*){_LETTER}(?=\s*</answer>)")
 
 
@@ -56,8 +54,8 @@ class Reasoning:
         return f"<think>{rationale}</think><answer>{letter}</answer>"
 
     def read(self, completion: str, options: Sequence[str]) -> int | None:
-        """See `parse_completion`."""
-        return parse_completion(completion, len(options))
+        """Exactly one rationale and one letter, see `read_answer`."""
+        return read_answer(completion, options, strict=True).choice
 
     def rewrite(
         self, completion: str, options: Sequence[str], answer: int, other: int, *, words: bool
@@ -67,14 +65,6 @@ class Reasoning:
             named = re.compile(rf"(?<!\w){re.escape(options[answer])}(?!\w)", re.IGNORECASE)
             completion = named.sub(lambda match: _in_the_case_of(match[0], options[other]), completion)
         return _ANSWER.sub(lambda match: match["before"] + LETTERS[other], completion)
-
-
-def parse_completion(completion: str, n_options: int) -> int | None:
-    """Index of the option named in a completion; None unless it is exactly one rationale and one valid letter."""
-    match = _STRICT.fullmatch(completion)
-    if match is None or "<think>" in match["rationale"] or "<answer>" in match["rationale"]:
-        return None
-    return valid_option(match["letter"], n_options)
 
 
 def _in_the_case_of(written: str, option: str) -> str:
