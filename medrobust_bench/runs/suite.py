@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from medrobust_bench.records import Result
     from medrobust_bench.reports.comparison import Comparison
     from medrobust_bench.reports.macro import MacroAverage
-    from medrobust_bench.runs.evaluate import Observer
+    from medrobust_bench.runs.observer import Observer
     from medrobust_bench.specs.settings import RunSettings
 
 

@@ -21,7 +21,7 @@ from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records.intervals import wilson
 from medrobust_bench.reports.macro import macro_average
-from medrobust_bench.runs.evaluate import Silent
+from medrobust_bench.runs.observer import Silent
 from medrobust_bench.runs.suite import evaluate_suite, load_suite, one_for_each
 from tests.linear import LinearAdapter, make_questions
 
