@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from medrobust_bench.attacks.altering import AlteringThreat
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.cohen import Certification
+from medrobust_bench.data.baselines import without_images
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.source import open_data
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -20,7 +21,7 @@ from medrobust_bench.records.run import RunRecord
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.worst_case import worst_cases
-from medrobust_bench.runs.audit.blindness import sampled_questions, strangers
+from medrobust_bench.runs.audit.blindness import dependent_answers, sampled_questions, strangers
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.chunk import Chunk
 from medrobust_bench.runs.inputs import Inputs, read_inputs
@@ -242,6 +243,7 @@ def _write_run(folder: RunFolder, plan: Plan, inputs: Inputs, watch: Observer, *
             )
             record = folder.enter_model(record, model, adapter.record)
             work.evaluate(model, adapter)
+    given_away = without_images(inputs.dataset)
     results = [
         summarise(
             outcomes,
@@ -252,6 +254,8 @@ def _write_run(folder: RunFolder, plan: Plan, inputs: Inputs, watch: Observer, *
             environment=record.environment,
             audit=findings,
             metrics=inputs.metrics,
+            without_images=given_away,
+            dependent=work.dependent(model),
         )
         for model in plan.models
         for threat, outcomes, findings in work.by_threat(model)
@@ -298,7 +302,8 @@ class _Work:
         self._training = inputs.training
         self._questions = {question.id: question for question in inputs.dataset.questions}
         self._done = {(outcome.model, outcome.threat, outcome.question): outcome for outcome in finished}
-        self._sampled = sampled_questions(plan)
+        self._texts = inputs.dataset.option_texts
+        self._sampled = sampled_questions(self._questions, seed=plan.settings.seed)
         self._strangers = strangers(inputs.dataset.questions, seed=plan.settings.seed)
 
     def first_questions(self) -> list[Question]:
@@ -313,6 +318,11 @@ class _Work:
             for question in self._questions
         )
 
+    def dependent(self, model: str) -> dict[str, bool]:
+        """Whether a model's clean answers are right and depend on the image, where that was asked."""
+        clean = [self._done[model, CLEAN.name, question] for question in self._questions]
+        return dependent_answers(clean, self._sampled)
+
     def by_threat(self, model: str) -> list[tuple[ThreatSpec, list[Outcome], tuple[Finding, ...]]]:
         """Per threat one outcome per question, in the order of the data set, and what their audit found.
 
@@ -325,7 +335,7 @@ class _Work:
         }
         runs = [(threat, outcomes[threat.name]) for threat in threats] + worst_cases(threats, outcomes)
         options = {name: len(question.options) for name, question in self._questions.items()}
-        audits = carried_audit(runs, options)
+        audits = carried_audit(runs, options, texts=self._texts)
         return [(*run, findings) for run, findings in zip(runs, audits, strict=True)]
 
     def evaluate(self, model: str, adapter: Adapter) -> None:
