@@ -38,11 +38,13 @@ class Request:
             others read everything, and the split follows from the images.
         images: the folder of the images, or the one that holds it, where a user named one.
         seed: seed of what a reader renders.
+        download: whether files that are not on this machine may be fetched.
     """
 
     split: str = "test"
     images: Path | None = None
     seed: int = 0
+    download: bool = True
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
+from medrobust_bench.data.baselines import without_images
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.source import open_data
 from medrobust_bench.models.cards import Card
@@ -316,6 +317,7 @@ def _write_run(
                 record = folder.enter_model(record, model, workers.record)
                 for done in workers.work(work.chunks(model)):
                     work.record(done)
+    given_away = without_images(inputs.dataset)
     results = [
         summarise(
             outcomes,
@@ -326,6 +328,8 @@ def _write_run(
             environment=record.environment,
             audit=findings,
             metrics=inputs.metrics,
+            without_images=given_away,
+            dependent=work.dependent(model),
         )
         for model in plan.models
         for threat, outcomes, findings in work.by_threat(model)

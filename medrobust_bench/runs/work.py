@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.reports.worst_case import worst_cases
-from medrobust_bench.runs.audit.blindness import sampled_questions, strangers
+from medrobust_bench.runs.audit.blindness import dependent_answers, sampled_questions, strangers
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.engine.task import ChunkTask, ModelTask
 from medrobust_bench.specs.threat import CLEAN
@@ -40,8 +40,9 @@ class Work:
         self._plan, self._folder, self._watch, self._inputs = plan, folder, watch, inputs
         self._questions = {question.id: question for question in inputs.dataset.questions}
         self._done = {(outcome.model, outcome.threat, outcome.question): outcome for outcome in finished}
+        sampled = sampled_questions(self._questions, seed=plan.settings.seed)
         others = strangers(inputs.dataset.questions, seed=plan.settings.seed)
-        self._unseen = {name: others.get(name) for name in sampled_questions(plan)}
+        self._unseen = {name: others.get(name) for name in sampled}
 
     def remains(self, model: str) -> bool:
         """Whether anything is left to do for a model."""
@@ -96,6 +97,11 @@ class Work:
         )
         self._watch.advanced(done.outcomes)
 
+    def dependent(self, model: str) -> dict[str, bool]:
+        """Whether a model's clean answers are right and depend on the image, where that was asked."""
+        clean = [self._done[model, CLEAN.name, question] for question in self._questions]
+        return dependent_answers(clean, frozenset(self._unseen))
+
     def by_threat(self, model: str) -> list[tuple[ThreatSpec, list[Outcome], tuple[Finding, ...]]]:
         """Per threat one outcome per question, in the order of the data set, and what their audit found.
 
@@ -108,7 +114,7 @@ class Work:
         }
         runs = [(threat, outcomes[threat.name]) for threat in threats] + worst_cases(threats, outcomes)
         options = {name: len(question.options) for name, question in self._questions.items()}
-        audits = carried_audit(runs, options)
+        audits = carried_audit(runs, options, texts=self._inputs.dataset.option_texts)
         return [(*run, findings) for run, findings in zip(runs, audits, strict=True)]
 
     def _threats_left(self, model: str) -> set[str]:

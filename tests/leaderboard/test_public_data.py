@@ -72,7 +72,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def elsewhere(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stranger's copy of the data set, with its images unpacked in another folder."""
     copy = tmp_path_factory.mktemp("stranger")
-    shutil.copy(published / "files" / "test.json", copy)
+    for split in ("train", "test"):
+        shutil.copy(published / "files" / f"{split}.json", copy)
     with zipfile.ZipFile(published / "files" / "imgs.zip") as archive:
         archive.extractall(copy / "pictures")
     return copy
