@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from medrobust_bench.cli.ending import SHOWN
 from medrobust_bench.cli.options import images_option
 from medrobust_bench.problems import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.records import Failure
 
 
 @click.command("run")
@@ -52,6 +58,14 @@ from medrobust_bench.problems import InvalidInputError, Problem
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
 @click.option(
     "--skip-invalid", is_flag=True, default=None, help="Leave faulty rows out, and say so in the result."
+)
+@click.option(
+    "--skip-failed/--no-skip-failed",
+    default=None,
+    help="Leave questions that fail in a model out of every result, and say so there.",
+)
+@click.option(
+    "--max-failed", type=float, metavar="SHARE", help="Stop where more of a model's questions fail (0.1)."
 )
 @click.option("--batch-size", metavar="N|auto", help="Questions per chunk.")
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, …")
@@ -114,3 +128,19 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
         ("run.json", "plan, settings, environment"),
     ):
         click.echo(f"  {out / name}  {what}")
+    if finished.failures:
+        _list_failures(finished.failures, out)
+        raise click.exceptions.Exit(1)
+
+
+def _list_failures(failures: Sequence[Failure], out: Path) -> None:
+    """What came to no outcome, and what can be done about it."""
+    click.secho(f"\n{len(failures)} outcomes are missing, and counted nowhere:", fg="red", err=True)
+    for failure in failures[:SHOWN]:
+        click.echo(f"  {failure}", err=True)
+    if len(failures) > SHOWN:
+        click.echo(f"  … and {len(failures) - SHOWN} more, in {out / 'journal.jsonl'}", err=True)
+    click.echo(
+        f"Try them again with `medrobust run --resume --out {out}`; add --skip-failed to leave them out.",
+        err=True,
+    )

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from medrobust_bench.records.data import DataRecord
 from medrobust_bench.records.finding import Finding
@@ -52,9 +52,22 @@ class Result(Record):
     threat: AnySpec
     seed: int
     metrics: Metrics
+    failed: dict[str, int] = Field(
+        default_factory=dict,
+        description="Questions that came to no outcome, by kind of fault; no accuracy counts them; left out where "
+        "there are none",
+    )
     audit: tuple[Finding, ...] = ()
     cost: Cost
     environment: Environment
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Results without a failed question read as they did before these were recorded."""
+        fields: dict[str, Any] = serialise(self)
+        if not self.failed:
+            fields.pop("failed", None)
+        return fields
 
     @property
     def clean_accuracy(self) -> Estimate:

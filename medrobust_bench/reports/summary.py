@@ -45,19 +45,22 @@ def summarise(
     environment: Environment,
     audit: Sequence[Finding] = (),
     metrics: Mapping[str, Metric] = MappingProxyType({}),
+    failed: Mapping[str, int] = MappingProxyType({}),
 ) -> Result:
     """The result of one model under one threat.
 
     Args:
-        outcomes: one per question of the data set, in the plan's order.
+        outcomes: one per question of the data set that came to one, in the plan's order.
+        failed: the questions that did not, counted by kind of fault.
         audit: what the checks of these outcomes found.
         metrics: further ones, by name.
 
     Raises:
         ValueError: an outcome is missing or repeated.
     """
-    if len({outcome.question for outcome in outcomes}) != len(outcomes) or len(outcomes) != data.n:
-        raise ValueError(f"{model.id} under {threat.name}: {len(outcomes)} outcomes for {data.n} questions")
+    n = data.n - sum(failed.values())
+    if len({outcome.question for outcome in outcomes}) != len(outcomes) or len(outcomes) != n:
+        raise ValueError(f"{model.id} under {threat.name}: {len(outcomes)} outcomes for {n} questions")
     by_modality = _grouped(outcomes, threat, metrics, lambda outcome: outcome.modality)
     attacked = [outcome for outcome in outcomes if outcome.attacked]
     whole = scores(outcomes, threat, metrics)
@@ -86,6 +89,7 @@ def summarise(
         threat=threat,
         seed=seed,
         metrics=summary,
+        failed=dict(failed),
         audit=tuple(audit),
         cost=Cost(
             forward_passes=sum(outcome.forward_passes for outcome in outcomes),

@@ -54,6 +54,8 @@ def evaluate(
     modalities: Sequence[str] = (),
     limit: int | None = None,
     skip_invalid: bool = False,
+    skip_failed: bool = False,
+    max_failed: float = 0.1,
     images: str | Path | None = None,
     answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = None,
     batch_size: int | Literal["auto"] = "auto",
@@ -78,6 +80,8 @@ def evaluate(
         modalities: only these; empty for all.
         limit: size of a balanced, seeded sample; unset: 24 phantoms, or all of any other data.
         skip_invalid: leave faulty rows out, and say so in the result.
+        skip_failed: leave questions that fail in a model out of every result, and say so there.
+        max_failed: stop where more than this share of a model's questions fail.
         images: folder of the images, where it is not found.
         answer_mode: instead of the card's.
         batch_size: questions per chunk.
@@ -104,6 +108,8 @@ def evaluate(
             "modalities": tuple(modalities),
             "limit": limit,
             "skip_invalid": skip_invalid,
+            "skip_failed": skip_failed,
+            "max_failed": max_failed,
             "images": None if images is None else str(images),
             "answer_mode": answer_mode,
             "batch_size": batch_size,
@@ -201,19 +207,21 @@ def _write_run(
                 record = folder.enter_model(record, model, workers.record)
                 for done in workers.work(work.chunks(model)):
                     work.record(done)
+    data = work.data()
     results = [
         summarise(
-            outcomes,
+            measured.outcomes,
             model=record.models[model],
-            data=plan.data,
-            threat=threat,
+            data=data,
+            threat=measured.threat,
             seed=settings.seed,
             environment=record.environment,
-            audit=findings,
+            audit=measured.audit,
             metrics=inputs.metrics,
+            failed=measured.failed,
         )
         for model in plan.models
-        for threat, outcomes, findings in work.by_threat(model)
+        for measured in work.measured(model)
     ]
     for result in results:
         folder.write_result(result)

@@ -24,6 +24,7 @@ from medrobust_bench.reports.tables import (
     control_grids,
     describe_data,
     describe_threat,
+    failed_lines,
     measured,
     short_modality,
 )
@@ -101,12 +102,13 @@ def render(
     )
     context: dict[str, Any] = {
         "title": f"{', '.join(plan.models)} on {plan.data.name}",
-        "data": describe_data(plan.data),
+        "data": describe_data(results[0].data),
         "synthetic": plan.data.synthetic,
         "note": NOTE,
         "accuracy": accuracy_grid(results).transposed(),
         "threats": [describe_threat(threat) for threat in plan.threats if threat.yields != "clean"],
-        "skipped": [f"{row.where}: {row.reason}" for row in plan.data.skipped],
+        "skipped": [f"{row.where}: {row.reason}" for row in results[0].data.skipped],
+        "failed": failed_lines(results),
         "figures": [
             {
                 "name": figure.name,
