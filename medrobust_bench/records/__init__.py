@@ -1,6 +1,7 @@
 """What is written and read back: frozen records that reject unknown keys."""
 
 from medrobust_bench.records.data import DataRecord, SkippedRow
+from medrobust_bench.records.failure import Failure
 from medrobust_bench.records.finding import Finding
 from medrobust_bench.records.metrics import (
     CertifiedEstimate,
@@ -36,6 +37,7 @@ __all__ = [
     "DataRecord",
     "Environment",
     "Estimate",
+    "Failure",
     "Finding",
     "Metrics",
     "ModelRecord",

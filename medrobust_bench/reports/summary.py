@@ -48,11 +48,13 @@ def summarise(
     metrics: Mapping[str, Metric] = MappingProxyType({}),
     without_images: WithoutImages | None = None,
     dependent: Mapping[str, bool] | None = None,
+    failed: Mapping[str, int] = MappingProxyType({}),
 ) -> Result:
     """The result of one model under one threat.
 
     Args:
-        outcomes: one per question of the data set, in the plan's order.
+        outcomes: one per question of the data set that came to one, in the plan's order.
+        failed: the questions that did not, counted by kind of fault.
         audit: what the checks of these outcomes found.
         metrics: further ones, by name.
         without_images: what the questions give away without any image.
@@ -62,8 +64,9 @@ def summarise(
     Raises:
         ValueError: an outcome is missing or repeated.
     """
-    if len({outcome.question for outcome in outcomes}) != len(outcomes) or len(outcomes) != data.n:
-        raise ValueError(f"{model.id} under {threat.name}: {len(outcomes)} outcomes for {data.n} questions")
+    n = data.n - sum(failed.values())
+    if len({outcome.question for outcome in outcomes}) != len(outcomes) or len(outcomes) != n:
+        raise ValueError(f"{model.id} under {threat.name}: {len(outcomes)} outcomes for {n} questions")
     dependent = dependent or {}
     by_modality = _grouped(outcomes, threat, metrics, dependent, lambda outcome: outcome.modality)
     attacked = [outcome for outcome in outcomes if outcome.attacked]
@@ -96,6 +99,7 @@ def summarise(
         seed=seed,
         metrics=summary,
         without_images=without_images,
+        failed=dict(failed),
         audit=tuple(audit),
         cost=Cost(
             forward_passes=sum(outcome.forward_passes for outcome in outcomes),

@@ -51,6 +51,7 @@ NOTE = (
     "robust accuracy, certified accuracy at an L2 radius a lower bound. Credited: only answers that depend "
     "on the image count, over the questions that were also asked without it."
 )
+FAILED_NOTE = "Questions that came to no outcome; no accuracy above counts them, as right or as wrong."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ def run_table(results: Sequence[Result]) -> str:
         if threats:
             lines = [f"- {escape_markdown(describe_threat(threat))}" for threat in threats.values()]
             blocks.append("### Threats\n\n" + "\n".join(lines))
+        if failed := failed_lines(group):
+            lines = [f"- {escape_markdown(line)}" for line in failed]
+            blocks.append(f"### Failed\n\n{FAILED_NOTE}\n\n" + "\n".join(lines))
         if findings := _findings(group):
             blocks.append(
                 "### Audit\n\n" + "\n".join(f"- {escape_markdown(finding)}" for finding in findings)
@@ -98,6 +102,8 @@ def print_run(results: Sequence[Result], *, console: Console | None = None) -> N
                 table = grid.rich()
                 table.padding = 0  # else eight modalities leave too little room for a threat's name
                 console.print(table)
+        for line in failed_lines(group):
+            console.print(f"failed, and counted nowhere: {line}", markup=False, style="red")
         for finding in _findings(group):
             console.print(finding, markup=False, style="yellow")
     console.print(NOTE, markup=False, style="dim")
@@ -359,6 +365,16 @@ def _grouped(results: Iterable[Result], key: Callable[[Result], Hashable]) -> li
     for result in results:
         groups.setdefault(key(result), []).append(result)
     return list(groups.values())
+
+
+def failed_lines(results: Iterable[Result]) -> list[str]:
+    """Per model and threat how many questions came to no outcome, and why."""
+    return [
+        f"{result.model.id} under {result.threat.name}: {sum(result.failed.values())} of {result.data.n} questions "
+        f"({', '.join(f'{kind} {count}' for kind, count in result.failed.items())})"
+        for result in results
+        if result.failed
+    ]
 
 
 def _findings(results: Iterable[Result]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from functools import cached_property, partial
 from math import isfinite
@@ -47,6 +48,17 @@ class Chunk:
         self._memory = MemoryLimit()
         self._bound = adapter.bind(questions)
         self._images_sha256 = [sha256(image.tobytes()) for image in self._bound.batch.images]
+
+    def select(self, rows: Sequence[int]) -> Chunk:
+        """These questions only, in this order, as they are bound already."""
+        if len(rows) == len(self.questions):
+            return self
+        part = copy.copy(self)
+        part.__dict__.pop("_in_full_precision", None)
+        part.questions = tuple(self.questions[row] for row in rows)
+        part._bound = self._bound.select(rows)
+        part._images_sha256 = [self._images_sha256[row] for row in rows]
+        return part
 
     def clean(self) -> list[Outcome]:
         """Answer the clean images on the deployed path, and once more to see whether they repeat."""

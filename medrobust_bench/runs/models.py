@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medrobust_bench.models.averaged import wrap_if_stochastic
+import torch
+
+from medrobust_bench.models.averaged import TRIED, wrap_if_stochastic
 from medrobust_bench.models.cards import Card
 from medrobust_bench.models.registry import load_model
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.runs.engine.faults import separately
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +33,7 @@ def open_model(
 
     Args:
         model: its card, or the model itself where it is in memory already.
-        questions: of one image shape; a few are scored twice, to see whether scores are random.
+        questions: a few are scored twice, to see whether scores are random; those that the model cannot take are not.
         device: "auto", or a torch device.
         dtype: "auto" takes the card's.
         trust_remote_code: whether code from the checkpoint's repository may run.
@@ -44,9 +47,26 @@ def open_model(
         if isinstance(model, Card)
         else model
     )
-    adapter = wrap_if_stochastic(loaded, questions)
+    adapter = wrap_if_stochastic(loaded, _takeable(loaded, questions))
     if expected is not None and expected.weights_sha256 != adapter.record.weights_sha256:
         then, now = expected.weights_sha256[:12], adapter.record.weights_sha256[:12]
         what = f"had the weights {then} in the run and has {now} now"
         raise InvalidInputError([Problem(expected.id, what, "give the checkpoint of the run")])
     return adapter
+
+
+def _takeable(adapter: Adapter, questions: Sequence[Question]) -> list[Question]:
+    """The first few questions that a model can score, of one image shape; none where it can take none of them."""
+    for start in range(0, len(questions), TRIED):
+        part = questions[start : start + TRIED]
+
+        def score(rows: Sequence[int], part: Sequence[Question] = part) -> None:
+            bound = adapter.bind([part[row] for row in rows])
+            with torch.no_grad():
+                bound.scores(bound.batch.pixels())
+
+        taken, _failed = separately(score, range(len(part)))
+        if taken:
+            rows, _result = taken[0]
+            return [part[row] for row in rows]
+    return []

@@ -25,6 +25,7 @@ from medrobust_bench.reports.tables import (
     describe_data,
     describe_threat,
     describe_without_images,
+    failed_lines,
     measured,
     short_modality,
 )
@@ -102,13 +103,14 @@ def render(
     )
     context: dict[str, Any] = {
         "title": f"{', '.join(plan.models)} on {plan.data.name}",
-        "data": describe_data(plan.data),
+        "data": describe_data(results[0].data),
         "synthetic": plan.data.synthetic,
         "note": NOTE,
         "given_away": describe_without_images(results),
         "accuracy": accuracy_grid(results).transposed(),
         "threats": [describe_threat(threat) for threat in plan.threats if threat.yields != "clean"],
-        "skipped": [f"{row.where}: {row.reason}" for row in plan.data.skipped],
+        "skipped": [f"{row.where}: {row.reason}" for row in results[0].data.skipped],
+        "failed": failed_lines(results),
         "figures": [
             {
                 "name": figure.name,
