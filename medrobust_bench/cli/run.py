@@ -18,7 +18,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
     "models",
     multiple=True,
     metavar="NAME",
-    help="Card id, card file, checkpoint folder or hub id; repeatable.",
+    help="Card id, card file, checkpoint folder or hub id, as SOURCE or SOURCE=NAME; repeatable.",
 )
 @click.option(
     "--threat",

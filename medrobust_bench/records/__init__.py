@@ -11,7 +11,7 @@ from medrobust_bench.records.metrics import (
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.records.model import ModelRecord, Smoothing
+from medrobust_bench.records.model import Identity, ModelRecord, Smoothing
 from medrobust_bench.records.outcome import Alteration, AttemptRecord, Outcome
 from medrobust_bench.records.record import Record
 from medrobust_bench.records.result import SCHEMA_VERSION, Cost, Environment, Result, json_schema
@@ -28,6 +28,7 @@ __all__ = [
     "Environment",
     "Estimate",
     "Finding",
+    "Identity",
     "Metrics",
     "ModelRecord",
     "Outcome",

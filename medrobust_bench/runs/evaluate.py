@@ -24,7 +24,7 @@ from medrobust_bench.runs.audit.blindness import sampled_questions, strangers
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.chunk import Chunk
 from medrobust_bench.runs.inputs import Inputs, read_inputs
-from medrobust_bench.runs.models import open_model
+from medrobust_bench.runs.models import how_asked, open_model
 from medrobust_bench.runs.plan import environment, make_plan
 from medrobust_bench.runs.run import Run, load_run
 from medrobust_bench.runs.threats import open_threat
@@ -61,6 +61,10 @@ class Observer(Protocol):
         """A model is about to be loaded."""
         ...
 
+    def asked(self, model: str, notes: Sequence[str]) -> None:
+        """A model is loaded; `notes` say what is unusual in how questions are put to it, one sentence each."""
+        ...
+
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
         """A chunk under one threat is in the journal, or one of its certificates."""
         ...
@@ -76,6 +80,9 @@ class Silent:
         """See `Observer`."""
 
     def loading(self, model: str) -> None:
+        """See `Observer`."""
+
+    def asked(self, model: str, notes: Sequence[str]) -> None:
         """See `Observer`."""
 
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
@@ -240,7 +247,9 @@ def _write_run(folder: RunFolder, plan: Plan, inputs: Inputs, watch: Observer, *
                 dtype=settings.dtype,
                 trust_remote_code=settings.trust_remote_code,
             )
-            record = folder.enter_model(record, model, adapter.record)
+            asked = how_asked(adapter, work.first_questions()[0])
+            watch.asked(model, asked.notes)
+            record = folder.enter_model(record, model, adapter.record, asked.prompt)
             work.evaluate(model, adapter)
     results = [
         summarise(
