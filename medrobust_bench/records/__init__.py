@@ -12,7 +12,7 @@ from medrobust_bench.records.metrics import (
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.records.model import Identity, ModelRecord, Smoothing
+from medrobust_bench.records.model import Identity, ModelRecord, ServerRecord, Smoothing
 from medrobust_bench.records.outcome import Alteration, AttemptRecord, Outcome
 from medrobust_bench.records.record import Record
 from medrobust_bench.records.result import (
@@ -23,6 +23,7 @@ from medrobust_bench.records.result import (
     Result,
     json_schema,
 )
+from medrobust_bench.records.usage import UsageRecord
 from medrobust_bench.records.without_images import WithoutImages
 
 __all__ = [
@@ -46,9 +47,11 @@ __all__ = [
     "Record",
     "Result",
     "Scores",
+    "ServerRecord",
     "SkippedRow",
     "Smoothing",
     "UnparsedRate",
+    "UsageRecord",
     "WithoutImages",
     "json_schema",
 ]
