@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.records import ModelRecord
+    from medrobust_bench.records import AnswerKind, ModelRecord, Tier
 
 
 CPU = torch.device("cpu")
@@ -33,10 +33,14 @@ class Answer:
     Attributes:
         choice: index of the chosen option; None when the output could not be parsed, which counts as wrong.
         text: what the model generated; empty where options are compared by likelihood.
+        kind: what the generated answer was, read or not; None where options are compared by likelihood.
+        tier: the rule by which it was read; None as well where it was not generated.
     """
 
     choice: int | None
     text: str = ""
+    kind: AnswerKind | None = None
+    tier: Tier | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

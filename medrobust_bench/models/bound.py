@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from medrobust_bench.models.adapter import Answer, Batch, CompletionLogits
+from medrobust_bench.models.answer_marks import opened_thought
 from medrobust_bench.models.memory import MemoryLimit
+from medrobust_bench.models.read_answer import UNPARSED, Tier, kind_of
 from medrobust_bench.models.scoring import (
-    THINK,
     completion_tokens,
     lead_of_reference,
-    opens_rationale,
     pad_right,
 )
 
@@ -161,16 +161,20 @@ class HuggingFaceQuestions:
         return best
 
     def _read(self, completions: Sequence[Sequence[int]]) -> list[Answer]:
-        texts = [self.completion_text(row, tokens) for row, tokens in enumerate(completions)]
-        return [
-            Answer(choice=self.adapter.strategy.read(text, question.options), text=text)
-            for text, question in zip(texts, self.batch.questions, strict=True)
-        ]
+        return [self._read_one(row, tokens) for row, tokens in enumerate(completions)]
+
+    def _read_one(self, row: int, tokens: Sequence[int]) -> Answer:
+        text = self.completion_text(row, tokens)
+        read = self.adapter.strategy.read(text, self.batch.questions[row].options)
+        # A whole answer of the strict format has nothing more to come.
+        truncated = self.adapter.is_truncated(tokens) and read.tier is not Tier.STRICT
+        read = UNPARSED if truncated else read
+        return Answer(read.choice, text, tier=read.tier, kind=kind_of(read, text, truncated=truncated))
 
     def completion_text(self, row: int, tokens: Sequence[int]) -> str:
         """What a completion says, what the prompt began for it included."""
         text = self.adapter.decode(tokens)
-        return THINK + text if opens_rationale(self.prompts[row]) else text
+        return opened_thought(self.prompts[row]) + text
 
     def image_features(self, pixels: torch.Tensor, *, eight_bit: bool = True) -> dict[str, Any]:
         """The model inputs that come from the image, as a function of pixels [B, 3, H, W] in [0, 1].

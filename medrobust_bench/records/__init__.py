@@ -1,8 +1,10 @@
 """What is written and read back: frozen records that reject unknown keys."""
 
+from medrobust_bench.records.answer import AnswerKind, Tier
 from medrobust_bench.records.data import DataRecord, SkippedRow
 from medrobust_bench.records.finding import Finding
 from medrobust_bench.records.metrics import (
+    AnswerCounts,
     CertifiedEstimate,
     ControlEstimate,
     CorruptionEstimate,
@@ -19,6 +21,8 @@ from medrobust_bench.records.result import SCHEMA_VERSION, Cost, Environment, Re
 __all__ = [
     "SCHEMA_VERSION",
     "Alteration",
+    "AnswerCounts",
+    "AnswerKind",
     "AttemptRecord",
     "CertifiedEstimate",
     "ControlEstimate",
@@ -36,6 +40,7 @@ __all__ = [
     "Scores",
     "SkippedRow",
     "Smoothing",
+    "Tier",
     "UnparsedRate",
     "json_schema",
 ]

@@ -96,6 +96,8 @@ def evaluate(
     skip_invalid: bool = False,
     images: str | Path | None = None,
     answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = None,
+    max_new_tokens: int | None = None,
+    revision: str | None = None,
     batch_size: int | Literal["auto"] = "auto",
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
@@ -120,6 +122,8 @@ def evaluate(
         skip_invalid: leave faulty rows out, and say so in the result.
         images: folder of the images, where it is not found.
         answer_mode: instead of the card's.
+        max_new_tokens: length limit of a generated answer, instead of the card's.
+        revision: hub commit or tag, instead of the card's.
         batch_size: questions per chunk.
         device: "auto", "cpu", "cuda", "cuda:1", …
         dtype: of the weights; "auto" takes the card's.
@@ -146,6 +150,8 @@ def evaluate(
             "skip_invalid": skip_invalid,
             "images": None if images is None else str(images),
             "answer_mode": answer_mode,
+            "max_new_tokens": max_new_tokens,
+            "revision": revision,
             "batch_size": batch_size,
             "device": device,
             "dtype": dtype,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.models.averaged import wrap_if_stochastic
 from medrobust_bench.models.cards import Card
-from medrobust_bench.models.registry import load_model
+from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.models.registry import load_model, resolve
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import ModelRecord
+    from medrobust_bench.specs.settings import RunSettings
+
+
+def card_of(name: str, settings: RunSettings) -> Card:
+    """The card of a model of a run, with what its settings put in the place of the card's.
+
+    Raises:
+        InvalidInputError: see `resolve`.
+    """
+    return resolve(
+        name,
+        answer_mode=None if settings.answer_mode is None else AnswerMode(settings.answer_mode),
+        revision=settings.revision,
+        max_new_tokens=settings.max_new_tokens,
+    )
 
 
 def open_model(

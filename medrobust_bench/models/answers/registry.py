@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from medrobust_bench.models.answers.generated import Generated
@@ -21,13 +22,24 @@ STRATEGIES: Final[dict[AnswerMode, AnswerStrategy]] = {
     AnswerMode.GENERATE: Generated(),
 }
 
+_MARKS = "<answer>", "\\boxed{"
+"""What an instruction may ask for right before the letter."""
+
 
 def strategy_of(card: FrontMatter) -> AnswerStrategy:
     """How the model of a card is asked and read: as its mode says, with the card's instruction and patterns."""
     thinks = card.answer_mode is AnswerMode.REASONING
-    if card.strict or not STRATEGIES[card.answer_mode].generates:
+    if card.strict and thinks:
         return STRATEGIES[card.answer_mode]
-    usual = INSTRUCTION if thinks else Generated().instruction
+    if not STRATEGIES[card.answer_mode].generates:
+        usual = STRATEGIES[card.answer_mode]
+        return usual if card.instruction is None else replace(usual, instruction=card.instruction)
+    instruction = card.instruction or (INSTRUCTION if thinks else Generated().instruction)
+    asked = f"{card.system or ''}{instruction}"
     return Generated(
-        instruction=card.instruction or usual, pattern=card.answer, thought=card.thought, thinks=thinks
+        instruction=instruction,
+        pattern=card.answer,
+        thought=card.thought,
+        mark=next((mark for mark in _MARKS if mark in asked), ""),
+        thinks=thinks,
     )

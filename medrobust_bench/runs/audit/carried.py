@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medrobust_bench.runs.audit.baseline import baselines, format_breaks, positive_control, unparsed
+from medrobust_bench.runs.audit.baseline import (
+    baselines,
+    cut_short,
+    format_breaks,
+    positive_control,
+    unparsed,
+)
 from medrobust_bench.runs.audit.blindness import blindness, robust_credit
 from medrobust_bench.runs.audit.check import CARLINI, DISCRETE, HERE, Check, above
 from medrobust_bench.runs.audit.losses import (
@@ -51,7 +57,13 @@ def carried_audit(runs: Sequence[Run], options: Mapping[str, int]) -> list[tuple
     for run in runs:
         threat, outcomes = run
         if threat.name == CLEAN.name:
-            found = [steady(clean), unparsed(clean), *baselines(clean, options), *blindness(clean)]
+            found = [
+                steady(clean),
+                unparsed(clean),
+                *cut_short(clean),
+                *baselines(clean, options),
+                *blindness(clean),
+            ]
         elif threat.yields == "certified":
             found = []
         else:
@@ -104,6 +116,7 @@ def _of_attack(outcomes: Sequence[Outcome], *, white_box: bool) -> list[Finding]
             f"{rounded:.1%} of the attacked answers broke in floating point, and held as 8-bit images{reading}",
         ),
         *format_breaks(outcomes),
+        *cut_short(outcomes),
     ]
     if white_box:
         nothing = len(standing) == len(attacked)
