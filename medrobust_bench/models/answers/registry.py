@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from medrobust_bench.models.answers.generated import Generated
@@ -12,6 +11,8 @@ from medrobust_bench.models.answers.reasoning import INSTRUCTION, Reasoning
 from medrobust_bench.models.prompt import AnswerMode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from medrobust_bench.models.answers.strategy import AnswerStrategy
     from medrobust_bench.models.cards import FrontMatter
 
@@ -22,6 +23,10 @@ STRATEGIES: Final[dict[AnswerMode, AnswerStrategy]] = {
     AnswerMode.GENERATE: Generated(),
 }
 
+_SCORED: dict[AnswerMode, Callable[[str], AnswerStrategy]] = {
+    AnswerMode.LETTER: Letter,
+    AnswerMode.OPTION_TEXT: OptionText,
+}
 _MARKS = "<answer>", "\\boxed{"
 """What an instruction may ask for right before the letter."""
 
@@ -31,9 +36,8 @@ def strategy_of(card: FrontMatter) -> AnswerStrategy:
     thinks = card.answer_mode is AnswerMode.REASONING
     if card.strict and thinks:
         return STRATEGIES[card.answer_mode]
-    if not STRATEGIES[card.answer_mode].generates:
-        usual = STRATEGIES[card.answer_mode]
-        return usual if card.instruction is None else replace(usual, instruction=card.instruction)
+    if scored := _SCORED.get(card.answer_mode):
+        return STRATEGIES[card.answer_mode] if card.instruction is None else scored(card.instruction)
     instruction = card.instruction or (INSTRUCTION if thinks else Generated().instruction)
     asked = f"{card.system or ''}{instruction}"
     return Generated(

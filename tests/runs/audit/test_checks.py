@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medrobust_bench.records import AttemptRecord, Outcome
-from medrobust_bench.runs.audit.baseline import baselines, format_breaks, positive_control
+from medrobust_bench.runs.audit.baseline import baselines, cut_short, format_breaks, positive_control
 from medrobust_bench.runs.audit.blindness import REPLACEMENTS, blindness, replacement
 from medrobust_bench.runs.audit.check import above, below
 from medrobust_bench.runs.audit.losses import is_flat, restarts_used, rise_at_the_end, rising_losses
@@ -143,3 +143,12 @@ def test_an_attack_that_broke_everything_does_not_stop_at_chance() -> None:
     outcomes = journal(0, 8)
     finding = positive_control(outcomes, {outcome.question: 4 for outcome in outcomes})
     assert (finding.verdict, "no right answer is left" in finding.meaning) == ("pass", True)
+
+
+@pytest.mark.parametrize(("cut", "verdict"), [(0, "pass"), (2, "pass"), (3, "warn"), (40, "warn")])
+def test_more_than_one_in_twenty_answers_cut_short_warns(cut: int, verdict: str) -> None:
+    kinds = ["truncated"] * cut + ["read"] * (40 - cut)
+    (finding,) = cut_short([outcome(number, kind=kind) for number, kind in enumerate(kinds)])
+    assert (finding.value, finding.verdict) == (cut / 40, verdict)
+    assert ("--max-new-tokens" in finding.meaning) == (verdict == "warn")
+    assert cut_short(journal(20, 40)) == []
