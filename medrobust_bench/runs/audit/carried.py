@@ -8,6 +8,7 @@ from medrobust_bench.runs.audit.baseline import (
     baselines,
     cut_short,
     format_breaks,
+    option_texts,
     positive_control,
     unparsed,
 )
@@ -41,12 +42,15 @@ ROUNDED = Check("rounding loss", "artefact", "How many successes exist in floati
 FOUND = Check("attack finds something", "optimisation", "Does the attack break any answer at all?", CARLINI)
 
 
-def carried_audit(runs: Sequence[Run], options: Mapping[str, int]) -> list[tuple[Finding, ...]]:
+def carried_audit(
+    runs: Sequence[Run], options: Mapping[str, int], *, texts: Mapping[str, int] | None = None
+) -> list[tuple[Finding, ...]]:
     """The findings about one model under each threat of a run.
 
     Args:
         runs: threats with their outcomes, one per question and in the same order; "clean" among them.
         options: number of options by question.
+        texts: the option that the texts alone recommend, by question; None where there is no training split.
 
     Returns:
         One tuple of findings per threat, in the order of `runs`.
@@ -57,13 +61,9 @@ def carried_audit(runs: Sequence[Run], options: Mapping[str, int]) -> list[tuple
     for run in runs:
         threat, outcomes = run
         if threat.name == CLEAN.name:
-            found = [
-                steady(clean),
-                unparsed(clean),
-                *cut_short(clean),
-                *baselines(clean, options),
-                *blindness(clean),
-            ]
+            found = [steady(clean), unparsed(clean), *cut_short(clean), *baselines(clean, options)]
+            found += [] if texts is None else [option_texts(clean, texts)]
+            found += blindness(clean)
         elif threat.yields == "certified":
             found = []
         else:

@@ -21,6 +21,7 @@ IN_EVERY_RUN = (
     baseline.TRUNCATED,
     baseline.CHANCE,
     baseline.MAJORITY,
+    baseline.OPTION_TEXTS,
     blindness.BLANK,
     blindness.NOISE,
     blindness.SHUFFLED,
