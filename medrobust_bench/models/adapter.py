@@ -163,8 +163,8 @@ class BoundQuestions(Protocol):
         Args:
             images: B arrays uint8 [H, W, 3] of the bound shape, clean or changed.
             exact: every question as if it were asked alone. Otherwise all are answered at once, many times faster, and
-                now and then differently where two tokens are nearly equally likely: for counting answers to noise, not
-                for verdicts.
+                now and then differently where two tokens are nearly equally likely: for counting answers to noise and
+                for steering a search, not for verdicts.
         """
         ...
 
@@ -189,6 +189,20 @@ class Adapter(Protocol):
     def bind(self, questions: Sequence[Question]) -> BoundQuestions:
         """Tokenise the prompts of questions whose canonical images share one shape."""
         ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """Bound questions that remember what was generated, so that nothing is generated twice."""
+
+    def afresh(self) -> BoundQuestions:
+        """The same questions with nothing remembered."""
+        ...
+
+
+def afresh(bound: BoundQuestions) -> BoundQuestions:
+    """Bound questions that answer anew whatever they were asked before; a random model may answer differently."""
+    return bound.afresh() if isinstance(bound, Remembering) else bound
 
 
 @runtime_checkable
