@@ -102,9 +102,7 @@ def before() -> Iterator[None]:
 
     def answers_without_image(bound: Any, *, seed: int, others: Any) -> list[dict[str, int | None]]:
         images = [
-            blindness.replacements(
-                image, blindness.question_seed(seed, question.id), others.get(question.id)
-            )
+            blindness.replacements(image, blindness.question_seed(seed, question.id), others.get(question.id))
             for image, question in zip(bound.batch.images, bound.batch.questions, strict=True)
         ]
         choices: list[dict[str, int | None]] = [{} for _ in images]
@@ -223,15 +221,13 @@ def table(model: str, *, threat: str, data: str, limit: int, device: str = "auto
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="safemed-r1-tiny")
     parser.add_argument("--threat", default="pgd-linf")
     parser.add_argument("--data", default="phantoms")
     parser.add_argument("--limit", type=int, default=16)
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
-    print(
-        table(
-            given.model, threat=given.threat, data=given.data, limit=given.limit, device=given.device
-        )
-    )
+    print(table(given.model, threat=given.threat, data=given.data, limit=given.limit, device=given.device))

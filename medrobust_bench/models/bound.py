@@ -38,7 +38,7 @@ class CompletionCache:
     Attributes:
         clean: by row, on the clean image.
         alone: by row and image, as the model writes it for that question alone.
-        guess: by row, the image last answered in company, and what was written: of a claim that is about to be confirmed.
+        guess: by row, the image last answered in company and what was written, for a claim that is to be confirmed.
     """
 
     clean: dict[int, list[int]] = field(default_factory=dict)
@@ -241,11 +241,14 @@ class HuggingFaceQuestions:
             elif (guess := self._confirmed_guess(row, images[row], key)) is not None:
                 known[row] = guess
         rest = [row for row in range(len(images)) if row not in known]
-        guess_together = len(rest) > 1 and self.adapter.batchable and self._exact
-        guesses = self._write_together(rest, images) if guess_together else [[]] * len(rest)
-        for row, guess in zip(rest, guesses, strict=True):
-            confirmed = bool(guess) and self._confirms(row, images[row], guess)
-            known[row] = guess if confirmed else self.adapter.complete(self.prompts[row], images[row])
+        new = [row for row in rest if self.cache.guess.get(keys[row][0], (b"",))[0] != keys[row][1]]
+        if len(new) > 1 and self.adapter.batchable and self._exact:
+            for row, guess in zip(new, self._write_together(new, images), strict=True):
+                if self._confirms(row, images[row], guess):
+                    known[row] = guess
+        for row in rest:
+            if row not in known:
+                known[row] = self.adapter.complete(self.prompts[row], images[row])
         for row, key in enumerate(keys):
             self.cache.alone[key] = known[row]
             if np.array_equal(images[row], self.batch.images[row]):
