@@ -216,8 +216,8 @@ class Search:
     def _deployed_answers(self, asked: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[Answer]:
         """The answers to images of these questions; those that claim a success are as exact as verdicts.
 
-        Where answers are generated, a batch is a fraction of the cost of one at a time, and an answer that is right only
-        steers the search. A question that an unparsable answer has broken already is broken anew by a wrong one only.
+        Where answers are generated, a batch is a fraction of the cost of one at a time, and an answer that is right
+        only steers the search. A question that is broken by an unparsable answer is broken anew by a wrong one only.
         """
         rows, images = [row for row, _ in asked], [image for _, image in asked]
         bound = self._bound.select(rows)
