@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "models",
     multiple=True,
     metavar="NAME",
-    help="Card id, card file, checkpoint folder or hub id; repeatable.",
+    help="Card id, card file, checkpoint folder or hub id, as SOURCE or SOURCE=NAME; repeatable.",
 )
 @click.option(
     "--threat",

@@ -206,6 +206,20 @@ def afresh(bound: BoundQuestions) -> BoundQuestions:
 
 
 @runtime_checkable
+class Prompting(Protocol):
+    """A model whose whole input is a text that can be shown."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual in how questions are put to it, one sentence each."""
+        ...
+
+    def render(self, question: Question) -> str:
+        """The whole model input of a question, up to where the model begins to write."""
+        ...
+
+
+@runtime_checkable
 class HalfPrecision(Protocol):
     """Bound questions of a model whose weights may be too coarse for good gradients.
 

@@ -20,10 +20,15 @@ from medrobust_bench.models import probes
 from medrobust_bench.models.adapter import Batch
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.bound import HuggingFaceQuestions, tie_of
+from medrobust_bench.models.chat_format import ChatFormat
+from medrobust_bench.models.control_tokens import ControlTokens
+from medrobust_bench.models.device import usual_device
+from medrobust_bench.models.identity import identify
 from medrobust_bench.models.image_path import recording
 from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.prompt import chat_prompt
+from medrobust_bench.models.prompt_check import check_prompt
 from medrobust_bench.models.whole_checkpoint import load_whole
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import ModelRecord
@@ -94,7 +99,7 @@ class HuggingFaceVLM:
         self.stop = tuple(stop)
         self.max_new_tokens = max_new_tokens
         self._id = id
-        self._prompt = prompt
+        self.prompt = prompt
         self._system = system
         self._revision = revision
         self._trusted = trust_remote_code
@@ -142,10 +147,11 @@ class HuggingFaceVLM:
             settings: further arguments of the class.
 
         Raises:
-            InvalidInputError: the checkpoint cannot be loaded, or is an encoder-decoder.
+            InvalidInputError: the checkpoint cannot be loaded, is an encoder-decoder, or its chat template cannot be
+                used (see `check_prompt`).
         """
         if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+            device = usual_device()
         place = _usable(device)
         if dtype == "auto" and place.type == "cpu":
             dtype = "float32"
@@ -161,6 +167,7 @@ class HuggingFaceVLM:
         model.to(place).eval().requires_grad_(False)
         name = id or (source.name if isinstance(source, Path) else source)
         adapter = cls(model, processor, mode=mode, id=name, **options, **settings)
+        check_prompt(adapter, name)
         project_patches(model)
         for module in model.modules():  # a text model inside has a configuration of its own
             if getattr(module, "generation_config", None) is not None:
@@ -183,7 +190,17 @@ class HuggingFaceVLM:
             answer_mode=self.mode.value,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             trust_remote_code=self._trusted,
+            identity=identify(self),
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Prompting`."""
+        return ChatFormat.of(self.processor).notes if self.prompt is None else ()
+
+    @cached_property
+    def _control_tokens(self) -> ControlTokens:
+        return ControlTokens.of(self.processor)
 
     @cached_property
     def differentiable(self) -> bool:
@@ -219,7 +236,7 @@ class HuggingFaceVLM:
             self.processor,
             mode=self.mode,
             id=self._id,
-            prompt=self._prompt,
+            prompt=self.prompt,
             max_new_tokens=self.max_new_tokens,
             strategy=self.strategy,
             system=self._system,
@@ -258,17 +275,25 @@ class HuggingFaceVLM:
         self, questions: Sequence[Question], images: Sequence[NDArray[np.uint8]]
     ) -> HuggingFaceQuestions:
         """Like `bind`, as one left-padded batch whether or not the model bears it."""
-        prompts = [self.render(question) for question in questions]
+        questions = [self._control_tokens.in_plain_words(question) for question in questions]
+        prompts = [self.render_words(self.strategy.prompt(question)) for question in questions]
         with recording(self.processor.image_processor) as the_call:
             inputs = self.process(prompts, images)
         batch = Batch(tuple(questions), tuple(images), self.device, tie_of(self.deployed.dtype))
         return HuggingFaceQuestions.create(self, batch, prompts, inputs, the_call())
 
     def render(self, question: Question) -> str:
-        """The whole model input of a question as text, up to where the model begins to write."""
-        words = self.strategy.prompt(question)
-        if self._prompt is not None:
-            return self._prompt.replace("{prompt}", words)
+        """The whole model input of a question as text, up to where the model begins to write.
+
+        Raises:
+            InvalidInputError: the chat template has a fault, or refuses the question.
+        """
+        return self.render_words(self.strategy.prompt(self._control_tokens.in_plain_words(question)))
+
+    def render_words(self, words: str) -> str:
+        """The whole model input of what the user says, image aside."""
+        if self.prompt is not None:
+            return self.prompt.replace("{prompt}", words)
         return chat_prompt(self.processor, words, thinks=self.strategy.thinks, system=self._system)
 
     def process(self, prompts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:

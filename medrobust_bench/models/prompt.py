@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.question import LETTERS
+from medrobust_bench.models.chat_format import ChatFormat
 from medrobust_bench.models.conversation import conversation
 
 if TYPE_CHECKING:
@@ -46,15 +47,14 @@ def chat_prompt(
         image: whether an image goes before the words.
         thinks: what a template that can be told to think or not is told; None: nothing.
         system: the system turn of the model's card; without a chat template, a paragraph in front.
+
+    Raises:
+        InvalidInputError: the template has a fault, or refuses the words.
     """
-    if processor.chat_template is None:
+    form = ChatFormat.of(processor)
+    if form.template is None:
         token = getattr(processor, "image_token", None)
         picture = f"{token}\n" if image and isinstance(token, str) else ""
         return "\n\n".join(filter(None, [system, f"{picture}{words}\nAnswer:"]))
-    rendered: str = processor.apply_chat_template(
-        conversation(words, system=system, image=image),
-        tokenize=False,
-        add_generation_prompt=True,
-        **({_THINKING: thinks} if thinks is not None and _THINKING in processor.chat_template else {}),
-    )
-    return rendered
+    told = {_THINKING: thinks} if thinks is not None and _THINKING in form.template else {}
+    return form.render(processor, conversation(words, system=system, image=image), **told)

@@ -13,7 +13,7 @@ from medrobust_bench.records.metrics import (
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.records.model import ModelRecord, Smoothing
+from medrobust_bench.records.model import Identity, ModelRecord, Smoothing
 from medrobust_bench.records.outcome import Alteration, AttemptRecord, Outcome
 from medrobust_bench.records.record import Record
 from medrobust_bench.records.result import (
@@ -41,6 +41,7 @@ __all__ = [
     "Environment",
     "Estimate",
     "Finding",
+    "Identity",
     "Metrics",
     "ModelRecord",
     "Outcome",

@@ -139,21 +139,31 @@ class RunFolder:
             raise InvalidInputError(problems)
         return begun
 
-    def enter_model(self, record: RunRecord, model: str, seen: ModelRecord) -> RunRecord:
-        """Write down which weights run under a registry id.
+    def enter_model(
+        self, record: RunRecord, model: str, seen: ModelRecord, prompt: str | None = None
+    ) -> RunRecord:
+        """Write down which model runs under a registry id, and the whole input that it gets for one question.
 
         Raises:
-            InvalidInputError: the interrupted run had other weights, or another device or type.
+            InvalidInputError: the interrupted run had another model, naming in what it differs.
         """
         seen = seen.model_copy(update={"id": model})
         known = record.models.get(model)
-        if known is not None and known != seen:
-            what = f"{model} was {_weights(known)} and is now {_weights(seen)}"
+        if known is not None and (parts := known.differences(seen)):
+            what = f"{model} is not the model of the interrupted run: {', '.join(parts)} differ"
+            if known.weights_sha256 != seen.weights_sha256:
+                what += f" ({_weights(known)} then, {_weights(seen)} now)"
             problem = Problem(
                 where=str(self._record), what=what, remedy="resume with the same checkpoint, or start anew"
             )
             raise InvalidInputError([problem])
-        entered = record.model_copy(update={"models": {**record.models, model: seen}})
+        prompts = {} if prompt is None else {model: prompt}
+        entered = record.model_copy(
+            update={
+                "models": {**record.models, model: known or seen},
+                "prompts": {**prompts, **record.prompts},
+            }
+        )
         self.write(entered)
         return entered
 
@@ -257,6 +267,9 @@ def _differences(begun: RunRecord, now: RunRecord) -> list[tuple[str, object, ob
             (name, getattr(old, name), getattr(new, name))
             for name in type(old).model_fields
             if getattr(old, name) != getattr(new, name)
+            and not (
+                old is begun.environment and getattr(old, name) == "auto"
+            )  # its device, as once recorded
         ]
         if found:
             return found

@@ -322,7 +322,8 @@ def _write_run(
         if work.remains(model):
             watch.loading(model)
             with engine.opened(work.task(model)) as workers:
-                record = folder.enter_model(record, model, workers.record)
+                watch.asked(model, workers.asked.notes)
+                record = folder.enter_model(record, model, workers.record, workers.asked.prompt)
                 for done in workers.work(work.chunks(model)):
                     work.record(done)
     given_away = without_images(inputs.dataset)

@@ -111,7 +111,7 @@ def read_inputs(
             for name in smoothed
         )
     metrics = {name: found.attempt(partial(find_metric, name)) for name in settings.metrics}
-    found.twice([name for name, _model in models], "--model")
+    found.twice([name for name, _model in models], "--model", "name it once, or two models apart: PATH=NAME")
     found.twice([threat.spec.name for threat in asked], "--threat")
     training = _read_training(settings, asked, found, dataset)
     dataset = dataset or found.attempt(partial(open_asked, settings))
@@ -167,10 +167,10 @@ class Reading:
             self.problems.extend(error.problems)
             return None
 
-    def twice(self, names: Sequence[str], where: str) -> None:
+    def twice(self, names: Sequence[str], where: str, remedy: str = "name it once") -> None:
         """Note every name that is given more than once."""
         self.problems.extend(
-            Problem(where=where, what=f"names {name} {count} times", remedy="name it once")
+            Problem(where=where, what=f"names {name} {count} times", remedy=remedy)
             for name, count in Counter(names).items()
             if count > 1
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from medrobust_bench.models.averaged import wrap_if_stochastic
+from medrobust_bench.models.adapter import Prompting
+from medrobust_bench.models.averaged import AveragedVLM, wrap_if_stochastic
 from medrobust_bench.models.cards import Card
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import load_model, resolve
@@ -50,10 +51,10 @@ def open_model(
         device: "auto", or a torch device.
         dtype: "auto" takes the card's.
         trust_remote_code: whether code from the checkpoint's repository may run.
-        expected: the model of an earlier run, whose weights this one must have.
+        expected: the model of an earlier run, whose weights, template, … this one must have.
 
     Raises:
-        InvalidInputError: the model cannot be loaded, or has other weights than expected.
+        InvalidInputError: the model cannot be loaded, or is not the one expected.
     """
     loaded = (
         load_model(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
@@ -61,8 +62,37 @@ def open_model(
         else model
     )
     adapter = wrap_if_stochastic(loaded, questions)
-    if expected is not None and expected.weights_sha256 != adapter.record.weights_sha256:
-        then, now = expected.weights_sha256[:12], adapter.record.weights_sha256[:12]
-        what = f"had the weights {then} in the run and has {now} now"
-        raise InvalidInputError([Problem(expected.id, what, "give the checkpoint of the run")])
+    if expected is not None and (changed := _changed(expected, adapter.record)):
+        raise InvalidInputError([Problem(expected.id, changed, "give the checkpoint of the run, as it was")])
     return adapter
+
+
+class Asked(NamedTuple):
+    """How questions are put to a model.
+
+    Attributes:
+        prompt: the whole input of one question as text; None where only a server knows it.
+        notes: what is unusual in it, one sentence each.
+    """
+
+    prompt: str | None
+    notes: tuple[str, ...]
+
+
+def how_asked(adapter: Adapter, question: Question) -> Asked:
+    """What a model is really given for a question."""
+    while isinstance(adapter, AveragedVLM):
+        adapter = adapter.base
+    if isinstance(adapter, Prompting):
+        return Asked(adapter.render(question), adapter.notes)
+    return Asked(None, ())
+
+
+def _changed(then: ModelRecord, now: ModelRecord) -> str:
+    """In what a model is not the one of an earlier run; "" where it is. It may be loaded on another device."""
+    if then.weights_sha256 != now.weights_sha256:
+        return f"had the weights {then.weights_sha256[:12]} in the run and has {now.weights_sha256[:12]} now"
+    if then.identity is None or now.identity is None:
+        return ""
+    parts = then.identity.differences(now.identity)
+    return f"has another {', another '.join(parts)} than in the run" if parts else ""

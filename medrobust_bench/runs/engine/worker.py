@@ -10,7 +10,7 @@ from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.runs.chunk import Chunk
 from medrobust_bench.runs.engine.task import Done
-from medrobust_bench.runs.models import open_model
+from medrobust_bench.runs.models import how_asked, open_model
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.records import ModelRecord
     from medrobust_bench.runs.engine.task import AnyThreat, ChunkTask, ModelTask
+    from medrobust_bench.runs.models import Asked
 
 
 class Worker:
@@ -47,6 +48,11 @@ class Worker:
     def record(self) -> ModelRecord:
         """The model as it was opened."""
         return self._adapter.record
+
+    @property
+    def asked(self) -> Asked:
+        """How questions are put to the model: what it is given for the first one."""
+        return how_asked(self._adapter, self._task.probe[0])
 
     def trained(self) -> tuple[AnyThreat, ...]:
         """The threats, those that learn trained against the model."""
