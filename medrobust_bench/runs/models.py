@@ -9,7 +9,8 @@ import torch
 from medrobust_bench.models.adapter import Prompting
 from medrobust_bench.models.averaged import TRIED, AveragedVLM, wrap_if_stochastic
 from medrobust_bench.models.cards import Card
-from medrobust_bench.models.registry import load_model
+from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.models.registry import load_model, resolve
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.runs.engine.faults import separately
 
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import ModelRecord
+    from medrobust_bench.specs.settings import RunSettings
+
+
+def card_of(name: str, settings: RunSettings) -> Card:
+    """The card of a model of a run, with what its settings put in the place of the card's.
+
+    Raises:
+        InvalidInputError: see `resolve`.
+    """
+    return resolve(
+        name,
+        answer_mode=None if settings.answer_mode is None else AnswerMode(settings.answer_mode),
+        revision=settings.revision,
+        max_new_tokens=settings.max_new_tokens,
+    )
 
 
 def open_model(

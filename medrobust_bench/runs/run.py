@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from medrobust_bench.data.reopen import reopen
-from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Failure, Outcome
 from medrobust_bench.records.folder import RunFolder
@@ -19,7 +17,7 @@ from medrobust_bench.reports.comparison import compare
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.thorough import audit_model, examinable
-from medrobust_bench.runs.models import open_model
+from medrobust_bench.runs.models import card_of, open_model
 from medrobust_bench.runs.recount import recount_model
 from medrobust_bench.runs.threats import open_altering, open_attack
 from medrobust_bench.specs.threat import CLEAN
@@ -288,13 +286,12 @@ class Run:
     def _cards(self) -> dict[str, Card | Adapter]:
         """By name in the run, the models, none loaded."""
         settings = self.record.plan.settings
-        mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
         found: dict[str, Card | Adapter] = {}
         for name in settings.models:
             if name in self.adapters:
                 found[name] = self.adapters[name]
             else:
-                card = resolve(name, answer_mode=mode)
+                card = card_of(name, settings)
                 found[card.id] = card
         return found
 
