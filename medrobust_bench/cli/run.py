@@ -66,6 +66,15 @@ if TYPE_CHECKING:
     help="Instead of the card's.",
 )
 @click.option(
+    "--max-new-tokens",
+    type=int,
+    metavar="N",
+    help="Length limit of a generated answer, instead of the card's.",
+)
+@click.option(
+    "--revision", metavar="NAME", help="Hub commit, branch or tag of the model, instead of the card's."
+)
+@click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for everything that is written."
 )
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")

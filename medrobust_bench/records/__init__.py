@@ -1,9 +1,11 @@
 """What is written and read back: frozen records that reject unknown keys."""
 
+from medrobust_bench.records.answer import AnswerKind, Tier
 from medrobust_bench.records.data import DataRecord, SkippedRow
 from medrobust_bench.records.failure import Failure
 from medrobust_bench.records.finding import Finding
 from medrobust_bench.records.metrics import (
+    AnswerCounts,
     CertifiedEstimate,
     ControlEstimate,
     CorruptionEstimate,
@@ -30,6 +32,8 @@ __all__ = [
     "READABLE",
     "SCHEMA_VERSION",
     "Alteration",
+    "AnswerCounts",
+    "AnswerKind",
     "AttemptRecord",
     "CertifiedEstimate",
     "ControlEstimate",
@@ -50,6 +54,7 @@ __all__ = [
     "ServerRecord",
     "SkippedRow",
     "Smoothing",
+    "Tier",
     "UnparsedRate",
     "UsageRecord",
     "WithoutImages",

@@ -64,6 +64,8 @@ def evaluate(
     max_failed: float = 0.1,
     images: str | Path | None = None,
     answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = None,
+    max_new_tokens: int | None = None,
+    revision: str | None = None,
     batch_size: int | Literal["auto"] = "auto",
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
@@ -95,6 +97,8 @@ def evaluate(
         max_failed: stop where more than this share of a model's questions fail.
         images: folder of the images, where it is not found.
         answer_mode: instead of the card's.
+        max_new_tokens: length limit of a generated answer, instead of the card's.
+        revision: hub commit or tag, instead of the card's.
         batch_size: questions per chunk.
         device: "auto", "cpu", "cuda", "cuda:1", …
         dtype: of the weights; "auto" takes the card's.
@@ -123,6 +127,8 @@ def evaluate(
         max_failed=max_failed,
         images=images,
         answer_mode=answer_mode,
+        max_new_tokens=max_new_tokens,
+        revision=revision,
         batch_size=batch_size,
         device=device,
         dtype=dtype,
@@ -159,6 +165,8 @@ class Options(TypedDict, total=False):
     max_failed: float
     images: str | Path | None
     answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None
+    max_new_tokens: int | None
+    revision: str | None
     batch_size: int | Literal["auto"]
     device: str
     dtype: Literal["auto", "float32", "bfloat16", "float16"]

@@ -36,6 +36,8 @@ def card_of(name: str, settings: RunSettings) -> Card:
     return resolve(
         name,
         answer_mode=None if settings.answer_mode is None else AnswerMode(settings.answer_mode),
+        revision=settings.revision,
+        max_new_tokens=settings.max_new_tokens,
         endpoint=settings.endpoint,
     )
 

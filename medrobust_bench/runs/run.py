@@ -261,6 +261,8 @@ class Run:
         settings = plan.settings.model_copy(
             update={
                 "answer_mode": answer_mode,
+                "revision": None,
+                "max_new_tokens": None,
                 "base_url": base_url,
                 "key_variable": key_variable,
                 "concurrency": concurrency,

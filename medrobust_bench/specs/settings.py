@@ -79,6 +79,10 @@ class RunSettings(BaseModel):
     answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = Field(
         default=None, description="Overrides the card's answer mode"
     )
+    max_new_tokens: PositiveInt | None = Field(
+        default=None, description="Overrides the card's length limit of a generated answer"
+    )
+    revision: str | None = Field(default=None, description="Hub commit or tag; overrides the card's")
     batch_size: PositiveInt | Literal["auto"] = Field(
         default="auto", description="Questions per chunk; halved by itself where memory runs out"
     )

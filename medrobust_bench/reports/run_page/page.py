@@ -21,6 +21,7 @@ from medrobust_bench.reports.run_page.gallery import examples
 from medrobust_bench.reports.tables import (
     NOTE,
     accuracy_grid,
+    answer_grid,
     control_grids,
     describe_data,
     describe_threat,
@@ -125,6 +126,7 @@ def render(
         "heat": heat_tables(accuracies),
         "corruptions": corruption_heat(results),
         "controls": control_grids(results),
+        "answers": answer_grid(results),
         "counts": _counts(results),
         "flips": [one for one in found if one is not None],
         "audit": [
@@ -146,6 +148,7 @@ def render(
         "modalities": "By modality",
         "corruptions": "Corruptions",
         "words": "Text in the image",
+        "answers": "Answers",
         "flips": "Flips",
         "audit": "Audit",
         "gallery": "Gallery",
@@ -158,6 +161,7 @@ def render(
             ("modalities", "heat"),
             ("corruptions", "corruptions"),
             ("words", "controls"),
+            ("answers", "answers"),
             ("flips", "flips"),
         )
         if not context[shown]
