@@ -38,6 +38,7 @@ class Claim:
         document: the same as it was written, before anything was converted.
         cards: the model registry.
         dataset: the questions that it says it asked, opened anew.
+        source: where the data set is on this machine.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Claim:
     document: object
     cards: Mapping[str, Card]
     dataset: Dataset
+    source: str
 
     @cached_property
     def questions(self) -> dict[str, Question]:

@@ -18,7 +18,7 @@ import pytest
 from medrobust_bench.data.image import canonical, from_png, to_png
 from medrobust_bench.data.source import open_data
 from medrobust_bench.leaderboard.build import render
-from medrobust_bench.leaderboard.checks.neighbours import neighbours
+from medrobust_bench.leaderboard.neighbour import neighbours
 from medrobust_bench.leaderboard.neutral import cell, html, is_link, plain
 from medrobust_bench.leaderboard.registry import read_registry
 from medrobust_bench.leaderboard.standing import unranked

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from medrobust_bench.leaderboard.build import told_audit, told_date, told_replay
 from medrobust_bench.leaderboard.evidence import read_beside
 from medrobust_bench.leaderboard.names import slug
-from medrobust_bench.leaderboard.neutral import cell, html, plain
+from medrobust_bench.leaderboard.neutral import cell, html
 from medrobust_bench.leaderboard.ranking import RANKS, boards, certified, headline
 from medrobust_bench.leaderboard.verification import open_selection
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.ranking import Board, Standing
     from medrobust_bench.leaderboard.submissions import Submission
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.records import Estimate, Finding, Outcome, Result, Scores
+    from medrobust_bench.records import Estimate, Finding, Result, Scores
     from medrobust_bench.reports.run_page.gallery import Example
 
 COLUMNS = (
@@ -177,9 +177,10 @@ def _estimate_cell(estimate: Estimate | None) -> Cell:
 
 def _radii(result: Result) -> list[str]:
     """The radius that ranks, and what is certified at the others."""
-    first, *others = certified(result.metrics) or [None]
-    if first is None:
+    grid = certified(result.metrics)
+    if not grid:
         return []
+    first, *others = grid
     return [f"r ≥ {first.radius:g}", *(f"{percent(one.value)} at {one.radius:g}" for one in others)]
 
 
@@ -218,13 +219,13 @@ def _model(
     results = [submission.result for submission in submissions]
     context = {
         "model": model.id,
-        "title": model.id if card is None else plain(card.title),
+        "title": model.id if card is None else card.title,
         "facts": [
             f"answers by {model.answer_mode}",
             model.dtype,
             f"{model.parameters:,} parameters",
             *(["runs code of its own"] if model.trust_remote_code else []),
-            *([] if card is None else [f"licence {plain(card.licence)}"]),
+            *([] if card is None else [f"licence {card.licence}"]),
         ],
         "about": "" if card is None else _about(card),
         "synthetic": all(result.data.synthetic for result in results),
@@ -288,8 +289,8 @@ def _evidence(
         if entry is None or proof is None:
             continue
         model = entry.result.model.id
-        outcomes[model, "clean"] = _neutral(proof.clean)
-        outcomes[model, entry.result.threat.name] = _neutral(proof.threat)
+        outcomes[model, "clean"] = proof.clean
+        outcomes[model, entry.result.threat.name] = proof.threat
         witnesses[model, entry.result.threat.name] = proof.witnesses
         if not questions:
             try:
@@ -301,11 +302,6 @@ def _evidence(
         return outcomes, []
     found = examples(outcomes, lambda *key: witnesses.get(key, ()), questions, limit=GALLERY)
     return outcomes, found
-
-
-def _neutral(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
-    """With what the model wrote made harmless."""
-    return tuple(outcome.model_copy(update={"text": plain(outcome.text)}) for outcome in outcomes)
 
 
 def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
