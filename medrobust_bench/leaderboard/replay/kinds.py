@@ -84,7 +84,11 @@ class Repeater:
             return threat
         chosen = self.case.entry.selection
         training = open_data(
-            self.case.source, split="train", skip_invalid=chosen.skip_invalid, modalities=chosen.modalities
+            self.case.place.source,
+            split="train",
+            skip_invalid=chosen.skip_invalid,
+            modalities=chosen.modalities,
+            images=self.case.place.images,
         )
         drawn = sample(training, threat.training_questions, seed=chosen.seed)  # as a run does
         return threat.train(self.adapter, drawn.questions, seed=chosen.seed)
