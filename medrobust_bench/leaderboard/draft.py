@@ -53,6 +53,7 @@ def write_draft(model: ModelRecord, folder: Path) -> Path | None:
         "source": model.id if _HUB_ID.fullmatch(model.id) else NO_SOURCE,
         "revision": model.revision,
         "weights_sha256": model.weights_sha256 if known else None,
+        "identity": None if model.identity is None else model.identity.model_dump(),
         "dtype": model.dtype if known else "auto",
         "answer_mode": model.answer_mode,
         "submitter": NO_SUBMITTER,

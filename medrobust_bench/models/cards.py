@@ -23,7 +23,7 @@ from medrobust_bench.front_matter import read_document
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.read_answer import read_answer
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.records import Smoothing
+from medrobust_bench.records import Identity, Smoothing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +83,10 @@ class FrontMatter(_Section):
     revision: Text | None = Field(default=None, description="Hub commit or tag; null follows the main branch")
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
         default=None, description="Digest of the loaded weights in `dtype`, compared at load"
+    )
+    identity: Identity | None = Field(
+        default=None,
+        description="Digests of what else decides the answers, compared at load; `medrobust models pin` writes them",
     )
     dtype: Dtype = Field(default="auto", description="Type of the weights, unless the user says otherwise")
     answer_mode: AnswerMode

@@ -1,8 +1,11 @@
 """What is written and read back: frozen records that reject unknown keys."""
 
+from medrobust_bench.records.answer import AnswerKind, Tier
 from medrobust_bench.records.data import DataRecord, SkippedRow
+from medrobust_bench.records.failure import Failure
 from medrobust_bench.records.finding import Finding
 from medrobust_bench.records.metrics import (
+    AnswerCounts,
     CertifiedEstimate,
     ControlEstimate,
     CorruptionEstimate,
@@ -11,7 +14,7 @@ from medrobust_bench.records.metrics import (
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.records.model import ModelRecord, Smoothing
+from medrobust_bench.records.model import Identity, ModelRecord, Smoothing
 from medrobust_bench.records.outcome import Alteration, AttemptRecord, Outcome
 from medrobust_bench.records.record import Record
 from medrobust_bench.records.result import (
@@ -28,6 +31,8 @@ __all__ = [
     "READABLE",
     "SCHEMA_VERSION",
     "Alteration",
+    "AnswerCounts",
+    "AnswerKind",
     "AttemptRecord",
     "CertifiedEstimate",
     "ControlEstimate",
@@ -36,7 +41,9 @@ __all__ = [
     "DataRecord",
     "Environment",
     "Estimate",
+    "Failure",
     "Finding",
+    "Identity",
     "Metrics",
     "ModelRecord",
     "Outcome",
@@ -45,6 +52,7 @@ __all__ = [
     "Scores",
     "SkippedRow",
     "Smoothing",
+    "Tier",
     "UnparsedRate",
     "WithoutImages",
     "json_schema",

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.data.reopen import open_asked
 from medrobust_bench.data.source import sample
-from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.reports.metrics import find_metric
+from medrobust_bench.runs.models import card_of
 from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.specs.registry import load_specification
 from medrobust_bench.specs.threat import CLEAN
@@ -55,10 +54,9 @@ class Inputs:
 
 def unknown_names(settings: RunSettings) -> list[Problem]:
     """What is wrong with the names of models, threats and metrics; found at once, before data are read or torch."""
-    mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
     found = Reading([])
     for name in settings.models:
-        found.attempt(partial(resolve, name, answer_mode=mode))
+        found.attempt(partial(card_of, name, settings))
     for text in settings.threats:
         if text != CLEAN.name:
             found.attempt(partial(load_specification, text))
@@ -89,14 +87,13 @@ def read_inputs(
     """
     found = Reading(list(problems))
     adapters = adapters or {}
-    mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
     models: list[tuple[str, Card | Adapter]] = []
     smoothed: list[str] = []
     for name in settings.models:
         if name in adapters:
             models.append((name, adapters[name]))
             smoothed += [name] if adapters[name].record.smoothing else []
-        elif card := found.attempt(partial(resolve, name, answer_mode=mode)):
+        elif card := found.attempt(partial(card_of, name, settings)):
             models.append((card.id, card))
             smoothed += [card.id] if card.smoothing else []
     opened = [
@@ -114,7 +111,7 @@ def read_inputs(
             for name in smoothed
         )
     metrics = {name: found.attempt(partial(find_metric, name)) for name in settings.metrics}
-    found.twice([name for name, _model in models], "--model")
+    found.twice([name for name, _model in models], "--model", "name it once, or two models apart: PATH=NAME")
     found.twice([threat.spec.name for threat in asked], "--threat")
     training = _read_training(settings, asked, found, dataset)
     dataset = dataset or found.attempt(partial(open_asked, settings))
@@ -170,10 +167,10 @@ class Reading:
             self.problems.extend(error.problems)
             return None
 
-    def twice(self, names: Sequence[str], where: str) -> None:
+    def twice(self, names: Sequence[str], where: str, remedy: str = "name it once") -> None:
         """Note every name that is given more than once."""
         self.problems.extend(
-            Problem(where=where, what=f"names {name} {count} times", remedy="name it once")
+            Problem(where=where, what=f"names {name} {count} times", remedy=remedy)
             for name, count in Counter(names).items()
             if count > 1
         )

@@ -46,6 +46,11 @@ def card(claim: Claim) -> list[Fault]:
     ]
     if found.weights_sha256 not in (None, model.weights_sha256):
         faults.append(Fault("model", f"weights {model.weights_sha256[:12]}… are not those of its card"))
+    if found.identity is not None and model.identity is not None:
+        faults += [
+            Fault("model", f"its {part} is not the one that its card pins")
+            for part in found.identity.differences(model.identity)
+        ]
     if found.smoothing != model.smoothing:
         faults.append(Fault("model", "is not smoothed as its card says"))
     if found.smoothing is not None and found.smoothing.sigma < GREY_LEVEL:
