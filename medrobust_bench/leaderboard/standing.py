@@ -63,7 +63,7 @@ def doubted(path: Path, entry: Entry, proof: Proof) -> list[str]:
         entry: what it holds.
         proof: its evidence.
     """
-    share = falling(proof.threat)
+    share = falling(proof.threat) if entry.result.threat.white_box else 0.0  # random draws need not rise
     fell = [f"the loss of {share:.0%} of the standing questions never rose"] if share > MOST_FALLING else []
     return fell + rivalry(path, entry, proof)
 

@@ -25,7 +25,7 @@ class SquareSpec(NormBallSpec):
     kind: Literal["square"]
     norm: Literal["linf"]
     queries: int = Field(ge=1)
-    restarts: int = Field(default=1, ge=1)
+    restarts: int = Field(default=1, ge=1, le=1_000)
     first_share: Share = Fraction(4, 5)
 
     @field_validator("first_share")

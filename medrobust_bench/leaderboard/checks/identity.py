@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.draft import unfilled
-from medrobust_bench.leaderboard.names import BOASTS, skeleton
+from medrobust_bench.leaderboard.names import BOASTS, mixes_scripts, skeleton
 from medrobust_bench.leaderboard.registry import shipped_with_the_program
 from medrobust_bench.models.cards import ENDPOINT
 
@@ -76,6 +76,8 @@ def likeness(claim: Claim) -> list[Fault]:
         faults.append(
             Fault("model", "its card's title is longer than 80 characters, or holds control characters")
         )
+    if mixes_scripts(own.title):
+        faults.append(Fault("model", "its card's title mixes scripts in a word, whose letters look alike"))
     if boast := next((word for word in BOASTS if word in " ".join(own.title.casefold().split())), None):
         faults.append(Fault("model", f"its card's title says {boast!r}, which is not for a card to say"))
     for name in (own.id, own.title):
