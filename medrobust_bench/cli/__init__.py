@@ -9,6 +9,7 @@ import click
 
 from medrobust_bench import __version__
 from medrobust_bench.cli.ending import ending, speak_any_encoding
+from medrobust_bench.threads import settle_threads
 
 COMMANDS = {
     "run": "Measure a model's robust accuracy; with no arguments, the shipped models on phantoms.",
@@ -56,6 +57,7 @@ class LazyGroup(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run from the command line."""
         speak_any_encoding()
+        settle_threads()
         return super().main(*args, **kwargs)
 
 

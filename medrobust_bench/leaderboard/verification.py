@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from medrobust_bench.certify.fault import Fault
-from medrobust_bench.data.source import PHANTOMS, open_data, sample
+from medrobust_bench.data.source import PHANTOMS, open_data
 from medrobust_bench.leaderboard import checks
 from medrobust_bench.leaderboard.case import Case, Claim
 from medrobust_bench.leaderboard.checks.names import hostile
@@ -152,10 +152,15 @@ def open_selection(entry: Entry, data: Mapping[str, str]) -> Dataset:
         raise InvalidInputError(
             [Problem(name, "the data set is needed to check this", f"say where it is: --data {name}=PATH")]
         )
-    dataset = open_data(
-        source, split=chosen.split, skip_invalid=chosen.skip_invalid, modalities=chosen.modalities
+    return open_data(
+        source,
+        split=chosen.split,
+        skip_invalid=chosen.skip_invalid,
+        modalities=chosen.modalities,
+        limit=chosen.limit,
+        sample_seed=chosen.seed,
+        cached=False,
     )
-    return dataset if chosen.limit is None else sample(dataset, chosen.limit, seed=chosen.seed)
 
 
 def _of_evidence(case: Case) -> list[Fault]:
