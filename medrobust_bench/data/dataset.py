@@ -28,6 +28,8 @@ class Dataset:
         states: by question id, what was found out about its image when the data set was opened; questions whose image
             was not looked at are left out.
         notes: what a user should know about how the data set was understood.
+        option_texts: by question id, the option that its texts alone recommend, as they were right in the training
+            split (`baselines.option_text_choices`); None where there is no training split at hand.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Dataset:
     synthetic: bool = False
     states: Mapping[str, ImageState] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    option_texts: Mapping[str, int] | None = None
 
     def preparation(self) -> dict[str, int]:
         """What was done to images to make them canonical, and to how many questions' images; the commonest first."""

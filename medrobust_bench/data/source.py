@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from medrobust_bench.data.baselines import option_text_choices
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.image import ImageFile
 from medrobust_bench.data.image_cache import image_cache
@@ -73,6 +74,7 @@ def open_data(
     if reading.no_images is not None:
         raise InvalidInputError([reading.no_images])
     rows, repeated = without_repeated_ids(reading.questions)
+    chosen: AbstractSet[str] | None = None
     if modalities:
         chosen = choose_modalities(modalities, {row.question.modality for row in rows}, name=reading.name)
         rows = [row for row in rows if row.question.modality in chosen]
@@ -82,13 +84,22 @@ def open_data(
         if reading.synthetic
         else check_images(rows, split=split, seed=seed, near=reading.near, cache=cache, decode=limit is None)
     )
+    questions = tuple(row.question for row in checked.rows)
+    texts: dict[str, int] | None = None
+    if split not in ("train", "all"):
+        training = checked.training or _published_training(source, images=images, seed=seed)
+        training = [one for one in training if chosen is None or one.modality in chosen]
+        if training:
+            choices = option_text_choices(questions, training)
+            texts = {question.id: choice for question, choice in zip(questions, choices, strict=True)}
     dataset = Dataset(
         name=reading.name,
         split=split,
-        questions=tuple(row.question for row in checked.rows),
+        questions=questions,
         synthetic=reading.synthetic,
         states=checked.states,
         notes=reading.notes,
+        option_texts=texts,
     )
     part, faults = dataset, checked.problems
     if limit is not None:
@@ -155,6 +166,15 @@ def _sound_sample(
         dataset = dataclasses.replace(dataset, questions=left)
 
 
+def _published_training(source: str | Path | Reader, *, images: Path | None, seed: int) -> list[Question]:
+    """The questions of the publisher's training split as far as they are on this machine; their images stay closed."""
+    try:
+        reading = read_source(source, split="train", images=images, seed=seed, download=False)
+    except InvalidInputError:  # there is none, or it was not fetched
+        return []
+    return [row.question for row in reading.questions if row.split == "train"]
+
+
 def choose_modalities(wanted: Sequence[str], present: AbstractSet[str], *, name: str) -> frozenset[str]:
     """The names that a data set has for the modalities that somebody asks for.
 
@@ -176,9 +196,14 @@ def choose_modalities(wanted: Sequence[str], present: AbstractSet[str], *, name:
 
 
 def read_source(
-    source: str | Path | Reader, *, split: str, images: Path | None = None, seed: int = 0
+    source: str | Path | Reader,
+    *,
+    split: str,
+    images: Path | None = None,
+    seed: int = 0,
+    download: bool = True,
 ) -> Reading:
-    """Read the text of a data set, whatever its kind; see `open_data` for the arguments.
+    """Read the text of a data set, whatever its kind; see `open_data` and `Request` for the arguments.
 
     Raises:
         InvalidInputError: it is no data set, or nothing of it can be read.
@@ -189,7 +214,7 @@ def read_source(
     reader, place = (
         (source, source.name) if isinstance(source, Reader) else (reader_of(str(source)), str(source))
     )
-    return reader.read(place, Request(split=split, images=images, seed=seed))
+    return reader.read(place, Request(split=split, images=images, seed=seed, download=download))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -203,6 +228,7 @@ class CheckedRows:
         states: by question id, what its image turned out to be.
         problems: rows whose image is missing or damaged.
         skipped: rows whose image may rightly be missing, one entry for each file.
+        training: questions of the training split, where another one is wanted; their images were not decoded.
     """
 
     rows: tuple[PublishedQuestion, ...]
@@ -211,6 +237,7 @@ class CheckedRows:
     states: Mapping[str, ImageState] = dataclasses.field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     skipped: tuple[Problem, ...] = ()
+    training: tuple[Question, ...] = ()
 
 
 def check_images(
@@ -265,6 +292,11 @@ def check_images(
         states={row.question.id: state for row, state, _place in kept},
         problems=tuple(problems),
         skipped=tuple(skipped),
+        training=tuple(
+            row.question
+            for row, place in zip(published, places, strict=True)
+            if place == "train" and split not in ("train", "all")
+        ),
     )
 
 

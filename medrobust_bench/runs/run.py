@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from medrobust_bench.data.reopen import reopen
+from medrobust_bench.models.memory import release_memory
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.reports.comparison import compare
-from medrobust_bench.reports.run_page.page import write_report
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.thorough import audit_model, examinable
@@ -146,6 +146,9 @@ class Run:
             The files written, the page first. Where the data set is not to be had, the page says why it shows no
             images.
         """
+        # Here, since matplotlib takes a third of a second, which a run without a page need not pay.
+        from medrobust_bench.reports.run_page.page import write_report
+
         dataset, reason = None, "The gallery was left out." if examples == 0 else ""
         try:
             dataset = self.dataset(data)
@@ -179,8 +182,9 @@ class Run:
         chunks, plan = self._chunks(data), self.record.plan
         attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust" and not spec.remade]
         altering = [open_altering(spec) for spec in plan.threats if spec.remade]
-        return {
-            model: recount_model(
+        recounts = {}
+        for model, card in self._cards().items():
+            recounts[model] = recount_model(
                 self._open(model, card, chunks, device),
                 chunks,
                 attacks,
@@ -189,8 +193,8 @@ class Run:
                 witnesses={spec.name: self.witnesses(model, spec.name) for spec in plan.threats},
                 seed=plan.settings.seed,
             )
-            for model, card in self._cards().items()
-        }
+            release_memory()
+        return recounts
 
     def audit(
         self,
@@ -232,9 +236,8 @@ class Run:
         records = []
         for model in chosen:
             tell(f"loading {model}")
-            adapter = self._open(model, cards[model], chunks, device)
             for record in audit_model(
-                adapter,
+                self._open(model, cards[model], chunks, device),
                 by_id,
                 [open_attack(possible[name]) for name in attacks],
                 model=model,
@@ -248,6 +251,7 @@ class Run:
             ):
                 carried = (*self[model, CLEAN.name].audit, *self[model, record.threat].audit)
                 records.append(record.model_copy(update={"findings": (*carried, *record.findings)}))
+            release_memory()
         return records
 
     def _chunks(self, data: str | None) -> list[list[Question]]:
