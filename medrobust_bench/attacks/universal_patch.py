@@ -215,7 +215,9 @@ class _TrainedPatch(AdversarialPatchPyTorch):  # type: ignore[misc]
     def _loss(self, images: torch.Tensor, target: torch.Tensor, mask: object) -> torch.Tensor:
         rows = target.argmax(dim=1).tolist()
         laid = self._random_overlay(images, self._patch, mask=mask).clamp(0, 1)
-        gradient = torch.stack(self._memory.run(partial(self._gradient, rows, laid.detach()), range(len(rows))))
+        gradient = torch.stack(
+            self._memory.run(partial(self._gradient, rows, laid.detach()), range(len(rows)))
+        )
         return -(laid * gradient).sum() / len(rows)  # has the gradient of the mean loss in the patch
 
     def _gradient(

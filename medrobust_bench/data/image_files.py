@@ -213,9 +213,7 @@ def inspect(
     with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 4)) as pool:
         found = list(pool.map(lambda asked: _inspect(asked[0], decode), unknown))
     if cache is not None:
-        cache.keep(
-            {source: (state, stamp) for (source, stamp), state in zip(unknown, found, strict=True)}
-        )
+        cache.keep({source: (state, stamp) for (source, stamp), state in zip(unknown, found, strict=True)})
     return states | {source: state for (source, _stamp), state in zip(unknown, found, strict=True)}
 
 

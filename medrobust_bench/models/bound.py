@@ -128,9 +128,11 @@ class HuggingFaceQuestions:
         if torch.is_grad_enabled() and pixels.requires_grad:
             return self._scores(pixels)
         each = MemoryLimit().run(
-            lambda rows: self.select(rows)._scores(pixels[rows[0] : rows[-1] + 1]).unbind()
-            if len(rows) < len(self.rows)
-            else self._scores(pixels).unbind(),
+            lambda rows: (
+                self.select(rows)._scores(pixels[rows[0] : rows[-1] + 1]).unbind()
+                if len(rows) < len(self.rows)
+                else self._scores(pixels).unbind()
+            ),
             range(len(self.rows)),
         )
         return pad_sequence(each, batch_first=True, padding_value=-torch.inf)

@@ -250,9 +250,7 @@ class Chunk:
             question, before = self.questions[row], clean[row]
             start = time.perf_counter()
             seed = question_seed(self.seed, question.id)
-            certificate = certification.certify(
-                self._bound.select([row]), seed, batch_size=self._batch_size
-            )
+            certificate = certification.certify(self._bound.select([row]), seed, batch_size=self._batch_size)
             yield self._outcome(
                 row,
                 certification.spec.name,

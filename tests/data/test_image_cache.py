@@ -71,19 +71,19 @@ def test_what_was_only_hashed_is_decoded_when_that_is_asked(
 
 
 def test_an_edit_is_seen_though_size_and_time_are_set_back(file: ImageFile, cache: ImageCache) -> None:
-    before, times = look(file, cache), os.stat(file.path)
+    before, times = look(file, cache), file.path.stat()
     content = bytearray(file.path.read_bytes())
     content[-20] ^= 1
     file.path.write_bytes(content)
     os.utime(file.path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert os.stat(file.path).st_mtime_ns == times.st_mtime_ns
+    assert file.path.stat().st_mtime_ns == times.st_mtime_ns
     assert look(file, cache).digest == file.digest() != before.digest
 
 
 def test_another_file_in_its_place_is_seen(file: ImageFile, cache: ImageCache, tmp_path: Path) -> None:
     look(file, cache)
-    write_image(tmp_path / "other.png", seed=5)
-    os.replace(tmp_path / "other.png", file.path)
+    write_image(tmp_path / "other.png", 5)
+    (tmp_path / "other.png").replace(file.path)
     assert look(file, cache).digest == file.digest()
 
 
@@ -103,7 +103,7 @@ def test_an_edit_while_it_is_read_is_never_taken_for_what_was_read(
     decode = image_files.decode
 
     def edited_meanwhile(*given: object, **options: object) -> object:
-        write_image(file.path, seed=7)
+        write_image(file.path, 7)
         return decode(*given, **options)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
