@@ -1,4 +1,4 @@
-"""What threads and their wait policy cost: a run on a quiet machine, and beside a process that keeps one core busy.
+"""What the number of threads and their wait policy cost: a run on a quiet machine, and beside a process that keeps one core busy.
 
     python -m benchmarks.threads --rounds 3
 
@@ -23,13 +23,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SPINS_OF_LIBGOMP = "300000"
-"""How often libgomp's threads look for work before they sleep, where nobody says otherwise."""
-
+ALL_CORES = "2"
 VARIANTS = {
-    "torch's default": {"GOMP_SPINCOUNT": SPINS_OF_LIBGOMP},
-    "as `medrobust` sets it": {},
-    "one thread": {"OMP_NUM_THREADS": "1"},
+    "all cores, torch's default": {"OMP_NUM_THREADS": ALL_CORES},
+    "all cores, threads that wait sleep (OMP_WAIT_POLICY=PASSIVE)": {
+        "OMP_NUM_THREADS": ALL_CORES,
+        "OMP_WAIT_POLICY": "PASSIVE",
+    },
+    "all cores, they spin a little (GOMP_SPINCOUNT=1000)": {
+        "OMP_NUM_THREADS": ALL_CORES,
+        "GOMP_SPINCOUNT": "1000",
+    },
+    "one": {"OMP_NUM_THREADS": "1"},
+    "as many as there are idle cores, as `medrobust` chooses": {},
 }
 _OURS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 

@@ -1,42 +1,77 @@
-"""Threads of a command wait without spinning and keep to the container's share; what the user set wins."""
+"""A command computes on the cores that are free and no others; what the user chose stands."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
 
+from medrobust_bench import threads
 from medrobust_bench.cli import main
-from medrobust_bench.threads import thread_settings
+from medrobust_bench.threads import settle_threads, thread_count
 
 
-def test_waiting_threads_sleep_and_nothing_else_is_changed_on_a_whole_machine() -> None:
-    assert thread_settings({}, cores=8, quota=None) == {"OMP_WAIT_POLICY": "PASSIVE"}
-    assert thread_settings({}, cores=8, quota=8.0) == {"OMP_WAIT_POLICY": "PASSIVE"}
-
-
-@pytest.mark.parametrize(("quota", "threads"), [(0.5, "1"), (1.0, "1"), (2.5, "2")])
-def test_a_container_gets_no_more_threads_than_its_share_of_cores(quota: float, threads: str) -> None:
-    assert thread_settings({}, cores=64, quota=quota)["OMP_NUM_THREADS"] == threads
-
-
-@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
-def test_a_wait_policy_of_the_users_stands(name: str) -> None:
-    assert thread_settings({name: "1"}, cores=8, quota=None) == {}
+@pytest.mark.parametrize(
+    ("busy", "quota", "chosen"),
+    [
+        (0.0, None, None),
+        (0.3, None, None),
+        (0.0, 16.0, None),
+        (1.0, None, 7),
+        (6.8, None, 1),
+        (8.0, None, 1),
+        (0.0, 0.5, 1),
+        (0.0, 2.5, 2),
+        (7.0, 4.0, 1),
+        (2.0, 4.0, 4),
+    ],
+)
+def test_threads_for_the_free_cores(busy: float, quota: float | None, chosen: int | None) -> None:
+    assert thread_count({}, physical=8, busy=busy, quota=quota) == chosen
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
-def test_a_number_of_threads_of_the_users_stands(name: str) -> None:
-    assert "OMP_NUM_THREADS" not in thread_settings({name: "16"}, cores=64, quota=2.0)
+def test_what_the_user_chose_stands(name: str) -> None:
+    assert thread_count({name: "16"}, physical=64, busy=63, quota=2.0) is None
 
 
-def test_every_command_settles_its_threads_before_it_imports_anything_that_computes(
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores cannot be chosen on this system")
+def test_a_core_that_somebody_uses_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_LOOK", 0.5)
+    core = min(os.sched_getaffinity(0))
+    spinning = subprocess.Popen(
+        [sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{core}]); print(1, flush=True)\nwhile 1: 0"],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert spinning.stdout is not None
+        spinning.stdout.readline()
+        assert threads._busy([core]) > 0.8
+    finally:
+        spinning.kill()
+        spinning.wait()
+
+
+def test_commands_that_compute_choose_before_they_import_anything_heavy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "to be restored")
-    monkeypatch.delenv("OMP_WAIT_POLICY")
-    assert CliRunner().invoke(main, ["--help"]).exit_code == 0
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    chosen: list[str] = []
+    monkeypatch.setattr("medrobust_bench.cli.settle_threads", lambda: chosen.append("chosen"))
+    CliRunner().invoke(main, ["--help"])
+    CliRunner().invoke(main, ["threats", "--help"])
+    assert not chosen
+    CliRunner().invoke(main, ["run", "--help"])
+    assert chosen
+
+
+def test_the_choice_is_left_to_torch_and_the_system_where_cores_cannot_be_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    settle_threads()
+    assert "OMP_NUM_THREADS" not in os.environ
