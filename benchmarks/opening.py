@@ -60,7 +60,7 @@ from medrobust_bench.runs.plan import make_plan
 limit = int(sys.argv[2]) or None
 start = time.process_time(), time.perf_counter()
 settings = RunSettings(data=sys.argv[1], limit=limit)
-dataset = open_asked(settings)
+dataset = open_asked(settings, limit=limit)
 opened = time.process_time() - start[0], time.perf_counter() - start[1]
 plan = make_plan(settings, dataset, models=("m",), threats=())
 planned = time.process_time() - start[0], time.perf_counter() - start[1]

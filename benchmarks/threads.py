@@ -1,4 +1,4 @@
-"""What the number of threads and their wait policy cost: a run on a quiet machine, and beside a process that keeps one core busy.
+"""What the number of threads and their wait policy cost, on a quiet machine and beside a process that keeps a core busy.
 
     python -m benchmarks.threads --rounds 3
 

@@ -37,9 +37,7 @@ def settle_threads() -> None:
         os.environ["OMP_NUM_THREADS"] = str(chosen)
 
 
-def thread_count(
-    given: Mapping[str, str], *, physical: int, busy: float, quota: float | None
-) -> int | None:
+def thread_count(given: Mapping[str, str], *, physical: int, busy: float, quota: float | None) -> int | None:
     """How many threads to use; None where torch's own choice, all physical cores, is right or the user has chosen.
 
     Args:

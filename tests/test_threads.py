@@ -43,7 +43,11 @@ def test_a_core_that_somebody_uses_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(threads, "_LOOK", 0.5)
     core = min(os.sched_getaffinity(0))
     spinning = subprocess.Popen(
-        [sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{core}]); print(1, flush=True)\nwhile 1: 0"],
+        [
+            sys.executable,
+            "-c",
+            f"import os; os.sched_setaffinity(0, [{core}]); print(1, flush=True)\nwhile 1: 0",
+        ],
         stdout=subprocess.PIPE,
     )
     try:

@@ -13,6 +13,8 @@ from medrobust_bench.problems import InvalidInputError, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from medrobust_bench.specs.settings import RunSettings
+
 
 @click.command("run")
 @click.argument("config", required=False, type=click.Path(path_type=Path))
@@ -82,7 +84,12 @@ if TYPE_CHECKING:
 @click.option(
     "--trust-remote-code", is_flag=True, default=None, help="Run code from the checkpoint's repository."
 )
-def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -> None:
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what would be done and how long it takes at most, timed on a few questions; nothing is written.",
+)
+def command(config: Path | None, out: Path | None, resume: bool, dry_run: bool, **flags: Any) -> None:
     """Measure how often models still answer right when somebody tampers with the image.
 
     With no arguments: the shipped models on a balanced sample of synthetic phantoms, clean, attacked and
@@ -112,6 +119,9 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     values = {**base, **given}
     several = values.get("data", ())
     if not isinstance(several, str) and len(several) > 1:
+        if dry_run:
+            what, remedy = "forecasts one data set at a time", "name one with --data"
+            raise InvalidInputError([Problem("--dry-run", what, remedy)])
         _run_several(values, images, out, resume=resume, where=where)
         return
     if isinstance(several, list | tuple) and several:
@@ -123,6 +133,10 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     out = out or new_folder(settings.data)
     if not resume and (problems := [*unknown_names(settings), *RunFolder(out).check(resume=False)]):
         raise InvalidInputError(problems)
+
+    if dry_run:
+        _forecast(settings, out, resume=resume)
+        return
 
     from medrobust_bench.cli.progress import progress
     from medrobust_bench.reports.tables import print_run
@@ -140,6 +154,22 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
         ("run.json", "plan, settings, environment"),
     ):
         click.echo(f"  {out / name}  {what}")
+
+
+def _forecast(settings: RunSettings, out: Path, *, resume: bool) -> None:
+    """Print what a run would take."""
+    from rich.console import Console
+    from transformers.utils.logging import disable_progress_bar
+
+    from medrobust_bench.runs.evaluate import prepare
+    from medrobust_bench.runs.forecast import forecast
+
+    disable_progress_bar()
+    seen = forecast(prepare(settings, out, resume=resume))
+    Console().print(seen.grid().rich())
+    for sentence in seen.sentences():
+        click.echo(f"- {sentence}")
+    click.echo("Nothing was written.")
 
 
 def _run_several(

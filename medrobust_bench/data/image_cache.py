@@ -53,6 +53,11 @@ def cache_folder() -> Path:
     return Path(base or os.path.expanduser("~/.cache")) / "medrobust"  # noqa: PTH111 (pathlib raises without a home)
 
 
+def _name(file: ImageFile) -> str:
+    path = str(file.path)
+    return path if os.path.isabs(path) else os.path.abspath(path)  # noqa: PTH100, PTH117 (of very many files)
+
+
 def stamp_of(file: ImageFile) -> tuple[str, int] | None:
     """What changes when a file is changed, and the time of its last change in ns; None where it cannot be seen."""
     try:
@@ -82,14 +87,14 @@ class ImageCache:
         if not files or not self.path.exists():
             return {}
         entries: dict[tuple[str, int], tuple[str, str, int | None, int | None, str]] = {}
-        names = [os.path.abspath(file.path) for file in files]  # noqa: PTH100 (of very many files)
+        names = [_name(file) for file in files]
         with suppress(*_FAILURES), closing(sqlite3.connect(self.path, timeout=5)) as connection:
             rows = connection.execute(
                 "SELECT path, frame, stamp, digest, height, width, steps FROM images"
                 " WHERE path BETWEEN ? AND ? AND software = ?",
                 (min(names), max(names), _SOFTWARE),
             )
-            entries = {(path, frame): tuple(rest) for path, frame, *rest in rows}
+            entries = {row[:2]: row[2:] for row in rows}
         if not entries:
             return {}
         known: dict[ImageSource, ImageState] = {}
@@ -116,9 +121,8 @@ class ImageCache:
                 continue
             height, width = state.shape or (None, None)
             frame = _NO_FRAME if source.frame is None else source.frame
-            name = os.path.abspath(source.path)  # noqa: PTH100 (of very many files)
             steps = _BETWEEN.join(state.steps)
-            rows.append((name, frame, _SOFTWARE, stamp[0], state.digest, height, width, steps))
+            rows.append((_name(source), frame, _SOFTWARE, stamp[0], state.digest, height, width, steps))
         if not rows:
             return
         with suppress(*_FAILURES):

@@ -35,6 +35,22 @@ if TYPE_CHECKING:
 __all__ = ["PHANTOMS", "check_images", "choose_modalities", "open_data", "read_source", "sample", "set_aside"]
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without cyclic garbage collection: it would look through a hundred thousand new questions again and again.
+
+    It took a third of the time that opening the largest data set took, and found nothing.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_collector_paused()
 def open_data(
     source: str | Path | Reader,
     *,
@@ -69,8 +85,7 @@ def open_data(
     if split not in (*SPLITS, "all"):
         problem = Problem("split", f"unknown split {split!r}", f"use one of: {', '.join(SPLITS)}, all")
         raise InvalidInputError([problem])
-    with _collector_paused():
-        reading = read_source(source, split=split, images=images, seed=seed)
+    reading = read_source(source, split=split, images=images, seed=seed)
     if reading.no_images is not None:
         raise InvalidInputError([reading.no_images])
     rows, repeated = without_repeated_ids(reading.questions)
@@ -119,21 +134,6 @@ def open_data(
         remedy = "fetch the revision that the card names, or correct `expect` in a card of your own"
         raise InvalidInputError([Problem(reading.name, what, remedy)])
     return dataclasses.replace(part, skipped=(*reading.skipped, *checked.skipped, *problems))
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Without cyclic garbage collection: it would look through a hundred thousand new questions again and again.
-
-    It took a third of the time that the text of the largest data set took, and found nothing.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _sound_sample(

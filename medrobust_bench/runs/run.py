@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from pydantic import ValidationError
 
@@ -14,7 +14,7 @@ from medrobust_bench.models.memory import release_memory
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.folder import RunFolder, new_folder
 from medrobust_bench.reports.comparison import compare
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.worst_case import worst_cases
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
+    from medrobust_bench.data.reader import Reader
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.models.cards import Card
     from medrobust_bench.records import Outcome, Result
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.reports.comparison import Comparison
     from medrobust_bench.runs.audit.thorough import AuditRecord
+    from medrobust_bench.runs.evaluate import Options
+    from medrobust_bench.runs.forecast import Forecast
     from medrobust_bench.runs.recount import Recount
     from medrobust_bench.specs.threat import ThreatSpec
 
@@ -62,6 +65,33 @@ class Run:
     outcomes: Mapping[tuple[str, str], tuple[Outcome, ...]]
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
     questions: Dataset | None = None
+
+    @staticmethod
+    def plan(data: str | Dataset | Reader | None = None, **options: Unpack[Options]) -> Forecast:
+        """What a run would take, without running it: passes, tokens, hours, disk and memory at most.
+
+        Models are loaded and timed on a few questions; nothing is written.
+
+        Args:
+            data: see `evaluate`, as all other arguments.
+            options: the arguments of `evaluate` but those about the folder.
+
+        Raises:
+            InvalidInputError: everything that is wrong with the input.
+        """
+        from medrobust_bench.runs.evaluate import ask, prepare
+        from medrobust_bench.runs.forecast import forecast
+
+        asked = ask(data, **options)
+        return forecast(
+            prepare(
+                asked.settings,
+                new_folder(asked.settings.data),
+                adapters=asked.adapters,
+                threats=asked.threats,
+                dataset=asked.dataset,
+            )
+        )
 
     @property
     def models(self) -> tuple[str, ...]:

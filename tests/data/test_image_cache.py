@@ -15,12 +15,13 @@ from medrobust_bench.data import image_files
 from medrobust_bench.data.image import ImageFile, canonical
 from medrobust_bench.data.image_cache import SETTLED_NS, ImageCache
 from medrobust_bench.data.image_files import inspect
-from medrobust_bench.data.image_state import ImageState
 
 from .conftest import write_image
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from medrobust_bench.data.image_state import ImageState
 
 
 @pytest.fixture
