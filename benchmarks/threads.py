@@ -1,4 +1,4 @@
-"""What the number of threads and their wait policy cost, on a quiet machine and beside a process that keeps a core busy.
+"""What the number of threads and their wait policy cost, on a quiet machine and beside a busy core.
 
     python -m benchmarks.threads --rounds 3
 

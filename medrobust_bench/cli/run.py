@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,7 +167,7 @@ def _forecast(settings: RunSettings, out: Path, *, resume: bool) -> None:
 
     disable_progress_bar()
     seen = forecast(prepare(settings, out, resume=resume))
-    Console().print(seen.grid().rich())
+    Console(width=None if sys.stdout.isatty() else 120).print(seen.grid().rich())
     for sentence in seen.sentences():
         click.echo(f"- {sentence}")
     click.echo("Nothing was written.")

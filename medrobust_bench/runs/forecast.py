@@ -126,7 +126,7 @@ class Forecast:
     def grid(self) -> Grid:
         """As a table."""
         return Grid(
-            title=f"At most, for {self.questions} questions in {self.chunks} chunks",
+            title=f"At most, for {self.questions} questions in chunks of equal image shape: {self.chunks}",
             header=("model", "threat", "forward", "gradients", "answers", "tokens", "hours", "MB on disk"),
             rows=tuple(
                 (
@@ -150,8 +150,9 @@ class Forecast:
         return [
             f"at most {_duration(self.hours())} on this device ({self.device}), {spread}; that is if every answer is "
             "right and withstands every threat, and loading the models comes on top",
-            f"at most {self.disk / 1e9:.2f} GB on disk",
-            f"{self.memory / 1e9:.1f} GB of memory were needed for {min(CALIBRATION, self.questions)} questions",
+            f"at most {_size(self.disk)} on disk",
+            f"{_size(self.memory)} of memory were needed for {min(CALIBRATION, self.questions)} questions at once; "
+            "larger batches are halved where memory runs out",
         ]
 
 
@@ -321,6 +322,10 @@ def _peak(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 
 def _duration(hours: float) -> str:

@@ -146,7 +146,7 @@ def test_without_memory_for_the_float32_twin_the_run_goes_on_and_says_so(
     def full(model: object) -> object:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("medrobust_bench.models.huggingface.copy.deepcopy", full)
+    monkeypatch.setattr(type(adapter.model), "float", full)
     chunk = Chunk(adapter, "m", questions[:2], seed=0)
     with pytest.warns(UserWarning, match="no memory for its weights in float32"):
         outcomes, _ = chunk.attack(open_threat("pgd-linf:steps=1,eps=1/255000"), chunk.clean())
