@@ -218,7 +218,8 @@ class _TrainedPatch(AdversarialPatchPyTorch):  # type: ignore[misc]
         gradient = torch.stack(
             self._memory.run(partial(self._gradient, rows, laid.detach()), range(len(rows)))
         )
-        return -(laid * gradient).sum() / len(rows)  # has the gradient of the mean loss in the patch
+        surrogate: torch.Tensor = -(laid * gradient).sum() / len(rows)  # has the mean loss's gradient
+        return surrogate
 
     def _gradient(
         self, rows: Sequence[int], laid: torch.Tensor, part: Sequence[int]

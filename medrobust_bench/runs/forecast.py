@@ -26,7 +26,7 @@ from medrobust_bench.models.adapter import in_full_precision
 from medrobust_bench.models.memory import MemoryLimit, release_memory
 from medrobust_bench.reports.grid import Grid
 from medrobust_bench.runs.audit.blindness import QUESTIONS, REPLACEMENTS
-from medrobust_bench.runs.models import open_model
+from medrobust_bench.runs.models import gives_scores, open_model
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -177,7 +177,12 @@ def forecast(prepared: Prepared) -> Forecast:
         )
         bound = adapter.bind(probe)
         device = str(bound.batch.device)
-        seen = _pace(bound, float32=settings.float32_attack, gradients=adapter.differentiable)
+        seen = _pace(
+            bound,
+            scores=adapter.differentiable or gives_scores(adapter, probe),
+            gradients=adapter.differentiable,
+            float32=settings.float32_attack,
+        )
         generates, image = bound.generation is not None, _stored_size(bound)
         memory = max(memory, _peak(bound.batch.device))
         del adapter, bound
@@ -257,15 +262,15 @@ def _load(
     )
 
 
-def _pace(bound: BoundQuestions, *, float32: bool, gradients: bool) -> Pace:
-    """Time everything once to warm up, and once more."""
+def _pace(bound: BoundQuestions, *, scores: bool, gradients: bool, float32: bool) -> Pace:
+    """Time everything that the model can do once to warm up, and once more."""
     rows, images = len(bound.batch), bound.batch.images
     pixels = bound.batch.pixels()
     precise = in_full_precision(bound) if float32 and gradients else None
     written = bound.generation.clean() if bound.generation is not None else []
     answering = _seconds(lambda: bound.select([0]).answer([_other(images[0])]))
     return Pace(
-        forward=_seconds(lambda: _tried(bound, pixels, gradient=False)) / rows,
+        forward=_seconds(lambda: _tried(bound, pixels, gradient=False)) / rows if scores else 0.0,
         gradient=_seconds(lambda: _tried(bound, pixels, gradient=True)) / rows if gradients else 0.0,
         precise=None if precise is None else _seconds(lambda: _tried(precise, pixels, gradient=True)) / rows,
         answer=answering,

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import canonical
+from medrobust_bench.models.device import usual_device
 from medrobust_bench.records import (
     DataRecord,
     Environment,
@@ -70,7 +71,7 @@ def _shape(dataset: Dataset, question: Question) -> tuple[int, int]:
 
 
 def environment(device: str) -> Environment:
-    """The software and hardware at hand."""
+    """The software and hardware at hand; of "auto", the device that it means here."""
     return Environment(
         medrobust_bench=version("medrobust-bench"),
         python=platform.python_version(),
@@ -78,5 +79,5 @@ def environment(device: str) -> Environment:
         transformers=version("transformers"),
         adversarial_robustness_toolbox=version("adversarial-robustness-toolbox"),
         platform=f"{platform.system()} {platform.machine()}",
-        device=device,
+        device=usual_device() if device == "auto" else device,
     )
