@@ -53,22 +53,25 @@ def command(
     from transformers.utils.logging import disable_progress_bar
 
     from medrobust_bench.records.files import replace_file
-    from medrobust_bench.runs.run import load_run
+    from medrobust_bench.runs.suite import load_runs
 
     disable_progress_bar()
-    records = load_run(run).audit(
-        models=models,
-        threats=threats,
-        questions=questions,
-        data=data,
-        device=device,
-        tell=lambda what: click.echo(what, err=True),
-    )
-    for record in records:
-        _print(record)
-    replace_file(run / "audit.json", _json(records))
-    click.echo(f"Written to {run / 'audit.json'}")
-    if not all(record.passed for record in records):
+    passed = True
+    for finished in load_runs(run, data=data):
+        records = finished.audit(
+            models=models,
+            threats=threats,
+            questions=questions,
+            data=data,
+            device=device,
+            tell=lambda what: click.echo(what, err=True),
+        )
+        for record in records:
+            _print(record)
+        replace_file(finished.folder / "audit.json", _json(records))
+        click.echo(f"Written to {finished.folder / 'audit.json'}")
+        passed = passed and all(record.passed for record in records)
+    if not passed:
         raise click.exceptions.Exit(1)
 
 

@@ -22,12 +22,18 @@ def command(run: Path, data: str | None, device: str | None) -> None:
     from tabulate import tabulate
     from transformers.utils.logging import disable_progress_bar
 
-    from medrobust_bench.runs.run import load_run
+    from medrobust_bench.runs.suite import load_runs
 
     disable_progress_bar()
-    recounts = load_run(run).replay(data=data, device=device)
+    recounts = [
+        (finished.record.plan.data.name, model, recount)
+        for finished in load_runs(run, data=data)
+        for model, counts in finished.replay(data=data, device=device).items()
+        for recount in counts
+    ]
     rows = [
         (
+            name,
             model,
             recount.threat,
             f"{100 * recount.reported / recount.questions:.1f}",
@@ -35,17 +41,17 @@ def command(run: Path, data: str | None, device: str | None) -> None:
             recount.witnesses,
             len(recount.disagreements),
         )
-        for model, counts in recounts.items()
-        for recount in counts
+        for name, model, recount in recounts
     ]
-    header = ("Model", "Threat", "Reported %", "Recounted %", "Witnesses", "Disagreements")
+    header = ("Data set", "Model", "Threat", "Reported %", "Recounted %", "Witnesses", "Disagreements")
     click.echo(
-        tabulate(rows, headers=header, disable_numparse=True, colalign=("left", "left", *["right"] * 4))
+        tabulate(
+            rows, headers=header, disable_numparse=True, colalign=("left", "left", "left", *["right"] * 4)
+        )
     )
     disagreements = [
-        f"{model} under {recount.threat}: {what}"
-        for model, counts in recounts.items()
-        for recount in counts
+        f"{name}, {model} under {recount.threat}: {what}"
+        for name, model, recount in recounts
         for what in recount.disagreements
     ]
     for what in disagreements[:_SHOWN]:

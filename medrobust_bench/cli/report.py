@@ -28,10 +28,16 @@ def command(run: Path, out: Path | None, data: str | None, examples: int) -> Non
 
     The gallery shows images of the data set: the data set's licence holds for the file as well.
     """
-    from medrobust_bench.runs.run import load_run
+    from medrobust_bench.problems import InvalidInputError, Problem
+    from medrobust_bench.runs.suite import load_runs
 
-    page, *figures = load_run(run).report(
-        out, data=data, examples=examples, tell=lambda what: click.echo(what, err=True)
-    )
-    click.echo(page)
-    click.echo(f"{page.parent / 'figures'}  {len(figures)} files")
+    finished = load_runs(run, data=data)
+    if out is not None and len(finished) > 1:
+        what = f"names one page, and {run} holds runs on {len(finished)} data sets"
+        raise InvalidInputError([Problem("--out", what, "leave it out, or give the folder of one run")])
+    for one in finished:
+        page, *figures = one.report(
+            out, data=data, examples=examples, tell=lambda what: click.echo(what, err=True)
+        )
+        click.echo(page)
+        click.echo(f"{page.parent / 'figures'}  {len(figures)} files")

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
+from medrobust_bench.data.baselines import without_images
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.source import open_data
+from medrobust_bench.models.cards import Card
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.run import RunRecord
 from medrobust_bench.reports.summary import summarise
@@ -94,38 +97,94 @@ def evaluate(
     Raises:
         InvalidInputError: with everything that is wrong with the input, before any model is loaded.
     """
-    demo = RunSettings()
-    models: list[str | Adapter] = _several(demo.models if model is None else model)
-    asked: list[str | ThreatLike] = _several(demo.threats if threats is None else threats)
-    opened = [threat if isinstance(threat, str) else _opened(threat) for threat in asked]
-    settings = settings_from(
-        {
-            "models": tuple(item if isinstance(item, str) else item.record.id for item in models),
-            "threats": tuple(item if isinstance(item, str) else item.spec.name for item in opened),
-            "data": demo.data if data is None else data if isinstance(data, str) else data.name,
-            "metrics": tuple(metrics),
-            "split": split,
-            "modalities": tuple(modalities),
-            "limit": limit,
-            "skip_invalid": skip_invalid,
-            "skip_failed": skip_failed,
-            "max_failed": max_failed,
-            "images": None if images is None else str(images),
-            "answer_mode": answer_mode,
-            "batch_size": batch_size,
-            "device": device,
-            "dtype": dtype,
-            "trust_remote_code": trust_remote_code,
-            "seed": seed,
-        },
-        where="evaluate()",
+    asked = ask(
+        data,
+        model=model,
+        threats=threats,
+        metrics=metrics,
+        split=split,
+        modalities=modalities,
+        limit=limit,
+        skip_invalid=skip_invalid,
+        skip_failed=skip_failed,
+        max_failed=max_failed,
+        images=images,
+        answer_mode=answer_mode,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        seed=seed,
     )
     return carry_out(
-        settings,
+        asked.settings,
         Path(out),
         resume=resume,
         observer=observer,
-        adapters={item.record.id: item for item in models if not isinstance(item, str)},
+        adapters=asked.adapters,
+        threats=asked.threats,
+        dataset=asked.dataset,
+    )
+
+
+class Options(TypedDict, total=False):
+    """What `evaluate` takes besides data and folder."""
+
+    model: str | Adapter | Sequence[str | Adapter] | None
+    threats: str | ThreatLike | Sequence[str | ThreatLike] | None
+    metrics: Sequence[str]
+    split: Literal["train", "validation", "test", "all"]
+    modalities: Sequence[str]
+    limit: int | None
+    skip_invalid: bool
+    skip_failed: bool
+    max_failed: float
+    images: str | Path | None
+    answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None
+    batch_size: int | Literal["auto"]
+    device: str
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    trust_remote_code: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `evaluate` was asked for: settings, and what they name that is in memory already; see `carry_out`."""
+
+    settings: RunSettings
+    adapters: Mapping[str, Adapter]
+    threats: Mapping[str, Threat | AlteringThreat | Certification]
+    dataset: Dataset | None
+
+
+def ask(data: str | Dataset | Reader | None, **options: Unpack[Options]) -> Asked:
+    """Settings out of the arguments of `evaluate`.
+
+    Raises:
+        InvalidInputError: an argument is wrong.
+    """
+    demo = RunSettings()
+    given: dict[str, Any] = dict(options)
+    models, threats = given.pop("model", None), given.pop("threats", None)
+    of_models: list[str | Adapter] = _several(demo.models if models is None else models)
+    of_threats: list[str | ThreatLike] = _several(demo.threats if threats is None else threats)
+    opened = [threat if isinstance(threat, str) else _opened(threat) for threat in of_threats]
+    settings = settings_from(
+        {
+            **given,
+            "models": tuple(item if isinstance(item, str) else item.record.id for item in of_models),
+            "threats": tuple(item if isinstance(item, str) else item.spec.name for item in opened),
+            "data": demo.data if data is None else data if isinstance(data, str) else data.name,
+            "metrics": tuple(given.get("metrics", ())),
+            "modalities": tuple(given.get("modalities", ())),
+            "images": None if given.get("images") is None else str(given["images"]),
+        },
+        where="evaluate()",
+    )
+    return Asked(
+        settings,
+        adapters={item.record.id: item for item in of_models if not isinstance(item, str)},
         threats={item.spec.name: item for item in opened if not isinstance(item, str)},
         dataset=_in_memory(data, settings),
     )
@@ -172,23 +231,82 @@ def carry_out(
     Raises:
         InvalidInputError: everything that is wrong with the input, before any model is loaded.
     """
-    watch = observer or Silent()
+    prepared = prepare(
+        settings,
+        out,
+        resume=resume,
+        observer=observer,
+        adapters=adapters,
+        threats=threats,
+        dataset=dataset,
+    )
+    return perform(prepared, observer=observer, engine=engine)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose input is found and checked, and whose plan is made; nothing is written and no model loaded yet.
+
+    Attributes:
+        folder: where it will be written.
+        plan: what will be done.
+        inputs: what it works on.
+        resume: whether it goes on with what the folder holds.
+        dataset: the questions, where they were in memory.
+    """
+
+    folder: RunFolder
+    plan: Plan
+    inputs: Inputs
+    resume: bool
+    dataset: Dataset | None
+
+
+def prepare(
+    settings: RunSettings,
+    out: Path,
+    *,
+    resume: bool = False,
+    observer: Observer | None = None,
+    adapters: Mapping[str, Adapter] | None = None,
+    threats: Mapping[str, Threat | AlteringThreat | Certification] | None = None,
+    dataset: Dataset | None = None,
+) -> Prepared:
+    """Find and check everything that a run needs; see `carry_out` for the arguments.
+
+    Raises:
+        InvalidInputError: everything that is wrong with the input.
+    """
     folder = RunFolder(out)
     problems = folder.check(resume=resume)
     frozen = _frozen_threats(folder, settings) if resume and not problems else {}
     inputs = read_inputs(
         settings, problems=problems, adapters=adapters, threats={**frozen, **(threats or {})}, dataset=dataset
     )
-    watch.opened(inputs.dataset.notes)
+    (observer or Silent()).opened(inputs.dataset.notes)
     plan = make_plan(
         settings,
         inputs.dataset,
         models=tuple(inputs.models),
         threats=[threat.spec for threat in inputs.threats],
     )
+    return Prepared(folder, plan, inputs, resume, dataset)
+
+
+def perform(prepared: Prepared, *, observer: Observer | None = None, engine: Engine | None = None) -> Run:
+    """Do what a prepared run plans, and write the results; see `carry_out`."""
+    folder, inputs = prepared.folder, prepared.inputs
     with folder.writing():
-        _write_run(folder, plan, inputs, watch, engine or LocalEngine(), resume=resume)
-    return load_run(out, models=tuple((adapters or {}).values()), data=dataset)
+        _write_run(
+            folder,
+            prepared.plan,
+            inputs,
+            observer or Silent(),
+            engine or LocalEngine(),
+            resume=prepared.resume,
+        )
+    in_memory = [model for model in inputs.models.values() if not isinstance(model, Card)]
+    return load_run(folder.path, models=in_memory, data=prepared.dataset)
 
 
 def _write_run(
@@ -208,6 +326,7 @@ def _write_run(
                 for done in workers.work(work.chunks(model)):
                     work.record(done)
     data = work.data()
+    given_away = without_images(inputs.dataset)
     results = [
         summarise(
             measured.outcomes,
@@ -219,6 +338,8 @@ def _write_run(
             audit=measured.audit,
             metrics=inputs.metrics,
             failed=measured.failed,
+            without_images=given_away,
+            dependent=work.dependent(model),
         )
         for model in plan.models
         for measured in work.measured(model)

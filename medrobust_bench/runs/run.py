@@ -16,7 +16,6 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Failure, Outcome
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.reports.comparison import compare
-from medrobust_bench.reports.run_page.page import write_report
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.thorough import audit_model, examinable
@@ -149,6 +148,9 @@ class Run:
             The files written, the page first. Where the data set is not to be had, the page says why it shows no
             images.
         """
+        # Here, since matplotlib takes a third of a second, which a run without a page need not pay.
+        from medrobust_bench.reports.run_page.page import write_report
+
         dataset, reason = None, "The gallery was left out." if examples == 0 else ""
         try:
             dataset = self.dataset(data)

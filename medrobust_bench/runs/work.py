@@ -10,7 +10,7 @@ from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import SkippedRow
 from medrobust_bench.reports.worst_case import failed_under, worst_cases
-from medrobust_bench.runs.audit.blindness import sampled_questions, strangers
+from medrobust_bench.runs.audit.blindness import dependent_answers, sampled_questions, strangers
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.engine.task import ChunkTask, ModelTask
 from medrobust_bench.specs.settings import FEWEST_FAILED
@@ -67,8 +67,9 @@ class Work:
         self._questions = {question.id: question for question in inputs.dataset.questions}
         self._done = {(outcome.model, outcome.threat, outcome.question): outcome for outcome in finished}
         self._failures: list[Failure] = []
+        sampled = sampled_questions(self._questions, seed=plan.settings.seed)
         others = strangers(inputs.dataset.questions, seed=plan.settings.seed)
-        self._unseen = {name: others.get(name) for name in sampled_questions(plan)}
+        self._unseen = {name: others.get(name) for name in sampled}
 
     def remains(self, model: str) -> bool:
         """Whether anything is left to do for a model."""
@@ -138,6 +139,13 @@ class Work:
             self._watch.failed(done.failures)
             self._stop_where_too_many_failed(done.failures[0].model)
 
+    def dependent(self, model: str) -> dict[str, bool]:
+        """Whether a model's clean answers are right and depend on the image, where that was asked."""
+        keys = [(model, CLEAN.name, question) for question in self.asked()]
+        return dependent_answers(
+            [self._done[key] for key in keys if key in self._done], frozenset(self._unseen)
+        )
+
     def measured(self, model: str) -> list[Measured]:
         """Per threat what its result is made of, in the plan's order; the worst cases come last.
 
@@ -203,7 +211,8 @@ class Work:
         """What the audit finds in outcomes of the same questions; nothing where no question met every threat."""
         if not runs[0][1]:
             return [()] * len(runs)
-        return carried_audit(runs, {name: len(one.options) for name, one in self._questions.items()})
+        options = {name: len(question.options) for name, question in self._questions.items()}
+        return carried_audit(runs, options, texts=self._inputs.dataset.option_texts)
 
     def _stop_where_too_many_failed(self, model: str) -> None:
         failures = [failure for failure in self._failures if failure.model == model]

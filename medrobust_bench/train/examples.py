@@ -15,7 +15,7 @@ from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import AnswerMode, chat_prompt
 from medrobust_bench.problems import InvalidInputError, Problem, printable
-from medrobust_bench.train.settings import Task
+from medrobust_bench.train.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

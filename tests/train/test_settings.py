@@ -9,7 +9,7 @@ import pytest
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.recipe import read_sft_recipe, shipped
-from medrobust_bench.train.settings import Task
+from medrobust_bench.train.tasks import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ def test_every_wrong_setting_is_reported_at_once(tmp_path: Path) -> None:
             "{mode: letter, base: x, architecture: {}, stages: [{steps: 1, tasks: {letter: 1}}]}",
             "either base",
         ),
-        ("{mode: option-text, base: x, stages: [{steps: 1, tasks: {letter: 1}}]}", "letter or reasoning"),
+        ("{mode: option-text, base: x, stages: [{steps: 1, tasks: {letter: 1}}]}", "reasoning or letter"),
         ("{mode: letter, base: x, stages: [{steps: 1, tasks: {guess: 1}}]}", "describe"),
         ("{mode: [", "not valid YAML"),
         ("- 1", "dictionary"),

@@ -32,6 +32,7 @@ from medrobust_bench.reports.tables import (
     NOTE,
     accuracy_grid,
     describe_data,
+    describe_without_images,
     measured,
     modality_counts,
     short_modality,
@@ -54,7 +55,9 @@ COLUMNS = (
     ("Model", "text"),
     ("Threat", "text"),
     ("Accuracy (%)", "number"),
+    ("Credited (%)", "number"),
     ("Clean (%)", "number"),
+    ("Texts alone (%)", "number"),
     ("Worst modality (%)", "number"),
     ("Certified (%)", "number"),
     ("Unparsed (%)", "number"),
@@ -139,7 +142,9 @@ def _row(standing: Standing) -> dict[str, Any]:
     grid = certified(result.metrics)
     cells = [
         (first.value, percent(first.value), _interval(first)),
+        _estimate_cell(result.metrics.credited_accuracy),
         (clean.value, percent(clean.value), _interval(clean)),
+        _texts_cell(result),
         ("", MISSING, "")
         if worst is None or at_worst is None
         else (at_worst.value, percent(at_worst.value), short_modality(worst)),
@@ -169,6 +174,21 @@ def _row(standing: Standing) -> dict[str, Any]:
         "audit": told_audit(standing.submission),
         "replayed": told_replay(standing.submission),
     }
+
+
+def _estimate_cell(estimate: Estimate | None) -> tuple[float | str, str, str]:
+    return (
+        ("", MISSING, "")
+        if estimate is None
+        else (estimate.value, percent(estimate.value), _interval(estimate))
+    )
+
+
+def _texts_cell(result: Result) -> tuple[float | str, str, str]:
+    found = result.without_images
+    if found is None or found.option_texts is None:
+        return "", MISSING, ""
+    return found.option_texts, percent(found.option_texts), f"chance {percent(found.chance)}"
 
 
 def _interval(estimate: Estimate) -> str:
@@ -238,6 +258,7 @@ def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[s
     return {
         "data": results[0].data.name,
         "described": describe_data(results[0].data),
+        "given_away": describe_without_images(results),
         "accuracy": accuracy_grid(results).transposed(),
         "figures": [
             {
@@ -297,6 +318,7 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
         submission = standing.submission
         result, entry = submission.result, submission.entry
         verdicts = [finding.verdict for finding in submission.audit]
+        given_away = result.without_images
         groups: dict[tuple[str, str], Scores] = {("all", "all"): result.metrics}
         groups |= {("modality", name): scores for name, scores in result.metrics.by_modality.items()}
         types = result.metrics.by_question_type
@@ -307,6 +329,7 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
                 ("robust", None, scores.robust_accuracy),
             ]
             found += [("certified", one.radius, one) for one in certified(scores)]
+            found.append(("credited", None, scores.credited_accuracy))
             rows += [
                 {
                     "data": result.data.name,
@@ -329,6 +352,9 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
                     "unparsed_clean": result.metrics.unparsed_rate.clean,
                     "unparsed_attacked": result.metrics.unparsed_rate.adversarial,
                     "nondeterminism": result.metrics.nondeterminism,
+                    "chance": None if given_away is None else given_away.chance,
+                    "majority": None if given_away is None else given_away.majority,
+                    "option_texts": None if given_away is None else given_away.option_texts,
                     "group_kind": kind,
                     "group": group,
                     "measure": measure,
@@ -344,6 +370,9 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
             "rank_last": "Int64",
             "radius": "float64",
             "unparsed_attacked": "float64",
+            "chance": "float64",
+            "majority": "float64",
+            "option_texts": "float64",
             "submitted": "string",
             "done_again": "string",
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.specs.settings import RunSettings
 
-    AnyThreat = Threat | AlteringThreat | Certification
+    AnyThreat: TypeAlias = Threat | AlteringThreat | Certification
 
 
 @dataclass(frozen=True, slots=True)
