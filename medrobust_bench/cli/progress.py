@@ -89,6 +89,11 @@ class Bars:
         """Say which model is read from disk; large ones take minutes."""
         self._bars.console.print(f"[dim]loading {model}[/dim]", highlight=False)
 
+    def asked(self, model: str, notes: Sequence[str]) -> None:
+        """Say what is unusual in how questions are put to a model."""
+        for note in notes:
+            self._bars.console.print(printable(f"{model} {note}"), markup=False, highlight=False)
+
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
         """Fill the bars."""
         for key in dict.fromkeys(self._tally.add(outcome) for outcome in outcomes):
@@ -141,6 +146,11 @@ class Lines:
     def loading(self, model: str) -> None:
         """Say which model is read from disk; large ones take minutes."""
         click.echo(f"loading {model}", err=True)
+
+    def asked(self, model: str, notes: Sequence[str]) -> None:
+        """Say what is unusual in how questions are put to a model."""
+        for note in notes:
+            click.echo(printable(f"{model} {note}"), err=True)
 
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
         """Print what is finished, and now and then how far the run is."""

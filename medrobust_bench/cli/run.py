@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     "models",
     multiple=True,
     metavar="NAME",
-    help="Card id, card file, checkpoint folder or hub id; repeatable.",
+    help="Card id, card file, checkpoint folder, hub id, or openai:NAME of a server; as SOURCE or SOURCE=NAME; "
+    "repeatable.",
 )
 @click.option(
     "--threat",
@@ -65,6 +66,15 @@ if TYPE_CHECKING:
     help="Instead of the card's.",
 )
 @click.option(
+    "--max-new-tokens",
+    type=int,
+    metavar="N",
+    help="Length limit of a generated answer, instead of the card's.",
+)
+@click.option(
+    "--revision", metavar="NAME", help="Hub commit, branch or tag of the model, instead of the card's."
+)
+@click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for everything that is written."
 )
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
@@ -85,6 +95,15 @@ if TYPE_CHECKING:
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Type of the weights."
 )
 @click.option("--seed", type=int, help="Seed of the sample and of every attack.")
+@click.option("--base-url", metavar="URL", help="Address of the server of openai:NAME, up to and with /v1.")
+@click.option(
+    "--key-variable",
+    metavar="NAME",
+    help="Environment variable with the server's key, if not OPENAI_API_KEY.",
+)
+@click.option("--concurrency", type=int, metavar="N", help="Requests to a server at the same time.")
+@click.option("--price-input", type=float, metavar="P", help="The server's price per million tokens read.")
+@click.option("--price-output", type=float, metavar="P", help="… and per million tokens written.")
 @click.option(
     "--trust-remote-code", is_flag=True, default=None, help="Run code from the checkpoint's repository."
 )
@@ -137,6 +156,9 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     with _stopped_by_hand(out), progress() as observer:
         finished = carry_out(settings, out, resume=resume, observer=observer)
     print_run(finished.results)
+    for model in finished.models:
+        if (usage := finished.usage(model)) is not None:
+            click.echo(f"\n{model}, weights unknown: {usage.summary}")
     click.echo(f"\nWritten to {out}:")
     for name, what in (
         ("leaderboard.md", "this table"),
@@ -149,19 +171,6 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     if finished.failures:
         _list_failures(finished.failures, out)
         raise click.exceptions.Exit(1)
-
-
-def _list_failures(failures: Sequence[Failure], out: Path) -> None:
-    """What came to no outcome, and what can be done about it."""
-    click.secho(f"\n{len(failures)} outcomes are missing, and counted nowhere:", fg="red", err=True)
-    for failure in failures[:SHOWN]:
-        click.echo(f"  {failure}", err=True)
-    if len(failures) > SHOWN:
-        click.echo(f"  … and {len(failures) - SHOWN} more, in {out / 'journal.jsonl'}", err=True)
-    click.echo(
-        f"Try them again with `medrobust run --resume --out {out}`; add --skip-failed to leave them out.",
-        err=True,
-    )
 
 
 def _run_several(
@@ -188,8 +197,10 @@ def _run_several(
         click.echo(f"  {out / name}/  a run by itself: `medrobust show {out / name}`")
     click.echo(f"  {out / 'leaderboard.md'}  all tables")
     click.echo(f"  {out / 'macro_average.json'}  the averages and what they are made of")
-    if failures := [failure for run in suite.runs.values() for failure in run.failures]:
-        _list_failures(failures, out)
+    failed = [run for run in suite.runs.values() if run.failures]
+    for run in failed:
+        _list_failures(run.failures, run.folder)
+    if failed:
         raise click.exceptions.Exit(1)
 
 
@@ -207,3 +218,16 @@ def _stopped_by_hand(out: Path) -> Iterator[None]:
             err=True,
         )
         raise click.exceptions.Exit(130) from None
+
+
+def _list_failures(failures: Sequence[Failure], out: Path) -> None:
+    """What came to no outcome, and what can be done about it."""
+    click.secho(f"\n{len(failures)} outcomes are missing, and counted nowhere:", fg="red", err=True)
+    for failure in failures[:SHOWN]:
+        click.echo(f"  {failure}", err=True)
+    if len(failures) > SHOWN:
+        click.echo(f"  … and {len(failures) - SHOWN} more, in {out / 'journal.jsonl'}", err=True)
+    click.echo(
+        f"Try them again with `medrobust run --resume --out {out}`; add --skip-failed to leave them out.",
+        err=True,
+    )

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 def command(
     submissions: tuple[Path, ...],
     data: tuple[str, ...],
+    images: tuple[str, ...],
     cards: Path | None,
     base: str | None,
     author: str | None,
@@ -98,7 +99,7 @@ def command(
     wish = _wish(count, minutes, seed, device, hidden_seed_file)
     if record is not None and (wish is None or by is None):
         raise click.UsageError("--record keeps what --replay or --replay-minutes gives: give one, and --by")
-    where = places(data)
+    where = places(data, images)
     known, unchecked = read_registry(cards or (OWN_CARDS if OWN_CARDS.is_dir() else None))
     if base is None:
         files, blocks = _files(submissions), [_stray_lines(submissions)]
@@ -107,8 +108,7 @@ def command(
     failed = sum(map(bool, blocks))
     _tell(blocks)
     seconds = timeout or 600 + 240 * (minutes or 0)
-    memory = 4 * 10**9 if wish is None else None
-    with Guard(seconds=seconds, memory=memory, prepare=report.__module__) as guard:
+    with Guard(seconds=seconds, memory=4 * 10**9, prepare=report.__module__) as guard:
         for path in files:
             try:
                 found: Report | Ended = guard.call(report, path, cards=known, data=where, wish=wish)

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medrobust_bench.leaderboard.guard import unlimited
 from medrobust_bench.leaderboard.replay import replay
 from medrobust_bench.leaderboard.verification import verify
 from medrobust_bench.problems import printable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medrobust_bench.certify.fault import Fault
+    from medrobust_bench.data.reopen import Place
     from medrobust_bench.leaderboard.replay import Replay, Wish
     from medrobust_bench.models.cards import Card
 
@@ -62,7 +64,7 @@ class Report:
 
 
 def report(
-    path: Path, *, cards: Mapping[str, Card], data: Mapping[str, str], wish: Wish | None = None
+    path: Path, *, cards: Mapping[str, Card], data: Mapping[str, Place], wish: Wish | None = None
 ) -> Report:
     """Verify a submission, do a part of it again where that is wished for, and say what came of it.
 
@@ -76,6 +78,7 @@ def report(
     case = verdict.case
     replayed = None
     if wish is not None and verdict.accepted and case is not None:
+        unlimited()
         card = cards[case.entry.result.model.id]
         replayed = replay(
             case,

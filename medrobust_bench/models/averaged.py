@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from medrobust_bench.models.adapter import Answer, in_full_precision
+from medrobust_bench.models.adapter import Answer, afresh, in_full_precision
 from medrobust_bench.models.noise import NoisyQuestion
 from medrobust_bench.specs.seeds import Purpose, stream
 
@@ -98,7 +98,7 @@ class Expectation:
         self, bound: BoundQuestions, images: Sequence[NDArray[np.uint8]], *, exact: bool
     ) -> list[Answer]:
         """See `Averaging`."""
-        rounds = [bound.answer(images, exact=exact) for _ in range(self.draws)]
+        rounds = [afresh(bound).answer(images, exact=exact) for _ in range(self.draws)]
         return [_most_frequent(answers) for answers in zip(*rounds, strict=True)]
 
 

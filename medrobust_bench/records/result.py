@@ -55,14 +55,14 @@ class Result(Record):
     threat: AnySpec
     seed: int
     metrics: Metrics
+    without_images: WithoutImages | None = Field(
+        default=None,
+        description="What its questions give away without any image; left out where nobody looked",
+    )
     failed: dict[str, int] = Field(
         default_factory=dict,
         description="Questions that came to no outcome, by kind of fault; no accuracy counts them; left out where "
         "there are none",
-    )
-    without_images: WithoutImages | None = Field(
-        default=None,
-        description="What its questions give away without any image; left out where nobody looked",
     )
     audit: tuple[Finding, ...] = ()
     cost: Cost
@@ -72,10 +72,10 @@ class Result(Record):
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Records of the first version read as they did."""
         fields: dict[str, Any] = serialise(self)
-        if not self.failed:
-            fields.pop("failed", None)
         if self.without_images is None:
             fields.pop("without_images", None)
+        if not self.failed:
+            fields.pop("failed", None)
         return fields
 
     @property

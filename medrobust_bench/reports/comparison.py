@@ -135,7 +135,7 @@ def _asks_a_part(old: Plan, new: Plan) -> bool:
     if old.data.name != new.data.name or not asked < before:
         return False
     for plan in (old, new):
-        reopen(plan, data=new.settings.data)
+        reopen(plan, data=new.settings.data, images=new.settings.images)
     return True
 
 
@@ -306,9 +306,16 @@ def _notes(baseline: AnsweredRun, current: AnsweredRun, old: str, new: str) -> l
     whole, asked = baseline.record.plan.data.n, current.record.plan.data.n
     if asked < whole:
         notes.append(f"on {asked} of the baseline's {whole} questions")
-    if before.weights_sha256 == after.weights_sha256:
+    same_weights = before.weights_sha256 == after.weights_sha256 is not None
+    parts = []
+    if before.identity is not None and after.identity is not None:
+        parts = before.identity.differences(after.identity)
+    if parts:
+        same = "both have the same weights, but " if same_weights else ""
+        notes.append(f"{same}another model is compared: another {', another '.join(parts)}")
+    elif same_weights:
         notes.append("both have the same weights")
-    for name in ("revision", "dtype", "answer_mode", "trust_remote_code", "draws", "smoothing"):
+    for name in ("revision", "dtype", "answer_mode", "server", "trust_remote_code", "draws", "smoothing"):
         told = [_told(getattr(model, name)) for model in (before, after)]
         if told[0] != told[1]:
             notes.append(f"{name.replace('_', ' ')}: {' and '.join(told)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from medrobust_bench.records import AnswerKind, Tier
 from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, with_interval
 from medrobust_bench.specs.vocabulary import Modality, in_usual_order
 
@@ -187,6 +188,36 @@ def accuracy_grid(results: Sequence[Result]) -> Grid:
     return Grid("Accuracy", header, tuple(rows), names=1)
 
 
+def answer_grid(results: Sequence[Result]) -> Grid | None:
+    """How the generated answers of every model and threat were read, and what the others were; None without any.
+
+    Args:
+        results: results on one data set.
+    """
+    told = [
+        (name, result.threat.name, result.metrics.answers)
+        for name, group in _by_model(results)
+        for result in group
+        if result.metrics.answers is not None
+    ]
+    if not told:
+        return None
+    tiers = [tier for tier in Tier if any(tier in answers.tiers for *_, answers in told)]
+    kinds = [kind for kind in AnswerKind if kind is not AnswerKind.READ]
+    rows = tuple(
+        (
+            name,
+            threat,
+            str(sum(answers.kinds.values())),
+            *(str(answers.tiers.get(tier, 0)) for tier in tiers),
+            *(str(answers.kinds.get(kind, 0)) for kind in kinds),
+        )
+        for name, threat, answers in told
+    )
+    header = ("Model", "Threat", "Answers", *(f"read by {tier}" for tier in tiers), *kinds)
+    return Grid("How generated answers were read", header, rows, names=2)
+
+
 def modality_grid(results: Sequence[Result]) -> Grid:
     """One row per model and measure, one column per modality with its number of questions.
 
@@ -270,8 +301,12 @@ def _narrow_grids(name: str, results: Sequence[Result]) -> list[Grid]:
         for label, cell in measured
         if cell is not None
     )
-    if unparsed := results[0].metrics.unparsed_rate.clean:
-        rows += (("clean, unparsed", percent(unparsed), "", str(results[0].data.n)),)
+    answers, n = results[0].metrics.answers, results[0].data.n
+    if answers is not None:
+        unread = {kind: count for kind, count in answers.kinds.items() if kind is not AnswerKind.READ}
+        rows += tuple((f"clean, {kind}", percent(count / n), "", str(n)) for kind, count in unread.items())
+    elif unparsed := results[0].metrics.unparsed_rate.clean:
+        rows += (("clean, unparsed", percent(unparsed), "", str(n)),)
     grids = [Grid(name, ("Threat", "Accuracy", "95 % interval", "n"), rows, names=1)]
     if len(results[0].metrics.by_modality) > 1:
         counts = modality_counts(results)
@@ -286,7 +321,9 @@ def _grids(results: Sequence[Result]) -> list[Grid]:
     grids = [accuracy_grid(results)]
     if len(results[0].metrics.by_modality) > 1:
         grids.append(modality_grid(results))
-    return [*grids, *corruption_grids(results), *control_grids(results)]
+    grids += [*corruption_grids(results), *control_grids(results)]
+    answers = answer_grid(results)
+    return grids if answers is None else [*grids, answers]
 
 
 def _measures(results: Sequence[Result], *, credited: bool = False) -> list[_Measure]:

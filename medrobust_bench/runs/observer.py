@@ -26,6 +26,10 @@ class Observer(Protocol):
         """A model is about to be loaded."""
         ...
 
+    def asked(self, model: str, notes: Sequence[str]) -> None:
+        """A model is loaded; `notes` say what is unusual in how questions are put to it, one sentence each."""
+        ...
+
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
         """A chunk under one threat is in the journal, or one of its certificates."""
         ...
@@ -45,6 +49,9 @@ class Silent:
         """See `Observer`."""
 
     def loading(self, model: str) -> None:
+        """See `Observer`."""
+
+    def asked(self, model: str, notes: Sequence[str]) -> None:
         """See `Observer`."""
 
     def advanced(self, outcomes: Sequence[Outcome]) -> None:

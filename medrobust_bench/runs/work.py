@@ -91,6 +91,7 @@ class Work:
             learning=learning,
             training=self._inputs.training if learning else (),
             probe=tuple(self._questions[name] for chunk in self._plan.chunks[:PROBED] for name in chunk),
+            replies=self._folder.replies_path(model),
         )
 
     def chunks(self, model: str) -> list[ChunkTask]:
@@ -141,10 +142,8 @@ class Work:
 
     def dependent(self, model: str) -> dict[str, bool]:
         """Whether a model's clean answers are right and depend on the image, where that was asked."""
-        keys = [(model, CLEAN.name, question) for question in self.asked()]
-        return dependent_answers(
-            [self._done[key] for key in keys if key in self._done], frozenset(self._unseen)
-        )
+        found = [self._done.get((model, CLEAN.name, question)) for question in self.asked()]
+        return dependent_answers([one for one in found if one is not None], frozenset(self._unseen))
 
     def measured(self, model: str) -> list[Measured]:
         """Per threat what its result is made of, in the plan's order; the worst cases come last.
@@ -211,7 +210,7 @@ class Work:
         """What the audit finds in outcomes of the same questions; nothing where no question met every threat."""
         if not runs[0][1]:
             return [()] * len(runs)
-        options = {name: len(question.options) for name, question in self._questions.items()}
+        options = {name: len(one.options) for name, one in self._questions.items()}
         return carried_audit(runs, options, texts=self._inputs.dataset.option_texts)
 
     def _stop_where_too_many_failed(self, model: str) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from medrobust_bench.attacks.altering import AlteringThreat
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.cohen import Certification
-from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records import Failure
 from medrobust_bench.runs.chunk import Chunk
 from medrobust_bench.runs.engine.faults import separately
 from medrobust_bench.runs.engine.task import Done
-from medrobust_bench.runs.models import open_model
+from medrobust_bench.runs.inputs import scoreless, unsuitable
+from medrobust_bench.runs.models import gives_scores, how_asked, open_model
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from medrobust_bench.records import ModelRecord, Outcome
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.runs.engine.task import AnyThreat, ChunkTask, ModelTask
+    from medrobust_bench.runs.models import Asked
 
 
 class Worker:
     """Does the chunks of one model.
 
     Raises:
-        InvalidInputError: the model cannot be opened, or a threat needs gradients that it does not give.
+        InvalidInputError: the model cannot be opened, or a threat needs gradients or scores that it does not give.
     """
 
     def __init__(self, task: ModelTask) -> None:
@@ -40,17 +42,26 @@ class Worker:
             device=settings.device,
             dtype=settings.dtype,
             trust_remote_code=settings.trust_remote_code,
+            replies=task.replies,
         )
-        white_box = [threat.spec.name for threat in task.threats if threat.spec.white_box]
-        if white_box and not self._adapter.differentiable:
-            what = f"gives no gradient in the pixels, which {', '.join(white_box)} need"
-            remedy = "take gradient-free threats, such as noise"
-            raise InvalidInputError([Problem(where=task.model, what=what, remedy=remedy)])
+        specs = [threat.spec for threat in task.threats]
+        if self._adapter.differentiable:
+            return
+        problems = unsuitable([task.model], specs)
+        if not gives_scores(self._adapter, task.probe):
+            problems += scoreless(task.model, [spec for spec in specs if not spec.white_box])
+        if problems:
+            raise InvalidInputError(problems)
 
     @property
     def record(self) -> ModelRecord:
         """The model as it was opened."""
         return self._adapter.record
+
+    @property
+    def asked(self) -> Asked:
+        """How questions are put to the model: what it is given for the first one."""
+        return how_asked(self._adapter, self._task.probe[0])
 
     def trained(self) -> tuple[AnyThreat, ...]:
         """The threats, those that learn trained against the model."""
