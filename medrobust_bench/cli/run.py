@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from medrobust_bench.records import Failure
+    from medrobust_bench.runs.engine.engine import Engine
 
 
 @click.command("run")
@@ -104,6 +105,21 @@ if TYPE_CHECKING:
 @click.option("--concurrency", type=int, metavar="N", help="Requests to a server at the same time.")
 @click.option("--price-input", type=float, metavar="P", help="The server's price per million tokens read.")
 @click.option("--price-output", type=float, metavar="P", help="… and per million tokens written.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes that share the work, by Ray.")
+@click.option(
+    "--ray",
+    "address",
+    envvar="RAY_ADDRESS",
+    metavar="ADDRESS",
+    help="Join a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; by default $RAY_ADDRESS.",
+)
+@click.option("--cpus-per-worker", type=float, metavar="N", help="CPUs set apart for a worker (1).")
+@click.option(
+    "--gpus-per-worker", type=float, metavar="N", help="GPUs of a worker, fractions too; by default one."
+)
+@click.option(
+    "--worker-timeout", type=float, metavar="SECONDS", help="Replace a worker that says nothing for so long."
+)
 @click.option(
     "--trust-remote-code", is_flag=True, default=None, help="Run code from the checkpoint's repository."
 )
@@ -118,6 +134,13 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     from medrobust_bench.runs.inputs import unknown_names
     from medrobust_bench.specs.settings import read_settings, settings_from
 
+    crew = _Crew(
+        workers=flags.pop("workers"),
+        address=flags.pop("address"),
+        cpus_per_worker=flags.pop("cpus_per_worker") or 1,
+        gpus_per_worker=flags.pop("gpus_per_worker"),
+        timeout=flags.pop("worker_timeout"),
+    )
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     images = list(given.pop("images", ()))
     base = read_settings(config) if config else {}
@@ -137,7 +160,7 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     values = {**base, **given}
     several = values.get("data", ())
     if not isinstance(several, str) and len(several) > 1:
-        _run_several(values, images, out, resume=resume, where=where)
+        _run_several(values, images, out, crew, resume=resume, where=where)
         return
     if isinstance(several, list | tuple) and several:
         values["data"] = several[0]
@@ -153,8 +176,8 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     from medrobust_bench.reports.tables import print_run
     from medrobust_bench.runs.evaluate import carry_out
 
-    with _stopped_by_hand(out), progress() as observer:
-        finished = carry_out(settings, out, resume=resume, observer=observer)
+    with _stopped_by_hand(out), _engine(crew, out) as engine, progress() as observer:
+        finished = carry_out(settings, out, resume=resume, observer=observer, engine=engine)
     print_run(finished.results)
     for model in finished.models:
         if (usage := finished.usage(model)) is not None:
@@ -174,7 +197,7 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
 
 
 def _run_several(
-    values: dict[str, Any], images: list[str], out: Path | None, *, resume: bool, where: str
+    values: dict[str, Any], images: list[str], out: Path | None, crew: _Crew, *, resume: bool, where: str
 ) -> None:
     """A run for each of several data sets, and their average."""
     from medrobust_bench.cli.progress import progress
@@ -189,8 +212,8 @@ def _run_several(
         raise InvalidInputError(problems)
     out = out or new_folder(*settings)
     asked = {name: Asked(one, adapters={}, threats={}, dataset=None) for name, one in settings.items()}
-    with _stopped_by_hand(out):
-        suite = carry_out_suite(asked, out, resume=resume, observe=progress)
+    with _stopped_by_hand(out), _engine(crew, out) as engine:
+        suite = carry_out_suite(asked, out, resume=resume, observe=progress, engine=engine)
     print_averages(suite.macro_averages())
     click.echo(f"\nWritten to {out}:")
     for name in suite.runs:
@@ -202,6 +225,28 @@ def _run_several(
         _list_failures(run.failures, run.folder)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+class _Crew(TypedDict):
+    """What the flags say about workers; see `RayEngine`."""
+
+    workers: int | None
+    address: str | None
+    cpus_per_worker: float
+    gpus_per_worker: float | None
+    timeout: float | None
+
+
+@contextmanager
+def _engine(crew: _Crew, out: Path) -> Iterator[Engine | None]:
+    """The engine that the flags ask for; None is this process."""
+    if crew["workers"] is None and crew["address"] is None:
+        yield None
+        return
+    from medrobust_bench.runs.engine.cluster import RayEngine
+
+    with RayEngine(**crew, logs=out / "logs") as engine:
+        yield engine
 
 
 @contextmanager

@@ -77,6 +77,7 @@ def evaluate(
     price_input: float | None = None,
     price_output: float | None = None,
     observer: Observer | None = None,
+    engine: Engine | None = None,
 ) -> Run:
     """Measure robust accuracy; `medrobust run` as a function.
 
@@ -110,6 +111,7 @@ def evaluate(
         price_input: what it charges per million tokens read.
         price_output: and per million tokens written.
         observer: told about progress.
+        engine: who does the work, a `RayEngine` for several workers; by default this process.
 
     Raises:
         InvalidInputError: with everything that is wrong with the input, before any model is loaded.
@@ -145,6 +147,7 @@ def evaluate(
         Path(out),
         resume=resume,
         observer=observer,
+        engine=engine,
         adapters=asked.adapters,
         threats=asked.threats,
         dataset=asked.dataset,

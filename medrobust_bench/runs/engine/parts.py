@@ -102,9 +102,7 @@ class Part:
 
 def portable_model(task: ModelTask) -> ModelTask:
     """The same, with every image in it."""
-    return replace(
-        task, training=tuple(map(portable, task.training)), probe=tuple(map(portable, task.probe))
-    )
+    return replace(task, training=tuple(map(portable, task.training)), probe=tuple(map(portable, task.probe)))
 
 
 def portable_chunk(task: ChunkTask) -> ChunkTask:
@@ -114,7 +112,7 @@ def portable_chunk(task: ChunkTask) -> ChunkTask:
 
 
 def portable(question: Question) -> Question:
-    """The question with its canonical image as PNG bytes; as it is where that cannot be had, to fail where it is asked."""
+    """The question with its canonical image as PNG bytes; as it is where that cannot be had, to fail when asked."""
     try:
         png = to_png(canonical(question.image))
     except (OSError, ValueError):
