@@ -80,6 +80,11 @@ if TYPE_CHECKING:
 )
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
 @click.option(
+    "--extend",
+    is_flag=True,
+    help="Add --model, --threat, --metric or a larger --limit to the run in --out; what is there is kept.",
+)
+@click.option(
     "--skip-invalid", is_flag=True, default=None, help="Leave faulty rows out, and say so in the result."
 )
 @click.option(
@@ -123,7 +128,7 @@ if TYPE_CHECKING:
 @click.option(
     "--trust-remote-code", is_flag=True, default=None, help="Run code from the checkpoint's repository."
 )
-def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -> None:
+def command(config: Path | None, out: Path | None, resume: bool, extend: bool, **flags: Any) -> None:
     """Measure how often models still answer right when somebody tampers with the image.
 
     With no arguments: the shipped models on a balanced sample of synthetic phantoms, clean, attacked and
@@ -144,11 +149,13 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     images = list(given.pop("images", ()))
     base = read_settings(config) if config else {}
-    if resume:
+    if resume or extend:
         if out is None:
-            raise InvalidInputError(
-                [Problem(where="--resume", what="needs the folder of the run", remedy="add --out DIR")]
-            )
+            where = "--extend" if extend else "--resume"
+            raise InvalidInputError([Problem(where, "needs the folder of the run", "add --out DIR")])
+        if is_suite(out) and extend:
+            what, remedy = "adds to one run, and this folder holds several", f"extend each: --out {out}/NAME"
+            raise InvalidInputError([Problem("--extend", what, remedy)])
         if is_suite(out):
             begun = list(read_suite(out).runs.values())
             images = images or [f"{one.data}={one.images}" for one in begun if one.images is not None]
@@ -169,7 +176,9 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
         raise InvalidInputError([Problem("--images", what, remedy)])
     settings = settings_from({**values, **({"images": images[0]} if images else {})}, where=where)
     out = out or new_folder(settings.data)
-    if not resume and (problems := [*unknown_names(settings), *RunFolder(out).check(resume=False)]):
+    if not (resume or extend) and (
+        problems := [*unknown_names(settings), *RunFolder(out).check(resume=False)]
+    ):
         raise InvalidInputError(problems)
 
     from medrobust_bench.cli.progress import progress
@@ -177,7 +186,7 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     from medrobust_bench.runs.evaluate import carry_out
 
     with _stopped_by_hand(out), _engine(crew, out) as engine, progress() as observer:
-        finished = carry_out(settings, out, resume=resume, observer=observer, engine=engine)
+        finished = carry_out(settings, out, resume=resume, extend=extend, observer=observer, engine=engine)
     print_run(finished.results)
     for model in finished.models:
         if (usage := finished.usage(model)) is not None:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import medrobust_bench
 from medrobust_bench.data.dataset import Dataset
-from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records.journal import Journal
 from medrobust_bench.runs.engine.parts import Part
 from medrobust_bench.runs.engine.task import ChunkTask, Done
+from medrobust_bench.runs.observer import Silent
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
 from tests.test_benchmark import result_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from medrobust_bench import RayEngine, Run
     from medrobust_bench.data.question import Question
+    from medrobust_bench.records import Outcome
 
 THREATS = ["pgd-linf:eps=2/255,step_size=1/255,steps=3", "certified-l2:n0=5,n=10,sigma=0.01"]
 BAD = "linear-0-5"
@@ -47,8 +51,8 @@ class Mortal(LinearAdapter):
         if any(question.id == BAD for question in questions):
             if self.harm == "always dies":
                 os.kill(os.getpid(), signal.SIGKILL)
-            if self.harm != "none" and not os.path.exists(self.mark):
-                open(self.mark, "w").close()
+            if self.harm != "none" and not Path(self.mark).exists():
+                Path(self.mark).touch()
                 if self.harm == "dies":
                     os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(3600)
@@ -137,15 +141,71 @@ def replace_seconds(outcome: Any) -> Any:
     return outcome.model_copy(update={"seconds": 0.0})
 
 
+class Refused(LinearAdapter):
+    """A model that cannot be asked as it is."""
+
+    def bind(self, questions: Sequence[Question]) -> LinearQuestions:
+        raise InvalidInputError([Problem("its card", "names no template", "name one")])
+
+
 @pytest.mark.slow
 def test_faults_of_the_input_reach_the_user_as_they_are(crew: RayEngine, tmp_path: Path) -> None:
-    adapter = LinearAdapter(seed=1, shape=(6, 6), scale=0.3)
-    adapter.differentiable = False
-    with pytest.raises(InvalidInputError, match="no gradient") as raised:
+    adapter = Refused(seed=1, shape=(6, 6))
+    with pytest.raises(InvalidInputError) as raised:
         medrobust_bench.evaluate(
             model=adapter, threats=THREATS, data=data(), out=tmp_path / "run", engine=crew
         )
-    assert raised.value.problems[0].where == "linear-toy"
+    assert raised.value.problems == (Problem("its card", "names no template", "name one"),)
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing(
+    crew: RayEngine, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, written = Journal.append, []
+
+    def full(journal: Journal, lines: Any) -> None:
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(journal.path))
+        written.append(lines)
+        append(journal, lines)
+
+    monkeypatch.setattr(Journal, "append", full)
+    with pytest.raises(OSError, match="No space left"):
+        evaluate(tmp_path / "run", engine=crew)
+    monkeypatch.undo()
+    evaluate(tmp_path / "run", engine=crew, resume=True)
+    assert same(tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+def test_nodes_leave_and_join(whole: Path, tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="needs the extra [ray]")
+    from ray.cluster_utils import Cluster
+
+    assert not ray.is_initialized(), "give the other cluster back first"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    leaving = cluster.add_node(num_cpus=1)
+    try:
+        ray.init(address=cluster.address, log_to_driver=False)
+        cluster.wait_for_nodes()
+        seen: list[str] = []
+
+        class Changing(Silent):
+            def advanced(self, outcomes: Sequence[Outcome]) -> None:
+                seen.extend(one.question for one in outcomes)
+                if len(seen) == 4:
+                    cluster.remove_node(leaving, allow_graceful=False)
+                    cluster.add_node(num_cpus=1)
+
+        with medrobust_bench.RayEngine(workers=1, logs=tmp_path / "logs") as engine:
+            run = evaluate(tmp_path / "run", engine=engine, observer=Changing())
+        assert run.failures == ()
+        assert same(tmp_path / "run", whole)
+        assert "died" in (tmp_path / "logs" / "worker-1.log").read_text()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 @pytest.mark.slow

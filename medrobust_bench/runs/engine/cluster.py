@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from medrobust_bench.models.cards import Card
-from medrobust_bench.models.registry import ENDPOINT
+from medrobust_bench.models.cards import ENDPOINT, Card
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.runs.engine.local import LocalEngine
 from medrobust_bench.runs.engine.parts import Part, portable_chunk, portable_model
@@ -246,8 +245,8 @@ class RayWorkers:
             else:
                 found += [] if done is None else [done]
         limit = self._engine.timeout
-        for slot in self._slots if limit is not None else ():
-            if slot.part is not None and time.monotonic() - slot.heard > limit:
+        for slot in self._slots:
+            if limit is not None and slot.part is not None and time.monotonic() - slot.heard > limit:
                 self._ray.kill(slot.actor)
                 self._died(slot, TimeoutError(f"said nothing for {limit:g} s"))
         return found
