@@ -20,7 +20,6 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.journal import Journal
 from medrobust_bench.runs.engine.parts import Part
 from medrobust_bench.runs.engine.task import ChunkTask, Done
-from medrobust_bench.runs.observer import Silent
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
 from tests.test_benchmark import result_files
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from medrobust_bench import RayEngine, Run
     from medrobust_bench.data.question import Question
-    from medrobust_bench.records import Outcome
 
 THREATS = ["pgd-linf:eps=2/255,step_size=1/255,steps=3", "certified-l2:n0=5,n=10,sigma=0.01"]
 BAD = "linear-0-5"
@@ -176,36 +174,6 @@ def test_a_full_disk_loses_nothing(
     monkeypatch.undo()
     evaluate(tmp_path / "run", engine=crew, resume=True)
     assert same(tmp_path / "run", whole)
-
-
-@pytest.mark.slow
-def test_nodes_leave_and_join(whole: Path, tmp_path: Path) -> None:
-    ray = pytest.importorskip("ray", reason="needs the extra [ray]")
-    from ray.cluster_utils import Cluster
-
-    assert not ray.is_initialized(), "give the other cluster back first"
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    leaving = cluster.add_node(num_cpus=1)
-    try:
-        ray.init(address=cluster.address, log_to_driver=False)
-        cluster.wait_for_nodes()
-        seen: list[str] = []
-
-        class Changing(Silent):
-            def advanced(self, outcomes: Sequence[Outcome]) -> None:
-                seen.extend(one.question for one in outcomes)
-                if len(seen) == 4:
-                    cluster.remove_node(leaving, allow_graceful=False)
-                    cluster.add_node(num_cpus=1)
-
-        with medrobust_bench.RayEngine(workers=1, logs=tmp_path / "logs") as engine:
-            run = evaluate(tmp_path / "run", engine=engine, observer=Changing())
-        assert run.failures == ()
-        assert same(tmp_path / "run", whole)
-        assert "died" in (tmp_path / "logs" / "worker-1.log").read_text()
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 @pytest.mark.slow
