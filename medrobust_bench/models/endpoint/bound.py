@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from medrobust_bench.models.adapter import Answer, Batch
+from medrobust_bench.models.adapter import Answer, Batch, NoScoresError
 from medrobust_bench.models.endpoint.chat import Prompt
 from medrobust_bench.models.pixels import to_images
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.endpoint.chat import Chat
-
-
-class NoScoresError(ValueError):
-    """The server gives no log-probabilities, or none of an option's letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ class EndpointQuestions:
         """Log-probabilities [B, K] of the option letters, on the images rounded to 8 bits; without gradients.
 
         Raises:
-            NoScoresError: the server gives none.
+            NoScoresError: the server gives none, or none of an option's letter.
         """
         answers = self.chat.ask(self.prompts, to_images(pixels))
         rows = [

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from medrobust_bench.data.image import canonical
+from medrobust_bench.models.adapter import NoScoresError
 from medrobust_bench.models.answers.registry import STRATEGIES
-from medrobust_bench.models.endpoint.bound import EndpointQuestions, NoScoresError
+from medrobust_bench.models.endpoint.bound import EndpointQuestions
 from medrobust_bench.models.endpoint.chat import Chat
 from medrobust_bench.models.endpoint.client import ChatClient
 from medrobust_bench.models.endpoint.settings import EndpointSettings
