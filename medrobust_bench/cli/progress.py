@@ -21,7 +21,7 @@ from rich.progress import (
 from medrobust_bench.problems import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from medrobust_bench.records import Outcome
     from medrobust_bench.records.run import Plan
@@ -31,22 +31,30 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Tally:
-    """Running counts per model and threat."""
+    """Running counts per model and threat.
 
-    def __init__(self) -> None:
+    Args:
+        corruptions: names of the threats under which the share of a question's images counts.
+    """
+
+    def __init__(self, corruptions: Collection[str] = ()) -> None:
         self.asked: dict[tuple[str, str], int] = {}
-        self.right: dict[tuple[str, str], int] = {}
+        self._corruptions = corruptions
+        self._shares: dict[tuple[str, str], list[float]] = {}
 
     def add(self, outcome: Outcome) -> tuple[str, str]:
         """Count an outcome; returns its key."""
         key = (outcome.model, outcome.threat)
         self.asked[key] = self.asked.get(key, 0) + 1
-        self.right[key] = self.right.get(key, 0) + outcome.correct
+        shares = self._shares.setdefault(key, [])
+        if outcome.alterations or outcome.threat not in self._corruptions:
+            shares.append(outcome.share_right)
         return key
 
     def text(self, key: tuple[str, str]) -> str:
-        """ "83.3 % right", over what is finished."""
-        return f"{100 * self.right[key] / self.asked[key]:5.1f} % right"
+        """ "83.3 % right", over what is finished; nothing where no image was altered yet."""
+        shares = self._shares[key]
+        return f"{100 * sum(shares) / len(shares):5.1f} % right" if shares else ""
 
 
 class Bars:
@@ -64,6 +72,7 @@ class Bars:
 
     def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
         """Draw the bars of every model and threat, the finished part filled."""
+        self._tally = Tally(_corruptions(plan))
         for model in plan.models:
             for threat in plan.threats:
                 self._tasks[model, threat.name] = self._bars.add_task(
@@ -106,6 +115,7 @@ class Lines:
 
     def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
         """Say what is going to be done."""
+        self._tally = Tally(_corruptions(plan))
         self._total = plan.data.n
         self._all = plan.data.n * len(plan.models) * len(plan.threats)
         kind = "synthetic questions" if plan.data.synthetic else "questions"
@@ -137,6 +147,10 @@ class Lines:
                     err=True,
                 )
                 self._last = now
+
+
+def _corruptions(plan: Plan) -> frozenset[str]:
+    return frozenset(threat.name for threat in plan.threats if threat.yields == "corrupted")
 
 
 @contextmanager

@@ -127,8 +127,7 @@ def corrupted_accuracy(outcomes: Sequence[Outcome]) -> Estimate | None:
     met = [outcome for outcome in outcomes if outcome.alterations]
     if not met:
         return None
-    shares = [_share(one.choice == outcome.answer for one in outcome.alterations) for outcome in met]
-    return clustered(shares, [outcome.cluster for outcome in met])
+    return clustered([outcome.share_right for outcome in met], [outcome.cluster for outcome in met])
 
 
 def by_corruption(outcomes: Sequence[Outcome]) -> tuple[CorruptionEstimate, ...]:

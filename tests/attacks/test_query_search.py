@@ -6,23 +6,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 
+from medrobust_bench.attacks.altering import AlteringThreat, remade_image
 from medrobust_bench.attacks.query_search import GRACE, QuerySearch
+from medrobust_bench.data.image import canonical
+from medrobust_bench.data.phantoms.questions import phantom_questions
 from medrobust_bench.models.adapter import Answer, NoScoresError
-from medrobust_bench.runs.run import load_run
+from medrobust_bench.models.averaged import is_stochastic
+from medrobust_bench.runs.threats import load_threat
+from medrobust_bench.specs.seeds import question_seed
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
-from tests.toy_runs import SchooledAdapter, make_run
+from tests.toy_runs import SchooledAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    import torch
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
 
-THREATS = ("corruptions-quick", "corruptions-worst", "corruptions-adversarial:queries=6", "injection")
+ANSWERS_DECIDE = ("corruptions-quick", "corruptions-worst", "injection")
+"""Threats whose images do not depend on scores."""
+THREATS = (*ANSWERS_DECIDE, "corruptions-adversarial:queries=3")
 
 
 class SilentQuestions(LinearQuestions):
@@ -36,21 +42,8 @@ class SilentQuestions(LinearQuestions):
         return told.answer(images, exact=exact)
 
 
-class SilentAdapter(SchooledAdapter):
-    """A toy behind such a server."""
-
-    differentiable = False
-
-    def __init__(self) -> None:
-        super().__init__(lean=0.6)
-        self.scale = 0.04
-
-    def bind(self, questions: Sequence[Question]) -> SilentQuestions:
-        return SilentQuestions.of(super().bind(questions))
-
-
 class FragileAdapter(SchooledAdapter):
-    """The same toy, with its scores."""
+    """A toy that words and faults break now and then."""
 
     def __init__(self) -> None:
         super().__init__(lean=0.6)
@@ -121,7 +114,7 @@ def test_after_an_unparsable_answer_a_wrong_one_is_looked_for_a_while() -> None:
     image = np.zeros((8, 8, 3), np.uint8)
     shown = 0
     while search.open_rows:
-        search.show({row: (shown, image) for row in search.open_rows})
+        search.show(dict.fromkeys(search.open_rows, (shown, image)))
         shown += 1
     assert shown == 1 + GRACE
     found = search.results()[0]
@@ -147,27 +140,28 @@ def test_a_question_without_scores_costs_the_others_nothing() -> None:
     assert leads[2] < 0
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("silent")
-    return {
-        name: make_run(root / name, toy, threats=THREATS, limit=12, modalities=("X-ray", "Dermoscopy"))
-        for name, toy in (("silent", SilentAdapter()), ("scored", FragileAdapter()))
-    }
+@pytest.mark.parametrize("name", THREATS)
+def test_the_threats_of_the_clinic_need_answers_only(name: str) -> None:
+    questions = [q for q in phantom_questions(per_modality=3) if q.modality in ("X-ray", "Dermoscopy")]
+    bound = FragileAdapter().bind(questions)
+    threat = load_threat(name)
+    assert isinstance(threat, AlteringThreat)
+    seeds = [question_seed(0, question.id) for question in questions]
+    scored, silent = (threat.meet(one, seeds) for one in (bound, SilentQuestions.of(bound)))
+    broken = 0
+    for question, one, other in zip(questions, scored, silent, strict=True):
+        choices = [trial.decisive(question.answer).choice for trial in (one, other)]
+        broken += choices[1] != question.answer
+        if name in ANSWERS_DECIDE:
+            assert choices[0] == choices[1]
+            assert choices[0] == question.answer or one.alterations == other.alterations
+        assert threat.missing(question, other.alterations) is None
+        clean = canonical(question.image)
+        for alteration in other.alterations:
+            assert remade_image(threat, question, clean, 0, alteration)[0] is not None
+    assert broken > 0
 
 
-def test_every_threat_of_the_clinic_asks_for_answers_only(runs: dict[str, Path]) -> None:
-    silent, scored = (load_run(runs[name]) for name in ("silent", "scored"))
-    for threat in ("corruptions-quick", "corruptions-worst", "injection"):
-        with_scores, without = scored.outcomes["schooled", threat], silent.outcomes["schooled", threat]
-        assert any(outcome.attacked and not outcome.correct for outcome in without)
-        assert [outcome.choice for outcome in with_scores] == [outcome.choice for outcome in without]
-        for one, other in zip(with_scores, without, strict=True):
-            assert one.correct or one.alterations == other.alterations
-    standing = {
-        name: {o.question for o in run.outcomes["schooled", "corruptions-adversarial:queries=6"] if o.correct}
-        for name, run in (("silent", silent), ("scored", scored))
-    }
-    worst = {o.question for o in silent.outcomes["schooled", "corruptions-worst"] if o.correct}
-    assert standing["silent"] <= worst
-    assert standing["scored"] <= worst
+def test_a_model_without_scores_is_not_taken_for_a_random_one() -> None:
+    toy = LinearAdapter()
+    assert not is_stochastic(SilentQuestions.of(toy.bind(make_questions(toy, 2))))

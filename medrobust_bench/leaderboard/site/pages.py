@@ -27,10 +27,11 @@ from medrobust_bench.reports.run_page.figures import (
     eps_figures,
 )
 from medrobust_bench.reports.run_page.gallery import examples
-from medrobust_bench.reports.run_page.page import by_severity, heat_cell, heat_tables
+from medrobust_bench.reports.run_page.page import by_severity, corruption_heat, heat_cell, heat_tables
 from medrobust_bench.reports.tables import (
     NOTE,
     accuracy_grid,
+    control_grids,
     describe_data,
     measured,
     modality_counts,
@@ -251,6 +252,8 @@ def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[s
             if figure is not None
         ],
         "heat": heat_tables(accuracies),
+        "corruptions": corruption_heat(results),
+        "controls": control_grids(results),
         "gallery": gallery,
     }
 
@@ -305,6 +308,7 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
             found: list[tuple[str, float | None, Estimate | None]] = [
                 ("clean", None, scores.clean_accuracy),
                 ("robust", None, scores.robust_accuracy),
+                ("corrupted", None, scores.corrupted_accuracy),
             ]
             found += [("certified", one.radius, one) for one in certified(scores)]
             rows += [

@@ -196,7 +196,7 @@ def corruption_heat(results: Sequence[Result]) -> list[dict[str, Any]]:
         if rows:
             columns = ["clean", *(f"severity {severity}" for severity in severities)]
             model = f"{result.model.id}, {result.threat.name}"
-            blocks.append({"model": model, "columns": columns, "rows": rows})
+            blocks.append({"model": model, "threat": result.threat.name, "columns": columns, "rows": rows})
     return blocks
 
 
