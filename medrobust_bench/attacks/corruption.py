@@ -232,6 +232,20 @@ class WorstCorruption(_Corruptions):
         )
 
 
+def at_severity(kind: str, question: Question, clean: Image, seed: int, severity: int) -> Image:
+    """The image that a suite makes of a question by a kind at a severity.
+
+    Args:
+        kind: of fault.
+        question: whose image it is.
+        clean: uint8 [H, W, 3], its canonical image.
+        seed: of the run.
+        severity: 1 to 5.
+    """
+    plain = _plain(corruption_of(kind), question, severity)
+    return _made(clean, question_seed(seed, question.id), plain)
+
+
 def _made_ahead(make: Callable[[S], T], planned: Iterable[S]) -> Iterator[tuple[S, T]]:
     """What is made of each, in order, while the one before is being looked at; a few are kept at most."""
     waiting: deque[tuple[S, Future[T]]] = deque()

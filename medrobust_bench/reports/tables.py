@@ -111,6 +111,7 @@ def describe_threat(threat: ThreatSpec) -> str:
     fields = [
         f"{name.replace('_', ' ')} {_plain(value)}"
         for name, value in threat.model_dump(mode="json", exclude={"name", "kind"}).items()
+        if value != []
     ]
     return f"{threat.name}: " + ", ".join([threat.kind, *fields])
 

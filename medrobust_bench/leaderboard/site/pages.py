@@ -37,6 +37,7 @@ from medrobust_bench.reports.tables import (
     modality_counts,
     short_modality,
 )
+from medrobust_bench.runs.altered import remade_witnesses, strips
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,11 +45,13 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
+    from medrobust_bench.leaderboard.entry import Entry
     from medrobust_bench.leaderboard.ranking import Board, Standing
     from medrobust_bench.leaderboard.submissions import Submission
     from medrobust_bench.models.cards import Card
     from medrobust_bench.records import Estimate, Finding, Outcome, Result, Scores
     from medrobust_bench.reports.run_page.gallery import Example
+    from medrobust_bench.reports.run_page.strip import Strip
 
 COLUMNS = (
     ("Rank", "rank"),
@@ -66,6 +69,7 @@ COLUMNS = (
     ("Date", "text"),
 )
 GALLERY = 6
+STRIPS = 8
 
 
 def write_site(
@@ -234,7 +238,7 @@ def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[s
     """What a model's page shows of one set of questions."""
     results = [submission.result for submission in submissions]
     accuracies = measured(results)
-    outcomes, gallery = _evidence(submissions, data)
+    outcomes, gallery, found_strips = _evidence(submissions, data)
     figures = [accuracy_figure(accuracies), *eps_figures(accuracies), certified_figure(outcomes, accuracies)]
     return {
         "data": results[0].data.name,
@@ -253,6 +257,7 @@ def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[s
         ],
         "heat": heat_tables(accuracies),
         "corruptions": corruption_heat(results),
+        "strips": found_strips,
         "controls": control_grids(results),
         "gallery": gallery,
     }
@@ -260,11 +265,12 @@ def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[s
 
 def _evidence(
     submissions: Sequence[Submission], data: Mapping[str, str]
-) -> tuple[dict[tuple[str, str], Any], list[Example]]:
-    """Outcomes by model and threat, and examples where evidence and data set are at hand."""
+) -> tuple[dict[tuple[str, str], Any], list[Example], list[Strip]]:
+    """Outcomes by model and threat, and examples and strips where evidence and data set are at hand."""
     outcomes: dict[tuple[str, str], Any] = {}
     witnesses: dict[tuple[str, str], Any] = {}
     questions: dict[str, Any] = {}
+    altered: list[tuple[Entry, Sequence[Outcome]]] = []
     for submission in submissions:
         entry = submission.entry
         proof = None if entry is None else read_beside(submission.path, entry)
@@ -274,6 +280,8 @@ def _evidence(
         outcomes[model, "clean"] = _neutral(proof.clean)
         outcomes[model, entry.result.threat.name] = _neutral(proof.threat)
         witnesses[model, entry.result.threat.name] = proof.witnesses
+        if entry.result.threat.remade:
+            altered.append((entry, outcomes[model, entry.result.threat.name]))
         if not questions:
             try:
                 dataset = open_selection(entry, data)
@@ -281,9 +289,18 @@ def _evidence(
                 continue
             questions = {question.id: question for question in dataset.questions}
     if not questions:
-        return outcomes, []
+        return outcomes, [], []
+    found_strips: list[Strip] = []
+    for entry, lines in altered:
+        known = [outcome for outcome in lines if outcome.question in questions]
+        result, seed = entry.result, entry.selection.seed
+        witnesses[result.model.id, result.threat.name] = remade_witnesses(
+            result.threat, known, questions, seed=seed
+        )
+        if result.threat.yields == "corrupted":
+            found_strips += strips(known, questions, seed=seed, limit=STRIPS - len(found_strips))
     found = examples(outcomes, lambda *key: witnesses.get(key, ()), questions, limit=GALLERY)
-    return outcomes, found
+    return outcomes, found, found_strips
 
 
 def _neutral(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:

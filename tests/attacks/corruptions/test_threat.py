@@ -10,7 +10,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from medrobust_bench.attacks.altering import image_sha256, remade_image
-from medrobust_bench.attacks.corruption import CorruptionsByChance, WorstCorruption
+from medrobust_bench.attacks.corruption import CorruptionsByChance, WorstCorruption, at_severity
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.phantoms.questions import phantom_questions
 from medrobust_bench.leaderboard.answers import from_csv, to_csv
@@ -25,10 +25,13 @@ from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records import Alteration
 from medrobust_bench.records.intervals import clustered, wilson
 from medrobust_bench.reports.grid import with_interval
+from medrobust_bench.reports.run_page.gallery import data_uri
+from medrobust_bench.runs.altered import strips
 from medrobust_bench.runs.run import load_run
 from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.specs.registry import is_official, load_specification
 from medrobust_bench.specs.seeds import question_seed
+from medrobust_bench.specs.vocabulary import in_usual_order
 from tests.leaderboard.conftest import card
 from tests.leaderboard.forgery import Forgery, reasons
 from tests.toy_runs import SchooledAdapter, make_run
@@ -210,6 +213,33 @@ def test_the_table_has_a_row_for_every_kind(run: Run) -> None:
     assert "gaussian-noise" in table
 
 
+def test_a_strip_shows_the_very_images_of_the_run(run: Run) -> None:
+    outcomes = run.outcomes["schooled", SUITE]
+    questions = {question.id: question for question in run.dataset().questions}
+    made = strips(outcomes, questions, seed=0, limit=99)
+    assert [one.modality for one in made] == list(in_usual_order({o.modality for o in outcomes}))
+    by_question = {outcome.question: outcome for outcome in outcomes}
+    for one in made:
+        assert [cell.caption for cell in one.cells] == ["clean", *(f"severity {s}" for s in range(1, 6))]
+        outcome, question = by_question[one.question], questions[one.question]
+        (met,) = (altered for altered in outcome.alterations if altered.what == one.kind)
+        image = at_severity(one.kind, question, canonical(question.image), 0, 3)
+        assert image_sha256(image) == met.image_sha256
+        assert one.cells[3].image == data_uri(image)
+        assert one.cells[3].right == (met.choice == outcome.answer)
+        assert one.cells[2].said == ""
+    assert any(not one.cells[3].right for one in made)
+
+
+def test_the_report_shows_strips_and_altered_images(run: Run, tmp_path: Path) -> None:
+    page = run.report(tmp_path / "index.html")[0].read_text()
+    assert page.count('class="strip"') == 8
+    assert "at severity 3: at most" in page
+    assert "faults ," not in page
+    without = run.report(tmp_path / "plain.html", examples=0)[0].read_text()
+    assert 'class="strip"' not in without
+
+
 class TestVerification:
     @pytest.fixture(scope="class")
     def honest(self, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -313,6 +343,7 @@ class TestBoards:
         write_site(submissions, tmp_path, cards={})
         page = (tmp_path / "models" / "schooled.html").read_text()
         assert f"By acquisition fault: {SUITE}" in page
+        assert page.count('class="strip"') == 8
         assert "gaussian-noise (n 24)" in page
         assert "corrupted" in (tmp_path / "results.csv").read_text()
 
