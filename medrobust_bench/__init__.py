@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from medrobust_bench.reports.metrics import register_metric
     from medrobust_bench.runs.evaluate import evaluate
     from medrobust_bench.runs.run import Run, load_run
+    from medrobust_bench.runs.suite import Suite, evaluate_suite, load_suite
     from medrobust_bench.specs.kinds import register_threat
 
 __version__ = "0.1.0"
@@ -21,12 +22,15 @@ _WHERE = {
     "Problem": "problems",
     "ReadAnswer": "models.read_answer",
     "Run": "runs.run",
+    "Suite": "runs.suite",
     "evaluate": "runs.evaluate",
+    "evaluate_suite": "runs.suite",
     "list_models": "api",
     "list_threats": "api",
     "load_data": "api",
     "load_model": "api",
     "load_run": "runs.run",
+    "load_suite": "runs.suite",
     "load_threat": "api",
     "read_answer": "models.read_answer",
     "register_metric": "reports.metrics",
@@ -38,13 +42,16 @@ __all__ = [
     "Problem",
     "ReadAnswer",
     "Run",
+    "Suite",
     "__version__",
     "evaluate",
+    "evaluate_suite",
     "list_models",
     "list_threats",
     "load_data",
     "load_model",
     "load_run",
+    "load_suite",
     "load_threat",
     "read_answer",
     "register_metric",

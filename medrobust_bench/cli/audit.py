@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medrobust_bench.cli.options import images_option
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,6 +37,7 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
     help="Size of the seeded sample of questions that the model answers right.",
 )
 @click.option("--data", metavar="SOURCE", help="Where the data set is now, if not where it was.")
+@images_option
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, … instead of the run's.")
 def command(
     run: Path,
@@ -42,6 +45,7 @@ def command(
     threats: tuple[str, ...],
     questions: int,
     data: str | None,
+    images: Path | None,
     device: str | None,
 ) -> None:
     """Examine the attacks of RUN: is the robustness that they report the model's, or their own failure?
@@ -53,22 +57,26 @@ def command(
     from transformers.utils.logging import disable_progress_bar
 
     from medrobust_bench.records.files import replace_file
-    from medrobust_bench.runs.run import load_run
+    from medrobust_bench.runs.suite import load_runs
 
     disable_progress_bar()
-    records = load_run(run).audit(
-        models=models,
-        threats=threats,
-        questions=questions,
-        data=data,
-        device=device,
-        tell=lambda what: click.echo(what, err=True),
-    )
-    for record in records:
-        _print(record)
-    replace_file(run / "audit.json", _json(records))
-    click.echo(f"Written to {run / 'audit.json'}")
-    if not all(record.passed for record in records):
+    passed = True
+    for finished in load_runs(run, moved=(data, images) != (None, None)):
+        records = finished.audit(
+            models=models,
+            threats=threats,
+            questions=questions,
+            data=data,
+            images=images,
+            device=device,
+            tell=lambda what: click.echo(what, err=True),
+        )
+        for record in records:
+            _print(record)
+        replace_file(finished.folder / "audit.json", _json(records))
+        click.echo(f"Written to {finished.folder / 'audit.json'}")
+        passed = passed and all(record.passed for record in records)
+    if not passed:
         raise click.exceptions.Exit(1)
 
 

@@ -76,7 +76,8 @@ def command(
 ) -> None:
     """Compare two finished runs on the same questions under the same threats.
 
-    BASELINE and CURRENT are run folders, or one folder twice with --pair. CURRENT may ask a sample of BASELINE's
+    BASELINE and CURRENT are run folders, or one folder twice with --pair; those of several data sets are compared on
+    each, and gated together. CURRENT may ask a sample of BASELINE's
     questions, such as the first 100 of 1000. Exit code 0: nothing regressed; 1: an accuracy fell by more than
     --fail-if-drop; 2: the runs cannot be compared.
     """
@@ -89,11 +90,11 @@ def command(
 
     from medrobust_bench.reports import comparison_tables
     from medrobust_bench.reports.gate import judge
-    from medrobust_bench.runs.run import load_run
+    from medrobust_bench.runs.suite import compare_runs, load_runs
 
-    before, after = load_run(baseline), load_run(current)
-    chosen = [_pair(text, before.record.plan.models, after.record.plan.models) for text in pairs]
-    comparisons = before.compare(after, pairs=chosen, threats=threats)
+    before, after = load_runs(baseline), load_runs(current)
+    chosen = [_pair(text, before[0].models, after[0].models) for text in pairs]
+    comparisons = compare_runs(before, after, pairs=chosen, threats=threats)
     gate = None if margin is None else judge(comparisons, margin=margin, alpha=alpha, strict=strict)
     comparison_tables.print_comparisons(comparisons, gate)
     if json_file is not None:

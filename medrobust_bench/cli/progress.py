@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.records import Outcome
     from medrobust_bench.records.run import Plan
-    from medrobust_bench.runs.evaluate import Observer
+    from medrobust_bench.runs.observer import Observer
 
 SECONDS_BETWEEN_LINES = 10.0
 

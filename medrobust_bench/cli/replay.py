@@ -6,14 +6,17 @@ from pathlib import Path
 
 import click
 
+from medrobust_bench.cli.options import images_option
+
 _SHOWN = 10
 
 
 @click.command("replay")
 @click.argument("run", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--data", metavar="SOURCE", help="Where the data set is now, if not where it was.")
+@images_option
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, … instead of the run's.")
-def command(run: Path, data: str | None, device: str | None) -> None:
+def command(run: Path, data: str | None, images: Path | None, device: str | None) -> None:
     """Recount the robust accuracy of RUN from its stored witnesses: forward passes only, no attack.
 
     Every clean image and every witness is answered again on the deployed path, and every witness is held against
@@ -22,12 +25,18 @@ def command(run: Path, data: str | None, device: str | None) -> None:
     from tabulate import tabulate
     from transformers.utils.logging import disable_progress_bar
 
-    from medrobust_bench.runs.run import load_run
+    from medrobust_bench.runs.suite import load_runs
 
     disable_progress_bar()
-    recounts = load_run(run).replay(data=data, device=device)
+    recounts = [
+        (finished.record.plan.data.name, model, recount)
+        for finished in load_runs(run, moved=(data, images) != (None, None))
+        for model, counts in finished.replay(data=data, images=images, device=device).items()
+        for recount in counts
+    ]
     rows = [
         (
+            name,
             model,
             recount.threat,
             f"{100 * recount.reported / recount.questions:.1f}",
@@ -35,17 +44,17 @@ def command(run: Path, data: str | None, device: str | None) -> None:
             recount.witnesses,
             len(recount.disagreements),
         )
-        for model, counts in recounts.items()
-        for recount in counts
+        for name, model, recount in recounts
     ]
-    header = ("Model", "Threat", "Reported %", "Recounted %", "Witnesses", "Disagreements")
+    header = ("Data set", "Model", "Threat", "Reported %", "Recounted %", "Witnesses", "Disagreements")
     click.echo(
-        tabulate(rows, headers=header, disable_numparse=True, colalign=("left", "left", *["right"] * 4))
+        tabulate(
+            rows, headers=header, disable_numparse=True, colalign=("left", "left", "left", *["right"] * 4)
+        )
     )
     disagreements = [
-        f"{model} under {recount.threat}: {what}"
-        for model, counts in recounts.items()
-        for recount in counts
+        f"{name}, {model} under {recount.threat}: {what}"
+        for name, model, recount in recounts
         for what in recount.disagreements
     ]
     for what in disagreements[:_SHOWN]:

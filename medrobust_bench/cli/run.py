@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medrobust_bench.cli.options import images_option
 from medrobust_bench.problems import InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @click.command("run")
@@ -30,8 +33,20 @@ from medrobust_bench.problems import InvalidInputError, Problem
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="A further metric over outcomes; repeatable."
 )
-@click.option("--data", metavar="SOURCE", help="'phantoms', an OmniMedVQA folder, or a published split file.")
-@images_option
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="SOURCE",
+    help="'phantoms', a data card's id or file, a table, a folder (see `medrobust data list`). Several make a run for "
+    "each, and their macro average.",
+)
+@click.option(
+    "--images",
+    multiple=True,
+    metavar="DIR",
+    help="Folder of the data set's images, or the one that holds it, where it is not beside the questions; with "
+    "several data sets, SOURCE=DIR.",
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),
@@ -69,41 +84,47 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     certified. CONFIG is a YAML file with the same settings; flags override it.
     """
     from medrobust_bench.records.folder import RunFolder, new_folder
+    from medrobust_bench.records.suite import is_suite, read_suite
     from medrobust_bench.runs.inputs import unknown_names
     from medrobust_bench.specs.settings import read_settings, settings_from
 
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    if "images" in given:
-        given["images"] = str(given["images"])
+    images = list(given.pop("images", ()))
     base = read_settings(config) if config else {}
     if resume:
         if out is None:
             raise InvalidInputError(
                 [Problem(where="--resume", what="needs the folder of the run", remedy="add --out DIR")]
             )
-        base = {**RunFolder(out).read().plan.settings.model_dump(), **base}
+        if is_suite(out):
+            begun = list(read_suite(out).runs.values())
+            images = images or [f"{one.data}={one.images}" for one in begun if one.images is not None]
+            sources = [one.data for one in begun]
+            base = {**begun[0].model_dump(), "images": None, "data": sources, **base}
+        else:
+            base = {**RunFolder(out).read().plan.settings.model_dump(), **base}
     where = f"{config} and flags" if config and given else str(config or "flags")
-    settings = settings_from({**base, **given}, where=where)
+    values = {**base, **given}
+    several = values.get("data", ())
+    if not isinstance(several, str) and len(several) > 1:
+        _run_several(values, images, out, resume=resume, where=where)
+        return
+    if isinstance(several, list | tuple) and several:
+        values["data"] = several[0]
+    if len(images) > 1:
+        what, remedy = "names several folders for one data set", "name the one that holds them"
+        raise InvalidInputError([Problem("--images", what, remedy)])
+    settings = settings_from({**values, **({"images": images[0]} if images else {})}, where=where)
     out = out or new_folder(settings.data)
     if not resume and (problems := [*unknown_names(settings), *RunFolder(out).check(resume=False)]):
         raise InvalidInputError(problems)
-
-    from transformers.utils.logging import disable_progress_bar
 
     from medrobust_bench.cli.progress import progress
     from medrobust_bench.reports.tables import print_run
     from medrobust_bench.runs.evaluate import carry_out
 
-    disable_progress_bar()  # its bar would run through ours
-    try:
-        with progress() as observer:
-            finished = carry_out(settings, out, resume=resume, observer=observer)
-    except KeyboardInterrupt:
-        click.echo(
-            f"\nStopped. Everything finished so far is kept; go on with:\n  medrobust run --resume --out {out}",
-            err=True,
-        )
-        raise click.exceptions.Exit(130) from None
+    with _stopped_by_hand(out), progress() as observer:
+        finished = carry_out(settings, out, resume=resume, observer=observer)
     print_run(finished.results)
     click.echo(f"\nWritten to {out}:")
     for name, what in (
@@ -114,3 +135,45 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
         ("run.json", "plan, settings, environment"),
     ):
         click.echo(f"  {out / name}  {what}")
+
+
+def _run_several(
+    values: dict[str, Any], images: list[str], out: Path | None, *, resume: bool, where: str
+) -> None:
+    """A run for each of several data sets, and their average."""
+    from medrobust_bench.cli.progress import progress
+    from medrobust_bench.records.folder import new_folder
+    from medrobust_bench.reports.macro import print_averages
+    from medrobust_bench.runs.evaluate import Asked
+    from medrobust_bench.runs.inputs import unknown_names
+    from medrobust_bench.runs.suite import carry_out_suite, one_for_each
+
+    settings = one_for_each(values, images=images, where=where)
+    if not resume and (problems := unknown_names(next(iter(settings.values())))):
+        raise InvalidInputError(problems)
+    out = out or new_folder(*settings)
+    asked = {name: Asked(one, adapters={}, threats={}, dataset=None) for name, one in settings.items()}
+    with _stopped_by_hand(out):
+        suite = carry_out_suite(asked, out, resume=resume, observe=progress)
+    print_averages(suite.macro_averages())
+    click.echo(f"\nWritten to {out}:")
+    for name in suite.runs:
+        click.echo(f"  {out / name}/  a run by itself: `medrobust show {out / name}`")
+    click.echo(f"  {out / 'leaderboard.md'}  all tables")
+    click.echo(f"  {out / 'macro_average.json'}  the averages and what they are made of")
+
+
+@contextmanager
+def _stopped_by_hand(out: Path) -> Iterator[None]:
+    """Inside it, Ctrl-C says how to go on."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # its bar would run through ours
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nStopped. Everything finished so far is kept; go on with:\n  medrobust run --resume --out {out}",
+            err=True,
+        )
+        raise click.exceptions.Exit(130) from None

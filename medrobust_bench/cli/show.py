@@ -14,16 +14,28 @@ def command(run: Path, as_markdown: bool) -> None:
     """Show the tables of a finished run: accuracy, by modality, cost, and the command that makes it."""
     from rich.console import Console
 
+    from medrobust_bench.records.suite import is_suite
+    from medrobust_bench.reports.macro import print_averages
     from medrobust_bench.reports.run_page.page import cost_grid
     from medrobust_bench.reports.tables import print_run, run_table
     from medrobust_bench.runs.run import load_run
+    from medrobust_bench.runs.suite import load_suite
     from medrobust_bench.specs.settings import command_line
 
-    finished = load_run(run)
-    if as_markdown:
-        click.echo(run_table(finished.results), nl=False)
-        return
-    print_run(finished.results)
     console = Console(highlight=False)
-    console.print(cost_grid(finished.results).rich())
-    console.print(command_line(finished.record.plan.settings), markup=False, soft_wrap=True)
+    if is_suite(run):
+        suite = load_suite(run)
+        if as_markdown:
+            click.echo(suite.table(), nl=False)
+            return
+        print_averages(suite.macro_averages())
+        shown = list(suite.runs.values())
+    else:
+        shown = [load_run(run)]
+        if as_markdown:
+            click.echo(run_table(shown[0].results), nl=False)
+            return
+    for finished in shown:
+        print_run(finished.results)
+        console.print(cost_grid(finished.results).rich())
+        console.print(command_line(finished.record.plan.settings), markup=False, soft_wrap=True)

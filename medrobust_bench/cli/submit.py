@@ -35,16 +35,17 @@ def command(run: Path, models: tuple[str, ...], out: Path, cards: Path | None, h
     """
     from medrobust_bench.leaderboard.draft import name_on_board, write_draft
     from medrobust_bench.leaderboard.submit import submit
-    from medrobust_bench.runs.run import load_run
+    from medrobust_bench.runs.suite import load_runs
 
-    finished = load_run(run)
+    finished = load_runs(run)
     folder = cards or OWN_CARDS
     known = registry(folder if folder.is_dir() else None)
-    names = {model: name_on_board(model, known) for model in finished.record.models}
-    written = submit(finished, out, models=models, names=names, hub=hub)
-    for path in written:
-        click.echo(path)
-    for name, model in finished.record.models.items():
+    used = {name: model for one in finished for name, model in one.record.models.items()}
+    names = {name: name_on_board(name, known) for name in used}
+    for one in finished:
+        for path in submit(one, out, models=models, names=names, hub=hub):
+            click.echo(path)
+    for name, model in used.items():
         if (not models or name in models) and names[name] not in known:
             draft = write_draft(model, folder)
             if draft is not None:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.rows import same_option
+from medrobust_bench.records import WithoutImages
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
 
 
@@ -64,6 +66,18 @@ def baselines(questions: Sequence[Question], training: Sequence[Question] = ()) 
         option_texts=options,
         with_question=with_question,
     )
+
+
+def without_images(dataset: Dataset) -> WithoutImages:
+    """What the questions of an opened data set give away without any image."""
+    found = baselines(dataset.questions)
+    texts = dataset.option_texts
+    right = (
+        None
+        if texts is None
+        else sum(texts[question.id] == question.answer for question in dataset.questions) / found.n
+    )
+    return WithoutImages(chance=found.chance, majority=found.majority_letter, option_texts=right)
 
 
 def option_text_choices(

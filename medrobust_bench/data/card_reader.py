@@ -91,7 +91,8 @@ def read_by_card(card: DataCard, folder: Path | None, request: Request) -> Readi
             if source.images is None or request.images is not None
             else [source.images, f"{source.images}/**"]
         )
-        folder = hub_folder(source.hub or "", source.revision, [name for name in (*wanted, *extra) if name])
+        names = [name for name in (*wanted, *extra) if name]
+        folder = hub_folder(source.hub or "", source.revision, names, download=request.download)
         notes = (f"{card.title}: {source.hub} at {folder.name}",)
     files = [(split, file) for split, names in patterns.items() for file in _tables(card, folder, names)]
     if patterns and not files:

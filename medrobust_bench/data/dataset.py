@@ -27,6 +27,8 @@ class Dataset:
         steps: by question id, what making its image canonical does to it, in standing words ("grey levels windowed as
             the DICOM header says"); questions whose image is taken as it is are left out.
         notes: what a user should know about how the data set was understood.
+        option_texts: by question id, the option that its texts alone recommend, as they were right in the training
+            split (`baselines.option_text_choices`); None where there is no training split at hand.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Dataset:
     synthetic: bool = False
     steps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    option_texts: Mapping[str, int] | None = None
 
     def preparation(self) -> dict[str, int]:
         """What was done to images to make them canonical, and to how many questions' images; the commonest first."""

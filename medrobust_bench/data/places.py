@@ -128,13 +128,14 @@ def archive_tables(archive: Path, patterns: Iterable[str]) -> list[TableFile]:
     ]
 
 
-def hub_folder(repository: str, revision: str, patterns: Iterable[str]) -> Path:
+def hub_folder(repository: str, revision: str, patterns: Iterable[str], *, download: bool = True) -> Path:
     """The folder of a hub data set's files in the local cache, downloaded if they are not there yet.
 
     Args:
         repository: owner/name.
         revision: branch, tag or commit.
         patterns: which files are wanted.
+        download: whether what is not in the cache may be fetched.
 
     Raises:
         InvalidInputError: the data set or revision is not there, or the hub cannot be reached.
@@ -145,7 +146,11 @@ def hub_folder(repository: str, revision: str, patterns: Iterable[str]) -> Path:
     where = f"{repository}@{revision}"
     try:
         folder = snapshot_download(
-            repository, repo_type="dataset", revision=revision, allow_patterns=list(patterns)
+            repository,
+            repo_type="dataset",
+            revision=revision,
+            allow_patterns=list(patterns),
+            local_files_only=not download,
         )
     except LocalEntryNotFoundError as error:
         remedy = "check the network; or download the data set elsewhere and name its folder: --data ID=FOLDER"

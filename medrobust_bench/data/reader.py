@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from medrobust_bench import extensions
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
@@ -38,11 +38,13 @@ class Request:
             others read everything, and the split follows from the images.
         images: the folder of the images, or the one that holds it, where a user named one.
         seed: seed of what a reader renders.
+        download: whether files that are not on this machine may be fetched.
     """
 
     split: str = "test"
     images: Path | None = None
     seed: int = 0
+    download: bool = True
 
 
 @runtime_checkable
@@ -86,19 +88,11 @@ def readers() -> tuple[Reader, ...]:
     for place in _BUILT_IN:
         module, _, name = place.partition(":")
         found.append(getattr(import_module(module), name))
-    for point in sorted(entry_points(group=DATA_GROUP), key=lambda point: point.name):
-        where = f"entry point {point.name!r} of {point.dist.name if point.dist else point.value}"
-        try:
-            reader = point.load()
-        except (ImportError, AttributeError) as error:
-            remedy = "repair or remove the package that brings it along"
-            raise InvalidInputError([Problem(where, f"does not load: {error}", remedy)]) from error
-        if not isinstance(reader, Reader) or isinstance(reader, type):
-            what = f"names {reader!r}, which is no reader of data"
-            raise InvalidInputError(
-                [Problem(where, what, "name an object with name, reads, recognises and read")]
-            )
-        found.append(reader)
+    for added in extensions.extensions(DATA_GROUP):
+        if not isinstance(added.value, Reader) or isinstance(added.value, type):
+            remedy = "name an object with name, reads, recognises and read"
+            raise added.refused(f"names {added.value!r}, which is no reader of data", remedy)
+        found.append(added.value)
     return tuple(found)
 
 

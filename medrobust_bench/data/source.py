@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from medrobust_bench.data.baselines import option_text_choices
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.image import ImageFile
 from medrobust_bench.data.image_files import MISSING, inspect, near_miss
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.data.rows import PublishedQuestion, Reading
 
-__all__ = ["PHANTOMS", "check_images", "choose_modalities", "open_data", "read_source", "sample"]
+__all__ = ["PHANTOMS", "check_images", "choose_modalities", "open_data", "read_source", "sample", "set_aside"]
 
 
 def open_data(
@@ -61,6 +62,7 @@ def open_data(
     if reading.no_images is not None:
         raise InvalidInputError([reading.no_images])
     rows, repeated = without_repeated_ids(reading.questions)
+    chosen: AbstractSet[str] | None = None
     if modalities:
         chosen = choose_modalities(modalities, {row.question.modality for row in rows}, name=reading.name)
         rows = [row for row in rows if row.question.modality in chosen]
@@ -77,16 +79,25 @@ def open_data(
         what = f"has no questions for split {split!r}{scope}"
         remedy = "ask for another split or modality"
         raise InvalidInputError([*problems, Problem(reading.name, what, remedy)])
+    questions = tuple(row.question for row in checked.rows)
+    texts: dict[str, int] | None = None
+    if split not in ("train", "all"):
+        training = checked.training or _published_training(source, images=images, seed=seed)
+        training = [one for one in training if chosen is None or one.modality in chosen]
+        if training:
+            choices = option_text_choices(questions, training)
+            texts = {question.id: choice for question, choice in zip(questions, choices, strict=True)}
     dataset = Dataset(
         name=reading.name,
         split=split,
-        questions=tuple(row.question for row in checked.rows),
+        questions=questions,
         skipped=(*reading.skipped, *checked.skipped, *problems),
         synthetic=reading.synthetic,
         steps={
             row.question.id: steps for row, steps in zip(checked.rows, checked.steps, strict=False) if steps
         },
         notes=reading.notes,
+        option_texts=texts,
     )
     expected = reading.digests.get(split)
     if expected is not None and not modalities and not problems and dataset.digest() != expected:
@@ -94,6 +105,15 @@ def open_data(
         remedy = "fetch the revision that the card names, or correct `expect` in a card of your own"
         raise InvalidInputError([Problem(reading.name, what, remedy)])
     return dataset
+
+
+def _published_training(source: str | Path | Reader, *, images: Path | None, seed: int) -> list[Question]:
+    """The questions of the publisher's training split as far as they are on this machine; their images stay closed."""
+    try:
+        reading = read_source(source, split="train", images=images, seed=seed, download=False)
+    except InvalidInputError:  # there is none, or it was not fetched
+        return []
+    return [row.question for row in reading.questions if row.split == "train"]
 
 
 def choose_modalities(wanted: Sequence[str], present: AbstractSet[str], *, name: str) -> frozenset[str]:
@@ -117,9 +137,14 @@ def choose_modalities(wanted: Sequence[str], present: AbstractSet[str], *, name:
 
 
 def read_source(
-    source: str | Path | Reader, *, split: str, images: Path | None = None, seed: int = 0
+    source: str | Path | Reader,
+    *,
+    split: str,
+    images: Path | None = None,
+    seed: int = 0,
+    download: bool = True,
 ) -> Reading:
-    """Read the text of a data set, whatever its kind; see `open_data` for the arguments.
+    """Read the text of a data set, whatever its kind; see `open_data` and `Request` for the arguments.
 
     Raises:
         InvalidInputError: it is no data set, or nothing of it can be read.
@@ -130,7 +155,7 @@ def read_source(
     reader, place = (
         (source, source.name) if isinstance(source, Reader) else (reader_of(str(source)), str(source))
     )
-    return reader.read(place, Request(split=split, images=images, seed=seed))
+    return reader.read(place, Request(split=split, images=images, seed=seed, download=download))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,6 +169,7 @@ class CheckedRows:
         steps: what making each image canonical does to it; see `ImageState`.
         problems: rows whose image is missing or damaged.
         skipped: rows whose image may rightly be missing, one entry for each file.
+        training: questions of the training split, where another one is wanted; their images were not decoded.
     """
 
     rows: tuple[PublishedQuestion, ...]
@@ -152,6 +178,7 @@ class CheckedRows:
     steps: tuple[tuple[str, ...], ...] = ()
     problems: tuple[Problem, ...] = ()
     skipped: tuple[Problem, ...] = ()
+    training: tuple[Question, ...] = ()
 
 
 def check_images(
@@ -196,6 +223,11 @@ def check_images(
         steps=tuple(state.steps for _row, state, _place in kept),
         problems=tuple(problems),
         skipped=tuple(skipped),
+        training=tuple(
+            row.question
+            for row, place in zip(published, places, strict=True)
+            if place == "train" and split not in ("train", "all")
+        ),
     )
 
 
@@ -268,6 +300,37 @@ def sample(dataset: Dataset, limit: int, *, seed: int = 0) -> Dataset:
         queues.append(_take_turns([cells[modality][question_type] for question_type in types]))
     chosen = _take_turns(queues)[:limit]
     return dataclasses.replace(dataset, questions=tuple(chosen))
+
+
+def set_aside(dataset: Dataset, share: float = 1 / 8) -> tuple[Dataset, Dataset]:
+    """A part of a training split to validate on, where the publisher made none; always the same part.
+
+    A patient or study, or else an image, goes to one side as a whole, by a hash of its name or content alone.
+
+    Args:
+        dataset: a training split.
+        share: of the groups and images, on average; the size of the default part is to the rest as in splits by
+            content.
+
+    Returns:
+        The rest, and the part.
+
+    Raises:
+        InvalidInputError: one side would be empty.
+    """
+    questions = dataset.questions
+    keys = split_keys([one.group for one in questions], [one.image.digest() for one in questions])
+    apart = [unit_hash("validation", key) < share for key in keys]
+    sides = [
+        tuple(one for one, is_apart in zip(questions, apart, strict=True) if is_apart is side)
+        for side in (False, True)
+    ]
+    if not all(sides):
+        what = f"has no validation split, and its {len(set(keys))} training images or groups are too few to make one"
+        remedy = "give a data set with more images, or with a split called validation"
+        raise InvalidInputError([Problem(dataset.name, what, remedy)])
+    rest, part = (dataclasses.replace(dataset, questions=side) for side in sides)
+    return rest, dataclasses.replace(part, split="validation")
 
 
 def _take_turns(queues: Sequence[Sequence[Question]]) -> list[Question]:

@@ -15,7 +15,12 @@ from medrobust_bench.leaderboard.submissions import read_results
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.files import replace_file
 from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, with_interval
-from medrobust_bench.reports.tables import NOTE, describe_data, describe_threat
+from medrobust_bench.reports.tables import (
+    NOTE,
+    describe_data,
+    describe_threat,
+    describe_without_images,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -91,7 +96,7 @@ def render(
         rows += [_index_row(f"[{escape_markdown(title)}]({name})", board) for board in page]
     if problems:
         raise InvalidInputError(problems)
-    header = ("Table", "Images", "First", "Accuracy", "Models", "Questions")
+    header = ("Table", "Images", "First", "Accuracy", "Texts alone", "Models", "Questions")
     index = Grid("", header, tuple(rows), names=3, raw=frozenset({0})).markdown()
     synthetic = [SYNTHETIC] if any(one.result.data.synthetic for one in submissions) else []
     return {INDEX: _text([MARK, "# Leaderboards", *synthetic, NOTE, index]), **pages}
@@ -103,8 +108,9 @@ def _page(title: str, page: Sequence[Board], links: Mapping[str, str]) -> str:
         first = board[0].submission.result
         if first.data.synthetic and SYNTHETIC not in blocks:
             blocks.append(SYNTHETIC)
-        lines = (f"Threat: {describe_threat(first.threat)}", f"Data: {describe_data(first.data)}")
-        blocks.append("\n".join(f"- {escape_markdown(line)}" for line in lines))
+        given_away = describe_without_images([standing.submission.result for standing in board])
+        lines = (f"Threat: {describe_threat(first.threat)}", f"Data: {describe_data(first.data)}", given_away)
+        blocks.append("\n".join(f"- {escape_markdown(line)}" for line in lines if line))
         blocks.append(_table(board, links).markdown())
     return _text([*blocks, f"{NOTE} Ordered by the accuracy named first. {RANKS}"])
 
@@ -119,6 +125,7 @@ def _table(board: Board, links: Mapping[str, str]) -> Grid:
             (name, [with_interval(accuracies(result.metrics)[name]) for result in results])
             for name in accuracies(results[0].metrics)
         ),
+        ("Credited", [told_credit(result.metrics) for result in results]),
         ("Worst modality", [_worst(result) for result in results]),
         ("Unparsed", [_unparsed(result) for result in results]),
         ("Audit", [told_audit(standing.submission) for standing in board]),
@@ -165,6 +172,18 @@ def _unparsed(result: Result) -> str:
     return clean if rate.adversarial is None else f"{clean}; attacked {percent(rate.adversarial)}"
 
 
+def told_credit(scores: Scores) -> str:
+    """The accuracy that ranks, of answers that depend on the image alone; a dash where that was not asked."""
+    return MISSING if scores.credited_accuracy is None else with_interval(scores.credited_accuracy)
+
+
+def texts_alone(board: Board) -> str:
+    """What the options' texts alone give away of a board's questions, in per cent; a dash where nobody says."""
+    told = (standing.submission.result.without_images for standing in board)
+    found = next((one.option_texts for one in told if one is not None and one.option_texts is not None), None)
+    return MISSING if found is None else percent(found)
+
+
 def told_audit(submission: Submission) -> str:
     """How many audit checks failed, warned and passed."""
     counts = Counter(finding.verdict for finding in submission.audit)
@@ -195,7 +214,7 @@ def _index_row(link: str, board: Board) -> tuple[str, ...]:
     name, accuracy = (
         (MISSING, MISSING) if first is None else (first.model.id, with_interval(headline(first.metrics)))
     )
-    return (link, images, name, accuracy, models, str(data.n))
+    return (link, images, name, accuracy, texts_alone(board), models, str(data.n))
 
 
 def _card_links(out: Path, cards: Mapping[str, Card]) -> dict[str, str]:

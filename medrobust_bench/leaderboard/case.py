@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import SHOWN
 from medrobust_bench.data.image import canonical
-from medrobust_bench.runs.audit.blindness import strangers
+from medrobust_bench.runs.audit.blindness import sampled_questions, strangers
 from medrobust_bench.specs.seeds import question_seed
 
 if TYPE_CHECKING:
@@ -65,6 +65,16 @@ class Claim:
     def strangers(self) -> dict[str, Question]:
         """By question the one whose image takes the place of its own, where there is one."""
         return strangers(self.dataset.questions, seed=self.entry.selection.seed)
+
+    @cached_property
+    def sampled(self) -> frozenset[str]:
+        """The questions that are also asked without their image where they are answered right."""
+        return sampled_questions(self.questions, seed=self.entry.selection.seed)
+
+    @property
+    def first_version(self) -> bool:
+        """Whether the result was written before it held what its questions give away without images."""
+        return self.entry.result.schema_version == "1.0"
 
     def seed(self, question: str) -> int:
         """The seed of all randomness about a question."""

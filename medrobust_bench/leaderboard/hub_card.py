@@ -8,7 +8,13 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from medrobust_bench.leaderboard.ranking import certified
 from medrobust_bench.reports.grid import escape_markdown
-from medrobust_bench.reports.tables import NOTE, accuracy_grid, describe_data, describe_threat
+from medrobust_bench.reports.tables import (
+    NOTE,
+    accuracy_grid,
+    describe_data,
+    describe_threat,
+    describe_without_images,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +74,7 @@ def section(results: Sequence[Result]) -> str:
     blocks = [
         "## Robustness",
         escape_markdown(describe_data(results[0].data)),
+        *[escape_markdown(line) for line in [describe_without_images(results)] if line],
         accuracy_grid(results).markdown(),
     ]
     if threats:

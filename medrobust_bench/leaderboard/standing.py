@@ -42,6 +42,8 @@ def unranked(entry: Entry, card: Card | None) -> list[str]:
         reasons.append(f"not an official sample: {', '.join(map(str, OFFICIAL_SIZES))} questions or all")
     if chosen.skip_invalid and entry.result.data.skipped:
         reasons.append("rows of the data set were left out")
+    if entry.result.schema_version == "1.0":
+        reasons.append("written by an earlier version, which did not say what texts alone give away")
     if DEPENDENCE.name not in {finding.check for finding in audit}:
         reasons.append("no audit shows that answers depend on the image")
     failed = [finding.check for finding in audit if finding.verdict == "fail"]

@@ -13,7 +13,7 @@ from medrobust_bench.leaderboard.entry import Entry
 from medrobust_bench.leaderboard.names import MODEL, THREAT, harmless
 from medrobust_bench.leaderboard.replay.record import ReplayRecord, kept
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.records import SCHEMA_VERSION, Result
+from medrobust_bench.records import READABLE, Result
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -99,9 +99,9 @@ def _read(path: Path) -> tuple[Submission | None, list[Problem]]:
     submitted = isinstance(document, dict) and "entry_version" in document
     reported = document["result"] if submitted and isinstance(document.get("result"), dict) else document
     version = reported.get("schema_version") if isinstance(reported, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE:
         what = "is no result file" if version is None else f"has schema version {version!r}"
-        remedy = f"keep only result files of schema version {SCHEMA_VERSION} in this folder"
+        remedy = f"keep only result files of schema version {' or '.join(READABLE)} in this folder"
         return None, [Problem(where, what, remedy)]
     try:
         if submitted:

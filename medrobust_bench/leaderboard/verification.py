@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from medrobust_bench.certify.fault import Fault
+from medrobust_bench.data.cards import shipped_cards
+from medrobust_bench.data.reopen import Place
 from medrobust_bench.data.source import PHANTOMS, open_data, sample
 from medrobust_bench.leaderboard import checks
 from medrobust_bench.leaderboard.case import Case, Claim
@@ -23,7 +25,7 @@ from medrobust_bench.leaderboard.folder import strays_of
 from medrobust_bench.leaderboard.standing import why_unranked
 from medrobust_bench.leaderboard.strict_json import read_strictly
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.records import SCHEMA_VERSION
+from medrobust_bench.records import READABLE, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +65,7 @@ class Verdict:
         return self.accepted and not self.unranked
 
 
-def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, str] | None = None) -> Verdict:
+def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, Place] | None = None) -> Verdict:
     """Check one submission.
 
     Args:
@@ -82,6 +84,7 @@ def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, str] | N
     if harmful := hostile(entry):
         return Verdict(path, tuple(harmful))
     dataset = open_selection(entry, data or {})
+    _with_training(entry, dataset)
     claim = Claim(path, entry, document[1], cards, dataset)
     faults = [fault for check in checks.CLAIM for fault in check(claim)]
     faults += strays_of(path, entry)
@@ -128,7 +131,7 @@ def read_entry(content: bytes) -> tuple[Entry | None, list[Fault]]:
         return None, [Fault("file", "is no submission: write it with `medrobust submit`")]
     result = document.get("result")
     versions = document["entry_version"], result.get("schema_version") if isinstance(result, dict) else None
-    if versions != (ENTRY_VERSION, SCHEMA_VERSION):
+    if versions[0] != ENTRY_VERSION or versions[1] not in READABLE:
         what = f"has versions {versions}, this program reads ({ENTRY_VERSION!r}, {SCHEMA_VERSION!r}): run again with it"
         return None, [Fault("schema", what)]
     try:
@@ -140,22 +143,41 @@ def read_entry(content: bytes) -> tuple[Entry | None, list[Fault]]:
         ]
 
 
-def open_selection(entry: Entry, data: Mapping[str, str]) -> Dataset:
+def open_selection(entry: Entry, data: Mapping[str, Place]) -> Dataset:
     """The questions that a submission says it asked, from the data set on this machine.
 
     Raises:
         InvalidInputError: the data set is not at hand or cannot be opened.
     """
     name, chosen = entry.result.data.name, entry.selection
-    source = data.get(name, PHANTOMS if name == PHANTOMS else None)
-    if source is None:
-        raise InvalidInputError(
-            [Problem(name, "the data set is needed to check this", f"say where it is: --data {name}=PATH")]
-        )
+    place = data.get(name, Place(PHANTOMS) if name == PHANTOMS else None)
+    if place is None:
+        remedy = f"say where it is: --data {name}=PATH"
+        if name in shipped_cards():
+            remedy += f" for a copy of its files, or --data {name} for the hub or its cache"
+        raise InvalidInputError([Problem(name, "the data set is needed to check this", remedy)])
     dataset = open_data(
-        source, split=chosen.split, skip_invalid=chosen.skip_invalid, modalities=chosen.modalities
+        place.source,
+        split=chosen.split,
+        skip_invalid=chosen.skip_invalid,
+        modalities=chosen.modalities,
+        images=place.images,
     )
     return dataset if chosen.limit is None else sample(dataset, chosen.limit, seed=chosen.seed)
+
+
+def _with_training(entry: Entry, dataset: Dataset) -> None:
+    """What texts give away can only be counted again where the training split is at hand.
+
+    Raises:
+        InvalidInputError: it is not.
+    """
+    told = entry.result.without_images
+    if told is not None and told.option_texts is not None and dataset.option_texts is None:
+        remedy = f"get it as well, and say where it is: --data {dataset.name}=PATH"
+        raise InvalidInputError(
+            [Problem(dataset.name, "its training split is needed to check this as well", remedy)]
+        )
 
 
 def _of_evidence(case: Case) -> list[Fault]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from medrobust_bench import extensions
 from medrobust_bench.models.cards import Card, TrainingData, read_card, read_cards
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -30,6 +30,7 @@ _LOAD_REMEDY = (
 _logger = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class AdapterLoader(Protocol):
     """What an entry point of the group `medrobust_bench.adapters` names: a function from card to adapter."""
 
@@ -158,15 +159,16 @@ def _checkpoint_folder(folder: Path, where: str) -> Path:
 def _loader(card: Card) -> AdapterLoader:
     if card.adapter == HUGGING_FACE:
         return _load_hugging_face
-    plugins = {point.name: point for point in entry_points(group=ADAPTER_GROUP)}
-    if card.adapter not in plugins:
-        known = ", ".join([HUGGING_FACE, *sorted(plugins)])
+    added = extensions.extension(ADAPTER_GROUP, card.adapter)
+    if added is None:
+        known = ", ".join([HUGGING_FACE, *extensions.names(ADAPTER_GROUP)])
         remedy = f"install the package that provides it; known here: {known}"
         raise InvalidInputError(
             [Problem(str(card.path or card.id), f"there is no adapter {card.adapter!r}", remedy)]
         )
-    loader: AdapterLoader = plugins[card.adapter].load()
-    return loader
+    if not isinstance(added.value, AdapterLoader):
+        raise added.refused("cannot be called", "name the function that loads an adapter from a card")
+    return added.value
 
 
 def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Adapter:

@@ -14,9 +14,18 @@ from medrobust_bench.records.metrics import (
 from medrobust_bench.records.model import ModelRecord, Smoothing
 from medrobust_bench.records.outcome import Alteration, AttemptRecord, Outcome
 from medrobust_bench.records.record import Record
-from medrobust_bench.records.result import SCHEMA_VERSION, Cost, Environment, Result, json_schema
+from medrobust_bench.records.result import (
+    READABLE,
+    SCHEMA_VERSION,
+    Cost,
+    Environment,
+    Result,
+    json_schema,
+)
+from medrobust_bench.records.without_images import WithoutImages
 
 __all__ = [
+    "READABLE",
     "SCHEMA_VERSION",
     "Alteration",
     "AttemptRecord",
@@ -37,5 +46,6 @@ __all__ = [
     "SkippedRow",
     "Smoothing",
     "UnparsedRate",
+    "WithoutImages",
     "json_schema",
 ]

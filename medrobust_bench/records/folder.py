@@ -17,6 +17,7 @@ from medrobust_bench.records.files import replace_file
 from medrobust_bench.records.journal import Journal
 from medrobust_bench.records.result import Result
 from medrobust_bench.records.run import Plan, RunRecord, file_stem, former_file_stem
+from medrobust_bench.records.suite import is_suite
 from medrobust_bench.records.witness import read_witnesses, write_witnesses
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class RunFolder:
         It leaves nothing behind, so that a run refused for another reason leaves no empty folder.
         """
         where = str(self.path)
+        if is_suite(self.path):
+            remedy = "give another --out, or one of the folders in it"
+            return [Problem(where=where, what="holds runs on several data sets", remedy=remedy)]
         if self._record.exists() and not resume and not self.is_empty():
             remedy = "add --resume to continue it, or give another --out"
             return [Problem(where=where, what="already holds a run", remedy=remedy)]
@@ -94,7 +98,10 @@ class RunFolder:
             return RunRecord.model_validate_json(self._record.read_bytes())
         except FileNotFoundError as error:
             what = "holds no run" if self.path.is_dir() else "is no folder"
-            raise InvalidInputError([Problem(str(self.path), what, "give the folder of a run")]) from error
+            remedy = "give the folder of a run"
+            if is_suite(self.path):
+                what, remedy = "holds runs on several data sets", "give the folder of one of them, inside"
+            raise InvalidInputError([Problem(str(self.path), what, remedy)]) from error
         except (OSError, ValidationError) as error:
             what = f"is not a run record: {str(error).splitlines()[0]}"
             problem = Problem(
@@ -265,7 +272,12 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def new_folder(data: str) -> Path:
+def folder_name(data: str) -> str:
+    """What a folder for a data set is called: the end of its path, or its id, without unusual letters."""
+    source = data if Path(data).exists() else data.partition("=")[0]
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", Path(source).name).lstrip(".") or "data"
+
+
+def new_folder(*data: str) -> Path:
     """`runs/<data>-<date>-<time>`: where a run goes when nobody says where."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(data).name) or "data"
-    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    return Path("runs") / f"{'-'.join(map(folder_name, data))[:80]}-{datetime.now():%Y%m%d-%H%M%S}"

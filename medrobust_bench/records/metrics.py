@@ -67,6 +67,12 @@ class Scores(Record):
         default=(),
         description="Right with an L2 certificate of at least this radius; abstention counts as wrong",
     )
+    credited_accuracy: Estimate | None = Field(
+        default=None,
+        description="As the accuracy that ranks (robust, corrupted, certified at the smallest radius; clean without a "
+        "threat), with only those answers counted that depend on the image; over the questions that were also asked "
+        "without it; left out where none was",
+    )
     further: dict[str, Estimate] = Field(
         default_factory=dict, description="Metrics that were asked for by name; left out where there are none"
     )
@@ -75,7 +81,14 @@ class Scores(Record):
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Records without further metrics or corruptions read as they did before there were any."""
         fields: dict[str, Any] = serialise(self)
-        for name in ("further", "corrupted_accuracy", "by_corruption", "controls", "on_text"):
+        for name in (
+            "further",
+            "corrupted_accuracy",
+            "credited_accuracy",
+            "by_corruption",
+            "controls",
+            "on_text",
+        ):
             if fields.get(name) in (None, (), [], {}):
                 fields.pop(name, None)
         return fields

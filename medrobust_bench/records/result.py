@@ -1,24 +1,27 @@
 """One model under one threat on one data set: a result file.
 
-Version history of `SCHEMA_VERSION`: 1.0, first published form. A reader refuses another major version.
+Version history of `SCHEMA_VERSION`: 1.0, first published form; 1.1, with `without_images` and `credited_accuracy`.
+Files of every version in `READABLE` are read; they keep theirs.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from medrobust_bench.records.data import DataRecord
 from medrobust_bench.records.finding import Finding
 from medrobust_bench.records.metrics import Estimate, Metrics
 from medrobust_bench.records.model import ModelRecord
 from medrobust_bench.records.record import Record
+from medrobust_bench.records.without_images import WithoutImages
 from medrobust_bench.specs.kinds import AnySpec
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
+READABLE: Final = ("1.0", "1.1")
 
 
 class Cost(Record):
@@ -46,15 +49,27 @@ class Environment(Record):
 class Result(Record):
     """One model under one threat on one data set."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Literal["1.0", "1.1"] = SCHEMA_VERSION
     model: ModelRecord
     data: DataRecord
     threat: AnySpec
     seed: int
     metrics: Metrics
+    without_images: WithoutImages | None = Field(
+        default=None,
+        description="What its questions give away without any image; left out where nobody looked",
+    )
     audit: tuple[Finding, ...] = ()
     cost: Cost
     environment: Environment
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records of the first version read as they did."""
+        fields: dict[str, Any] = serialise(self)
+        if self.without_images is None:
+            fields.pop("without_images", None)
+        return fields
 
     @property
     def clean_accuracy(self) -> Estimate:

@@ -146,15 +146,16 @@ def junit(comparisons: Sequence[Comparison], gate: Gate) -> bytes:
     """JUnit XML: one test case per accuracy, failed where the gate fails, skipped where it is undecided."""
     suites = ElementTree.Element("testsuites", name="medrobust compare")
     for comparison in comparisons:
+        on = _on(comparison, comparisons)
         suite = ElementTree.SubElement(
-            suites, "testsuite", name=_xml(f"{comparison.baseline.id} → {comparison.current.id}")
+            suites, "testsuite", name=_xml(f"{comparison.baseline.id} → {comparison.current.id}{on}")
         )
         failures = skipped = 0
         for measure, judgement in _judged(comparison, gate):
             case = ElementTree.SubElement(
                 suite,
                 "testcase",
-                classname=_xml(comparison.current.id),
+                classname=_xml(comparison.current.id + on),
                 name=_xml(label(measure.threat, measure.name)),
             )
             if _fails(judgement, gate):
@@ -182,7 +183,8 @@ def github_annotations(comparisons: Sequence[Comparison], gate: Gate) -> list[st
             if judgement.verdict == "holds":
                 continue
             level = "error" if _fails(judgement, gate) else "warning"
-            title = _property(f"{comparison.current.id}, {label(measure.threat, measure.name)}")
+            on = _on(comparison, comparisons)
+            title = _property(f"{comparison.current.id}{on}, {label(measure.threat, measure.name)}")
             lines.append(f"::{level} title={title}::{_data(_message(measure, judgement, gate))}")
     return lines
 
@@ -192,17 +194,24 @@ def p_value(value: float) -> str:
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}" if value < 0.01 else f"{value:.2f}"
 
 
+def _on(comparison: Comparison, comparisons: Sequence[Comparison]) -> str:
+    """The data set, where there are several."""
+    several = len({one.data.name for one in comparisons}) > 1
+    return f" on {comparison.data.name}" if several else ""
+
+
 def _judged(comparison: Comparison, gate: Gate) -> list[tuple[Measure, Judgement]]:
     by_key = {_key(judgement): judgement for judgement in gate.judgements}
     return [(measure, by_key[_key_of(comparison, measure)]) for measure in comparison.measures]
 
 
-def _key(judgement: Judgement) -> tuple[str, str, str, str]:
-    return judgement.baseline, judgement.model, judgement.threat, judgement.name
+def _key(judgement: Judgement) -> tuple[str, ...]:
+    return judgement.data, judgement.baseline, judgement.model, judgement.threat, judgement.name
 
 
-def _key_of(comparison: Comparison, measure: Measure) -> tuple[str, str, str, str]:
-    return comparison.baseline.id, comparison.current.id, measure.threat, measure.name
+def _key_of(comparison: Comparison, measure: Measure) -> tuple[str, ...]:
+    pair = comparison.baseline.id, comparison.current.id
+    return comparison.data.name, *pair, measure.threat, measure.name
 
 
 def _fails(judgement: Judgement, gate: Gate) -> bool:

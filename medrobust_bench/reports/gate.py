@@ -27,6 +27,7 @@ class Judgement(Record):
 
     baseline: str
     model: str
+    data: str = Field(description="Name of the data set")
     threat: str
     name: str
     verdict: Verdict
@@ -81,6 +82,7 @@ def judge(
             Judgement(
                 baseline=comparison.baseline.id,
                 model=comparison.current.id,
+                data=comparison.data.name,
                 threat=measure.threat,
                 name=measure.name,
                 verdict=verdict,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Finding,
         ModelRecord,
         Outcome,
+        WithoutImages,
     )
     from medrobust_bench.reports.metrics import Metric
     from medrobust_bench.specs.threat import ThreatSpec
@@ -45,6 +46,8 @@ def summarise(
     environment: Environment,
     audit: Sequence[Finding] = (),
     metrics: Mapping[str, Metric] = MappingProxyType({}),
+    without_images: WithoutImages | None = None,
+    dependent: Mapping[str, bool] | None = None,
 ) -> Result:
     """The result of one model under one threat.
 
@@ -52,15 +55,19 @@ def summarise(
         outcomes: one per question of the data set, in the plan's order.
         audit: what the checks of these outcomes found.
         metrics: further ones, by name.
+        without_images: what the questions give away without any image.
+        dependent: whether the answer depends on the image, by question that was also asked without it; see
+            `blindness.dependent_answers`.
 
     Raises:
         ValueError: an outcome is missing or repeated.
     """
     if len({outcome.question for outcome in outcomes}) != len(outcomes) or len(outcomes) != data.n:
         raise ValueError(f"{model.id} under {threat.name}: {len(outcomes)} outcomes for {data.n} questions")
-    by_modality = _grouped(outcomes, threat, metrics, lambda outcome: outcome.modality)
+    dependent = dependent or {}
+    by_modality = _grouped(outcomes, threat, metrics, dependent, lambda outcome: outcome.modality)
     attacked = [outcome for outcome in outcomes if outcome.attacked]
-    whole = scores(outcomes, threat, metrics)
+    whole = scores(outcomes, threat, metrics, dependent)
     summary = Metrics(
         **dict(whole),
         unparsed_rate=UnparsedRate(
@@ -75,7 +82,9 @@ def summarise(
         controls=controls(outcomes),
         on_text=_on_text(outcomes),
         by_modality=by_modality,
-        by_question_type=_grouped(outcomes, threat, metrics, lambda outcome: outcome.question_type),
+        by_question_type=_grouped(
+            outcomes, threat, metrics, dependent, lambda outcome: outcome.question_type
+        ),
         worst_modality=min(by_modality, key=lambda name: _headline(by_modality[name]))
         if len(by_modality) > 1
         else None,
@@ -86,6 +95,7 @@ def summarise(
         threat=threat,
         seed=seed,
         metrics=summary,
+        without_images=without_images,
         audit=tuple(audit),
         cost=Cost(
             forward_passes=sum(outcome.forward_passes for outcome in outcomes),
@@ -97,9 +107,47 @@ def summarise(
 
 
 def scores(
-    outcomes: Sequence[Outcome], threat: ThreatSpec, metrics: Mapping[str, Metric] = MappingProxyType({})
+    outcomes: Sequence[Outcome],
+    threat: ThreatSpec,
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
+    dependent: Mapping[str, bool] = MappingProxyType({}),
 ) -> Scores:
-    """Clean accuracy, by what the threat yields robust or certified accuracy, and further metrics of these outcomes."""
+    """Clean accuracy, by what the threat yields robust or certified accuracy, and further metrics of these outcomes.
+
+    Args:
+        outcomes: of a group of questions, at least one.
+        threat: that they met.
+        metrics: further ones, by name.
+        dependent: see `summarise`.
+    """
+    credited = credited_accuracy(outcomes, threat, dependent)
+    return _scores(outcomes, threat, metrics).model_copy(update={"credited_accuracy": credited})
+
+
+def credited_accuracy(
+    outcomes: Sequence[Outcome], threat: ThreatSpec, dependent: Mapping[str, bool]
+) -> Estimate | None:
+    """The accuracy that ranks, with only those answers counted that depend on the image.
+
+    For one question, credit = c·d with c whether it counts as right under the threat (for corruptions the share of its
+    images that are answered right, for a certification whether it is certified at the smallest radius) and d whether
+    its clean answer depends on the image. The accuracy is the mean over the questions for which d is known; a clean
+    answer that is wrong has no credit. None where d is known of none.
+    """
+    known = [outcome for outcome in outcomes if outcome.question in dependent]
+    if threat.yields == "corrupted":
+        known = [outcome for outcome in known if outcome.alterations]
+    if not known:
+        return None
+    if threat.yields == "corrupted":
+        shares = [dependent[o.question] * o.share_right for o in known]
+        return clustered(shares, [outcome.cluster for outcome in known])
+    radius = float(threat.radii[0]) if isinstance(threat, CertificationSpec) else None
+    right = [o.correct if radius is None else is_certified(o, radius) for o in known]
+    return proportion([c and dependent[o.question] for c, o in zip(right, known, strict=True)], known)
+
+
+def _scores(outcomes: Sequence[Outcome], threat: ThreatSpec, metrics: Mapping[str, Metric]) -> Scores:
     measured = {name: metric(outcomes, threat) for name, metric in metrics.items()}
     further = {name: estimate for name, estimate in measured.items() if estimate is not None}
     clean = proportion([o.clean_choice == o.answer for o in outcomes], outcomes)
@@ -186,12 +234,13 @@ def _grouped(
     outcomes: Sequence[Outcome],
     threat: ThreatSpec,
     metrics: Mapping[str, Metric],
+    dependent: Mapping[str, bool],
     name: Callable[[Outcome], str],
 ) -> dict[str, Scores]:
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(name(outcome), []).append(outcome)
-    return {group: scores(groups[group], threat, metrics) for group in sorted(groups)}
+    return {group: scores(groups[group], threat, metrics, dependent) for group in sorted(groups)}
 
 
 def _headline(group: Scores) -> float:

@@ -48,7 +48,8 @@ class Measured:
 
 NOTE = (
     "Accuracies in per cent with their 95 % Wilson intervals. Accuracy under an attack is an upper bound on "
-    "robust accuracy, certified accuracy at an L2 radius a lower bound."
+    "robust accuracy, certified accuracy at an L2 radius a lower bound. Credited: only answers that depend "
+    "on the image count, over the questions that were also asked without it."
 )
 
 
@@ -69,7 +70,10 @@ def run_table(results: Sequence[Result]) -> str:
     """
     blocks: list[str] = []
     for data, group in _by_data(results):
-        blocks.append(f"## {escape_markdown(data.name)}\n\n{escape_markdown(describe_data(data))}\n\n{NOTE}")
+        lines = [
+            escape_markdown(line) for line in (describe_data(data), describe_without_images(group)) if line
+        ]
+        blocks += [f"## {escape_markdown(data.name)}", *lines, NOTE]
         blocks += [f"### {grid.title}\n\n{grid.markdown()}" for grid in _grids(group)]
         threats = {result.threat.name: result.threat for result in group if result.threat.yields != "clean"}
         if threats:
@@ -87,6 +91,8 @@ def print_run(results: Sequence[Result], *, console: Console | None = None) -> N
     console = console or Console(highlight=False)
     for data, group in _by_data(results):
         console.print(describe_data(data), markup=False, style="bold")
+        if given_away := describe_without_images(group):
+            console.print(given_away, markup=False)
         for name, of_model in _by_model(group):
             for grid in _narrow_grids(name, of_model):
                 table = grid.rich()
@@ -104,6 +110,24 @@ def describe_data(data: DataRecord) -> str:
     return (
         f"{data.name}, {data.split} split: {data.n} questions on {kind}{skipped}; digest {data.digest[:12]}"
     )
+
+
+def describe_without_images(results: Sequence[Result]) -> str:
+    """What the questions give away without any image, in one line; empty where no result says it.
+
+    Args:
+        results: on one data set.
+    """
+    found = next((result.without_images for result in results if result.without_images is not None), None)
+    if found is None:
+        return ""
+    parts = [f"guessing {percent(found.chance)} %", f"always the same letter {percent(found.majority)} %"]
+    parts.append(
+        "the options' texts alone: no training split to learn them from"
+        if found.option_texts is None
+        else f"the options' texts alone, as often as each was right in training, {percent(found.option_texts)} %"
+    )
+    return f"Right without any image: {', '.join(parts)}."
 
 
 def describe_threat(threat: ThreatSpec) -> str:
@@ -141,12 +165,12 @@ def short_modality(name: str) -> str:
 
 
 def accuracy_grid(results: Sequence[Result]) -> Grid:
-    """One row per model; columns: clean, robust accuracy per threat, certified accuracy per radius, unparsed.
+    """One row per model; columns: clean, robust accuracy per threat, certified accuracy per radius, credited, unparsed.
 
     Args:
         results: results on one data set.
     """
-    measures = _measures(results)
+    measures = _measures(results, credited=True)
     rows = []
     for name, group in _by_model(results):
         cells = [_read(group, measure) for measure in measures]
@@ -235,7 +259,7 @@ def modality_counts(results: Sequence[Result]) -> dict[str, int]:
 
 def _narrow_grids(name: str, results: Sequence[Result]) -> list[Grid]:
     """One model's accuracies, one a row."""
-    measured = [(measure.label, _read(results, measure)) for measure in _measures(results)]
+    measured = [(measure.label, _read(results, measure)) for measure in _measures(results, credited=True)]
     rows = tuple(
         (label, percent(cell.value), f"{percent(cell.low)}–{percent(cell.high)}", str(cell.n))
         for label, cell in measured
@@ -260,8 +284,13 @@ def _grids(results: Sequence[Result]) -> list[Grid]:
     return [*grids, *corruption_grids(results), *control_grids(results)]
 
 
-def _measures(results: Sequence[Result]) -> list[_Measure]:
-    """Clean accuracy, then robust, then certified accuracies, then further metrics, in order of appearance."""
+def _measures(results: Sequence[Result], *, credited: bool = False) -> list[_Measure]:
+    """Clean accuracy, then robust, then certified accuracies, then further metrics, in order of appearance.
+
+    Args:
+        results: on one data set.
+        credited: whether to tell credited accuracies as well.
+    """
     clean = [_Measure("clean", None, lambda scores: scores.clean_accuracy)]
     robust: dict[ThreatSpec, _Measure] = {}
     certified: dict[tuple[ThreatSpec, float], _Measure] = {}
@@ -275,6 +304,8 @@ def _measures(results: Sequence[Result]) -> list[_Measure]:
         for estimate in result.metrics.certified_accuracy:
             label = f"{name} ≥ {estimate.radius:g}"
             certified[key, estimate.radius] = _Measure(label, key, _certified_at(estimate.radius))
+        if credited and result.threat.yields != "clean" and result.metrics.credited_accuracy is not None:
+            further[key, ""] = _Measure(f"credited, {name}", key, lambda scores: scores.credited_accuracy)
         for metric in result.metrics.further:
             further[key, metric] = _Measure(f"{metric}, {name}", key, _further(metric))
     measures = [*clean, *robust.values(), *certified.values(), *further.values()]

@@ -8,11 +8,11 @@ is called like the kind.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Annotated, Any, Protocol, TypeVar, get_args
 
 from pydantic import PlainValidator, SerializeAsAny, WithJsonSchema
 
+from medrobust_bench import extensions
 from medrobust_bench.specs.apgd import ApgdSpec
 from medrobust_bench.specs.auto import AutoSpec
 from medrobust_bench.specs.certification import CertificationSpec
@@ -87,11 +87,22 @@ def register_threat(threat: T) -> T:
 
 
 def plugged_in(kind: str) -> ThreatClass | None:
-    """The class that carries out a kind which is not built in: registered, or named by an entry point."""
-    if kind not in _registered and kind not in _BUILT_IN:
-        for point in entry_points(group=THREAT_GROUP, name=kind):
-            register_threat(point.load())
-    return _registered.get(kind)
+    """The class that carries out a kind which is not built in: registered, or named by an entry point.
+
+    Raises:
+        InvalidInputError: the entry point does not load, or names no class of threats of this kind.
+    """
+    if kind in _registered or kind in _BUILT_IN:
+        return _registered.get(kind)
+    added = extensions.extension(THREAT_GROUP, kind)
+    if added is None:
+        return None
+    spec = getattr(added.value, "spec_class", None)
+    if not (isinstance(spec, type) and issubclass(spec, ThreatSpec) and kind_of(spec) == kind):
+        remedy = f"name a class of threats whose `spec_class` has kind: Literal[{kind!r}]"
+        raise added.refused(f"is no threat of the kind {kind!r}", remedy)
+    threat: ThreatClass = added.value  # type: ignore[assignment]
+    return register_threat(threat)
 
 
 def is_known(kind: str) -> bool:
@@ -102,7 +113,7 @@ def is_known(kind: str) -> bool:
 def kinds() -> list[str]:
     """The kinds that can be specified here, built in ones first."""
     asked_for = [kind for kind, known in _BUILT_IN.items() if known not in (CleanSpec, WorstCaseSpec)]
-    return [*asked_for, *sorted({*_registered, *entry_points(group=THREAT_GROUP).names})]
+    return [*asked_for, *sorted({*_registered, *extensions.names(THREAT_GROUP)})]
 
 
 def spec_class(kind: object) -> type[ThreatSpec]:

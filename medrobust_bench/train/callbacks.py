@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from transformers import TrainerCallback
 
-from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.train.tasks import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from transformers import TrainerControl, TrainerState
 
+    from medrobust_bench.models.prompt import AnswerMode
     from medrobust_bench.train.curve import StepLog
     from medrobust_bench.train.passes import PassCounter
 
@@ -175,9 +176,10 @@ class UnvaryingRewards(TrainerCallback):  # type: ignore[misc]
             rate = self._formatted / self._streak
             what = f"no two rollouts of a group earned differently {when} (format_rate {rate:.2f}): nothing was learnt"
         else:
-            reasons = self._mode is AnswerMode.REASONING
-            taught = "`reason`" if reasons else "`letter`"
-            shape = "<think>…</think><answer>B</answer>" if reasons else "a letter alone"
-            remedy = f"teach the format first (`medrobust train sft`, task {taught}), then start from that checkpoint"
-            what = f"no completion was {shape} {when}: none was rewarded, and nothing was learnt"
+            wanted = FORMATS[self._mode]
+            remedy = (
+                f"teach the format first (`medrobust train sft`, task `{wanted.tasks[0].value}`), "
+                "then start from that checkpoint"
+            )
+            what = f"no completion was {wanted.shape} {when}: none was rewarded, and nothing was learnt"
         self._report(f"warning: {what} → {remedy}")

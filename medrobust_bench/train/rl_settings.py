@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.train.lora import LoraSettings
 from medrobust_bench.train.settings import AttackSettings, NoiseSettings, TrainingData
+from medrobust_bench.train.tasks import FORMATS
 
 # Arguments of TRL's GRPOConfig that follow from other settings of a recipe.
 DERIVED_ARGUMENTS = frozenset(
@@ -105,16 +106,16 @@ class RlSettings(_Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.mode not in (AnswerMode.LETTER, AnswerMode.REASONING):
+        if self.mode not in FORMATS:
             why = "option-text generates nothing to be rewarded, generate has no format to be learnt"
-            raise ValueError(f"mode must be letter or reasoning; {why}")
+            raise ValueError(f"mode must be {' or '.join(FORMATS)}; {why}")
         if self.micro_batch is not None and self.rollouts % self.micro_batch:
             raise ValueError(
                 f"micro_batch {self.micro_batch} does not divide prompts × group = {self.rollouts} rollouts"
             )
-        if self.mode is AnswerMode.LETTER and self.rewards.consistency:
+        if self.rewards.consistency and not FORMATS[self.mode].reasons:
             raise ValueError(
-                "a letter model has no rationale to be consistent with; drop rewards.consistency"
+                f"a {self.mode.value} model has no rationale to be consistent with; drop rewards.consistency"
             )
         if self.rewards.agreement and (self.attack is None or self.attack.eps == 0):
             raise ValueError("rewards.agreement compares clean and attacked answers; it needs an attack")

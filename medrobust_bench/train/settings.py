@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +13,7 @@ from medrobust_bench.specs.norm_ball import Norm
 from medrobust_bench.specs.pgd import PgdSpec
 from medrobust_bench.train.architecture import TinyArchitecture
 from medrobust_bench.train.lora import LoraSettings
+from medrobust_bench.train.tasks import FORMATS, Task
 
 # What stands beside the weights of a trained checkpoint.
 CURVE_FILE, RECIPE_FILE, SKIPPED_FILE = "training.jsonl", "recipe.yaml", "skipped.jsonl"
@@ -45,7 +45,8 @@ class TrainingData(BaseModel):
     """Which questions are trained on.
 
     Attributes:
-        source: "phantoms", or the path of a data set.
+        source: "phantoms", or any other data set that `medrobust run --data` takes.
+        images: the folder of its images, where it is not found.
         per_modality: phantoms only: training questions per modality; of a data set, all are trained on.
         validation_per_modality: validation questions per modality; of a data set, a balanced part of its validation
             split, for every measurement of a training asks them all.
@@ -55,6 +56,7 @@ class TrainingData(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = "phantoms"
+    images: str | None = None
     per_modality: int = Field(default=1000, ge=1)
     validation_per_modality: int = Field(default=25, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -143,31 +145,6 @@ class NoiseSettings(BaseModel):
     share: float = Field(default=1.0, gt=0, le=1)
 
 
-class Task(StrEnum):
-    """What one training example asks for.
-
-    `DESCRIBE`: say what the image shows; no question, no options.
-    `REASON`: `<think>what is seen, the answer in words, B.</think><answer>B</answer>`.
-    `DIRECT`: `<think></think><answer>B</answer>`, the rationale left empty.
-    `LETTER`: the letter alone.
-    `TICK`: as `LETTER`, and along the prompt: the words of the right option where an option begins and for as long as
-        it reads the same, yes or no at its end. One letter says little of how to get there; this says it step by step.
-    `READ`, `READ_DIRECT`: as `REASON` and `DIRECT`, but the description is given in words in place of the image. What
-        there is to learn about options and letters is learnt sooner where nothing is left to guess, and cheaper.
-    `MATCH`: nothing but the options, which are then named in random order, each with its letter: several lookups in
-        every example, where a question has one.
-    """
-
-    DESCRIBE = "describe"
-    REASON = "reason"
-    DIRECT = "direct"
-    LETTER = "letter"
-    READ = "read"
-    READ_DIRECT = "read-direct"
-    TICK = "tick"
-    MATCH = "match"
-
-
 class Stage(BaseModel):
     """A part of the training.
 
@@ -242,10 +219,9 @@ class SftSettings(BaseModel):
             raise ValueError("give either base (a checkpoint) or architecture (random weights)")
         if not self.stages:
             raise ValueError("give at least one stage")
-        if self.mode not in (AnswerMode.LETTER, AnswerMode.REASONING):
-            raise ValueError(
-                f"mode must be letter or reasoning; {self.mode.value} is a way to ask a model that was not trained here"
-            )
+        if self.mode not in FORMATS:
+            why = f"{self.mode.value} is a way to ask a model that was not trained here"
+            raise ValueError(f"mode must be {' or '.join(FORMATS)}; {why}")
         derived = sorted(DERIVED_ARGUMENTS & self.trainer.keys())
         if derived:
             raise ValueError(
@@ -255,8 +231,7 @@ class SftSettings(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_attacked(self) -> Self:
-        answers = {Task.LETTER, Task.TICK} if self.mode is AnswerMode.LETTER else {Task.REASON, Task.DIRECT}
-        wanted = {*answers, Task.DESCRIBE}
+        wanted = {*FORMATS[self.mode].tasks, Task.DESCRIBE}
         other = sorted({task for stage in self.stages for task in stage.tasks} - wanted)
         if self.attack is not None and other:
             names = " and ".join(sorted(wanted))

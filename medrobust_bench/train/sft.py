@@ -17,7 +17,6 @@ from transformers import AutoProcessor, Trainer
 from transformers.trainer_callback import PrinterCallback
 
 from medrobust_bench.models.answers.registry import STRATEGIES
-from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.whole_checkpoint import load_whole
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.architecture import build_model, build_processor, whiten_patches
@@ -49,6 +48,7 @@ from medrobust_bench.train.questions import (
 )
 from medrobust_bench.train.recipe import read_sft_recipe, write_recipe
 from medrobust_bench.train.settings import CURVE_FILE, RECIPE_FILE
+from medrobust_bench.train.tasks import FORMATS
 from medrobust_bench.train.tokenizer import learn_tokenizer
 from medrobust_bench.train.trainer_arguments import fine_tuning_arguments
 from medrobust_bench.train.validation import validate
@@ -236,7 +236,7 @@ def fine_tune(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    train, validation = training_questions(settings.data)
+    train, validation = training_questions(settings.data, report)
     model, processor = _starting_point(settings, train)
     validation, unusable = usable_questions(validation, processor, settings.mode)
     skipped = SkippedQuestions(out, report, process=arguments.process_index)
@@ -293,8 +293,7 @@ def _starting_point(
         for question in train[:: max(1, len(train) // TOKENIZER_QUESTIONS)]
         for text in (
             DESCRIBE_PROMPT,
-            STRATEGIES[AnswerMode.REASONING].prompt(question),
-            STRATEGIES[AnswerMode.LETTER].prompt(question),
+            *(STRATEGIES[mode].prompt(question) for mode in FORMATS),
             rationale(question),
         )
     ]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrobust_bench.data.baselines import baselines, option_text_choices
+from medrobust_bench.data.baselines import baselines, option_text_choices, without_images
 from medrobust_bench.data.image import ImageBytes
 from medrobust_bench.data.question import Question
-from medrobust_bench.data.source import open_data
+from medrobust_bench.data.source import open_data, sample
+from medrobust_bench.records import WithoutImages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,8 +83,10 @@ def test_no_questions_no_baseline() -> None:
 def test_what_real_option_texts_give_away(omnimedvqa: Path) -> None:
     if omnimedvqa.name != "omni_mini":
         pytest.skip("another tree than the one that was measured")
-    training, test = (open_data(omnimedvqa, split=split).questions for split in ("train", "test"))
+    opened = open_data(omnimedvqa, split="test")
+    training, test = open_data(omnimedvqa, split="train").questions, opened.questions
     found = baselines(test, training)
+    assert without_images(opened).option_texts == found.option_texts
     assert (found.n, round(found.option_texts or 0, 3)) == (211, 0.687)
     assert found.chance < 0.3
 
@@ -91,3 +95,26 @@ def test_option_texts_of_phantoms_give_nothing_away() -> None:
     training, test = (open_data("phantoms", split=split).questions for split in ("train", "test"))
     found = baselines(test, training)
     assert abs((found.option_texts or 0) - found.chance) < 0.05
+
+
+def test_an_opened_data_set_knows_what_its_texts_give_away(tmp_path: Path) -> None:
+    test = open_data("phantoms", split="test")
+    training = open_data("phantoms", split="train").questions
+    assert test.option_texts == dict(
+        zip(
+            (question.id for question in test.questions),
+            option_text_choices(test.questions, training),
+            strict=True,
+        )
+    )
+    part = sample(test, 30)
+    found = without_images(part)
+    right = sum(test.option_texts[question.id] == question.answer for question in part.questions)
+    assert found.option_texts == right / 30
+    assert open_data("phantoms", split="train").option_texts is None, (
+        "nobody is measured on what it learnt from"
+    )
+    alone = dataclasses.replace(part, option_texts=None)
+    assert without_images(alone) == WithoutImages(
+        chance=found.chance, majority=found.majority, option_texts=None
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from medrobust_bench.data import reader
+from medrobust_bench import extensions
 from medrobust_bench.data.reader import Reader, reader_of, readers
 from medrobust_bench.data.source import open_data
 from medrobust_bench.problems import InvalidInputError
@@ -76,7 +76,7 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
         points = EntryPoints(
             EntryPoint(f"p{n}", value, "medrobust_bench.data") for n, value in enumerate(values)
         )
-        monkeypatch.setattr(reader, "entry_points", lambda group: points.select(group=group))
+        monkeypatch.setattr(extensions, "entry_points", points.select)
 
     return install
 

@@ -145,6 +145,7 @@ def test_a_row_tells_all_that_the_issue_of_a_number_needs(make_result: Callable[
         "[model](../../model_cards/model.md) (letter, float32)",
         "25.0 (11.2–46.9)",
         "90.0 (69.9–97.2)",
+        "–",
         "OCT 10.0 (n 10)",
         "5.0",
         "1 fail, 1 pass",

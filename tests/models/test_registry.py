@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from medrobust_bench import extensions
 from medrobust_bench.models import registry
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import checkpoint, load_model, resolve
@@ -142,7 +143,7 @@ def plug(card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Plu
 @pytest.fixture
 def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("mine", f"{__name__}:plug", registry.ADAPTER_GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda *, group: [point] if group == point.group else [])
+    monkeypatch.setattr(extensions, "entry_points", EntryPoints([point]).select)
 
 
 @pytest.mark.usefixtures("plugin")

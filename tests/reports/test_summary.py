@@ -4,9 +4,12 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from medrobust_bench.records import DataRecord, Environment, ModelRecord, Outcome, Result
-from medrobust_bench.reports.summary import summarise
+from medrobust_bench.records import Alteration, DataRecord, Environment, ModelRecord, Outcome, Result
+from medrobust_bench.records.intervals import wilson
+from medrobust_bench.reports.summary import scores, summarise
 from medrobust_bench.specs.registry import load_specification
 
 if TYPE_CHECKING:
@@ -99,3 +102,55 @@ def test_costs_add_up() -> None:
 def test_missing_or_repeated_questions_are_an_error(outcomes: list[Outcome]) -> None:
     with pytest.raises(ValueError, match="outcomes for 4 questions"):
         summary(outcomes, PGD)
+
+
+DEPENDENT = {"q0": True, "q1": True, "q3": False}
+"""Of the first question under attack, which stands, the image decides; of the third nobody knows."""
+
+
+def summary_with_credit(outcomes: list[Outcome], threat: ThreatSpec) -> Result:
+    data = DataRecord(name="d", split="test", synthetic=True, n=4, digest="0" * 64)
+    return summarise(
+        outcomes,
+        model=MODEL,
+        data=data,
+        threat=threat,
+        seed=0,
+        environment=ENVIRONMENT,
+        dependent=DEPENDENT,
+    )
+
+
+def test_credit_needs_an_answer_that_stands_and_depends_on_the_image() -> None:
+    metrics = summary_with_credit(ATTACKED, PGD).metrics
+    assert metrics.credited_accuracy == wilson(1, 3), "q0 of q0, q1, q3; q2 was not asked without its image"
+    by_modality = {name: group.credited_accuracy for name, group in metrics.by_modality.items()}
+    assert by_modality == {"CT": wilson(1, 1), "MRI": wilson(0, 2)}
+    blind = ATTACKED[0].model_copy(update={"question": "q3"})
+    (whole,) = [scores([blind], PGD, dependent=DEPENDENT)]
+    assert whole.robust_accuracy == wilson(1, 1)
+    assert whole.credited_accuracy == wilson(0, 1), "it stands, and would stand without the image"
+    assert summary(ATTACKED, PGD).metrics.credited_accuracy is None
+    assert "credited_accuracy" not in summary(ATTACKED, PGD).model_dump_json()
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([True, False, None])), min_size=1))
+def test_credit_is_the_share_of_both_among_the_asked(drawn: list[tuple[bool, bool | None]]) -> None:
+    outcomes = [outcome(number, clean=0, under=int(not stands)) for number, (stands, _) in enumerate(drawn)]
+    dependent = {f"q{number}": known for number, (_, known) in enumerate(drawn) if known is not None}
+    credited = scores(outcomes, PGD, dependent=dependent).credited_accuracy
+    if not dependent:
+        assert credited is None
+        return
+    assert credited == wilson(sum(bool(stands and known) for stands, known in drawn), len(dependent))
+
+
+def test_credit_of_a_certification_is_at_the_smallest_radius_and_of_corruptions_a_mean() -> None:
+    certified = [outcome(0, clean=0, under=0, certificate={"radius": radius}) for radius in (0.3, 0.2)]
+    certified[1] = certified[1].model_copy(update={"question": "q1"})
+    assert scores(certified, CERTIFIED, dependent=DEPENDENT).credited_accuracy == wilson(1, 2)
+    images = [Alteration(what="noise", severity=1, image_sha256="0" * 64, choice=choice) for choice in (0, 1)]
+    corrupted = [outcome(number, clean=0, under=1, alterations=images) for number in (0, 3)]
+    credited = scores(corrupted, load_specification("corruptions"), dependent=DEPENDENT).credited_accuracy
+    assert credited is not None
+    assert (credited.value, credited.n) == (1 / 4, 2), "half of q0's images, none of q3's"

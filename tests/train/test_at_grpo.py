@@ -27,8 +27,9 @@ from medrobust_bench.train.prompts import check_processor, prompt_rows
 from medrobust_bench.train.reinforcement import reinforce
 from medrobust_bench.train.rewards import weighted_rewards
 from medrobust_bench.train.rl_settings import RlSettings
-from medrobust_bench.train.settings import CURVE_FILE, SftSettings, Stage, Task, TrainingData
+from medrobust_bench.train.settings import CURVE_FILE, SftSettings, Stage, TrainingData
 from medrobust_bench.train.sft import fine_tune
+from medrobust_bench.train.tasks import Task
 from tests.models.families import FAMILIES, spread_weights
 from tests.train.conftest import SMALL, attentive_model
 

@@ -23,7 +23,7 @@ from medrobust_bench.train.examples import (
     build_examples,
     rationale,
 )
-from medrobust_bench.train.settings import Task
+from medrobust_bench.train.tasks import Task
 from tests.train.conftest import SMALL
 
 TASKS = [task for task in Task if task is not Task.TICK]  # whose prompt is learnt too

@@ -9,7 +9,7 @@ import pytest
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.recipe import read_sft_recipe, shipped
-from medrobust_bench.train.settings import Task
+from medrobust_bench.train.tasks import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,13 @@ def test_a_recipe_is_run_on_other_data(tmp_path: Path) -> None:
     shipped_one = read_sft_recipe("tiny-at-sft")
     elsewhere = read_sft_recipe("tiny-at-sft", data="OmniMedVQA")
     assert elsewhere.data == shipped_one.data.model_copy(update={"source": "OmniMedVQA"})
+    table = read_sft_recipe("tiny-at-sft", data="table.csv", images=tmp_path)
+    assert table.data.images == str(tmp_path)
+    own = written(
+        tmp_path,
+        "{base: x, mode: letter, data: {source: a, images: b}, stages: [{steps: 1, tasks: {letter: 1}}]}",
+    )
+    assert (read_sft_recipe(own).data.images, read_sft_recipe(own, data="c").data.images) == ("b", None)
     with pytest.raises(InvalidInputError, match="data"):
         read_sft_recipe(
             written(tmp_path, "{base: x, mode: letter, data: [1], stages: [{steps: 1, tasks: {letter: 1}}]}"),
@@ -61,7 +68,7 @@ def test_every_wrong_setting_is_reported_at_once(tmp_path: Path) -> None:
             "{mode: letter, base: x, architecture: {}, stages: [{steps: 1, tasks: {letter: 1}}]}",
             "either base",
         ),
-        ("{mode: option-text, base: x, stages: [{steps: 1, tasks: {letter: 1}}]}", "letter or reasoning"),
+        ("{mode: option-text, base: x, stages: [{steps: 1, tasks: {letter: 1}}]}", "reasoning or letter"),
         ("{mode: letter, base: x, stages: [{steps: 1, tasks: {guess: 1}}]}", "describe"),
         ("{mode: [", "not valid YAML"),
         ("- 1", "dictionary"),

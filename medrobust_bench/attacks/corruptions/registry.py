@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from medrobust_bench import extensions
 from medrobust_bench.attacks.corruptions import (
     ct,
     dermoscopy,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-ENTRY_POINTS = "medrobust_bench.corruptions"
+CORRUPTION_GROUP = "medrobust_bench.corruptions"
 """Another package adds a kind by an entry point of this group that is a `Corruption`."""
 
 OWN: tuple[Corruption, ...] = (
@@ -49,18 +49,13 @@ def corruptions() -> Mapping[str, Corruption]:
         InvalidInputError: another package adds something that is no corruption, or takes a name that is taken.
     """
     known = {corruption.kind: corruption for corruption in OWN}
-    problems = []
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name, point.value)):
-        where = f"entry point {point.name} = {point.value}"
-        added = point.load()
-        if not isinstance(added, Corruption):
-            problems.append(Problem(where, f"is {type(added).__name__}, no corruption", "name a Corruption"))
-        elif added.kind in known:
-            problems.append(Problem(where, f"adds {added.kind!r}, which exists", "choose another kind"))
-        else:
-            known[added.kind] = added
-    if problems:
-        raise InvalidInputError(problems)
+    for added in extensions.extensions(CORRUPTION_GROUP):
+        corruption = added.value
+        if not isinstance(corruption, Corruption):
+            raise added.refused(f"is {type(corruption).__name__}, no corruption", "name a Corruption")
+        if corruption.kind in known:
+            raise added.refused(f"adds {corruption.kind!r}, which exists", "choose another kind")
+        known[corruption.kind] = corruption
     return MappingProxyType(known)
 
 

@@ -60,6 +60,7 @@ CLAIM: Final[tuple[Callable[[Claim], list[Fault]], ...]] = (
     identity.likeness,
     identity.copies,
     data.selection,
+    data.given_away,
 )
 
 _COVERED = frozenset({"questions"})

@@ -23,7 +23,9 @@ def recomputed(case: Case) -> list[Fault]:
     entry, proof = case.entry, case.proof
     options = {question.id: len(question.options) for question in case.dataset.questions}
     clean, threat = carried_audit(
-        [(CLEAN, list(proof.clean)), (entry.result.threat, list(proof.threat))], options
+        [(CLEAN, list(proof.clean)), (entry.result.threat, list(proof.threat))],
+        options,
+        texts=None if case.first_version else case.dataset.option_texts,
     )
     faults = []
     for where, given, made in (("", entry.result.audit, threat), ("clean: ", entry.clean_audit, clean)):

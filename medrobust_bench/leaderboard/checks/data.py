@@ -5,9 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import Fault
+from medrobust_bench.data.baselines import without_images
 
 if TYPE_CHECKING:
     from medrobust_bench.leaderboard.case import Claim
+    from medrobust_bench.records import WithoutImages
+
+
+def given_away(claim: Claim) -> list[Fault]:
+    """What the questions give away without images is what the data set, opened anew, gives away."""
+    if claim.first_version:
+        return []
+    told, found = claim.entry.result.without_images, without_images(claim.dataset)
+    if told == found:
+        return []
+    return [Fault("data", f"without images: {_words(told)}; the selection gives {_words(found)}")]
+
+
+def _words(found: WithoutImages | None) -> str:
+    if found is None:
+        return "nothing"
+    return ", ".join(f"{name} {value}" for name, value in found.model_dump().items())
 
 
 def selection(claim: Claim) -> list[Fault]:

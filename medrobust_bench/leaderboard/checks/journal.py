@@ -9,9 +9,7 @@ from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.case import some
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.records.run import Plan
-from medrobust_bench.runs.audit.blindness import ANOTHER, REPLACEMENTS, sampled_questions
-from medrobust_bench.specs.settings import RunSettings
+from medrobust_bench.runs.audit.blindness import ANOTHER, REPLACEMENTS
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -178,15 +176,8 @@ def _possible(outcome: Outcome, question: Question) -> bool:
 
 def _asked_without_image(case: Case) -> dict[str, frozenset[str]]:
     """By question the replacements of its image that it must have been asked about where it was answered right."""
-    plan = Plan(
-        settings=RunSettings(seed=case.entry.selection.seed),
-        data=case.entry.result.data,
-        models=(case.entry.result.model.id,),
-        threats=(CLEAN, case.entry.result.threat),
-        chunks=(tuple(case.questions),),
-    )
     every = frozenset(REPLACEMENTS)
-    return {name: every if name in case.strangers else every - {ANOTHER} for name in sampled_questions(plan)}
+    return {name: every if name in case.strangers else every - {ANOTHER} for name in case.sampled}
 
 
 def _controlled(outcome: Outcome, question: Question, due: frozenset[str]) -> bool:

@@ -9,6 +9,7 @@ from medrobust_bench.certify.fault import SHOWN, Fault
 from medrobust_bench.leaderboard.answers import counted, to_csv
 from medrobust_bench.leaderboard.entry import ANSWERS
 from medrobust_bench.reports.summary import summarise
+from medrobust_bench.runs.audit.blindness import dependent_answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,7 @@ def recomputed(case: Case) -> list[Fault]:
         threat=result.threat,
         seed=result.seed,
         environment=result.environment,
+        dependent=None if case.first_version else dependent_answers(case.clean.values(), case.sampled),
     )
     submitted = json.loads(result.model_dump_json(include={"metrics", "cost"}))
     made_again = json.loads(again.model_dump_json(include={"metrics", "cost"}))

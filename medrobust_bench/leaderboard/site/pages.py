@@ -33,6 +33,7 @@ from medrobust_bench.reports.tables import (
     accuracy_grid,
     control_grids,
     describe_data,
+    describe_without_images,
     measured,
     modality_counts,
     short_modality,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
+    from medrobust_bench.data.reopen import Place
     from medrobust_bench.leaderboard.entry import Entry
     from medrobust_bench.leaderboard.ranking import Board, Standing
     from medrobust_bench.leaderboard.submissions import Submission
@@ -58,7 +60,9 @@ COLUMNS = (
     ("Model", "text"),
     ("Threat", "text"),
     ("Accuracy (%)", "number"),
+    ("Credited (%)", "number"),
     ("Clean (%)", "number"),
+    ("Texts alone (%)", "number"),
     ("Worst modality (%)", "number"),
     ("Certified (%)", "number"),
     ("Unparsed (%)", "number"),
@@ -77,7 +81,7 @@ def write_site(
     out: Path,
     *,
     cards: Mapping[str, Card],
-    data: Mapping[str, str] | None = None,
+    data: Mapping[str, Place] | None = None,
 ) -> list[Path]:
     """Write `index.html`, `models/<model>.html`, `results.csv` and `results.parquet`.
 
@@ -144,7 +148,9 @@ def _row(standing: Standing) -> dict[str, Any]:
     grid = certified(result.metrics)
     cells = [
         (first.value, percent(first.value), _interval(first)),
+        _estimate_cell(result.metrics.credited_accuracy),
         (clean.value, percent(clean.value), _interval(clean)),
+        _texts_cell(result),
         ("", MISSING, "")
         if worst is None or at_worst is None
         else (at_worst.value, percent(at_worst.value), short_modality(worst)),
@@ -176,6 +182,21 @@ def _row(standing: Standing) -> dict[str, Any]:
     }
 
 
+def _estimate_cell(estimate: Estimate | None) -> tuple[float | str, str, str]:
+    return (
+        ("", MISSING, "")
+        if estimate is None
+        else (estimate.value, percent(estimate.value), _interval(estimate))
+    )
+
+
+def _texts_cell(result: Result) -> tuple[float | str, str, str]:
+    found = result.without_images
+    if found is None or found.option_texts is None:
+        return "", MISSING, ""
+    return found.option_texts, percent(found.option_texts), f"chance {percent(found.chance)}"
+
+
 def _interval(estimate: Estimate) -> str:
     return f"{percent(estimate.low)}–{percent(estimate.high)}"
 
@@ -195,7 +216,7 @@ def _heat(board: Sequence[Result]) -> dict[str, Any]:
 
 
 def _model(
-    pages: Environment, submissions: Sequence[Submission], card: Card | None, data: Mapping[str, str]
+    pages: Environment, submissions: Sequence[Submission], card: Card | None, data: Mapping[str, Place]
 ) -> str:
     model = submissions[0].result.model
     groups: dict[str, list[Submission]] = {}
@@ -234,7 +255,7 @@ def _audits(submissions: Sequence[Submission]) -> list[tuple[str, list[Finding]]
     return [(name, by_severity(found)) for name, found in dict.fromkeys([*clean, *attacked]) if found]
 
 
-def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[str, Any]:
+def _board(submissions: Sequence[Submission], data: Mapping[str, Place]) -> dict[str, Any]:
     """What a model's page shows of one set of questions."""
     results = [submission.result for submission in submissions]
     accuracies = measured(results)
@@ -243,6 +264,7 @@ def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[s
     return {
         "data": results[0].data.name,
         "described": describe_data(results[0].data),
+        "given_away": describe_without_images(results),
         "accuracy": accuracy_grid(results).transposed(),
         "figures": [
             {
@@ -264,7 +286,7 @@ def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[s
 
 
 def _evidence(
-    submissions: Sequence[Submission], data: Mapping[str, str]
+    submissions: Sequence[Submission], data: Mapping[str, Place]
 ) -> tuple[dict[tuple[str, str], Any], list[Example], list[Strip]]:
     """Outcomes by model and threat, and examples and strips where evidence and data set are at hand."""
     outcomes: dict[tuple[str, str], Any] = {}
@@ -317,6 +339,7 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
         submission = standing.submission
         result, entry = submission.result, submission.entry
         verdicts = [finding.verdict for finding in submission.audit]
+        given_away = result.without_images
         groups: dict[tuple[str, str], Scores] = {("all", "all"): result.metrics}
         groups |= {("modality", name): scores for name, scores in result.metrics.by_modality.items()}
         types = result.metrics.by_question_type
@@ -328,6 +351,7 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
                 ("corrupted", None, scores.corrupted_accuracy),
             ]
             found += [("certified", one.radius, one) for one in certified(scores)]
+            found.append(("credited", None, scores.credited_accuracy))
             rows += [
                 {
                     "data": result.data.name,
@@ -350,6 +374,9 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
                     "unparsed_clean": result.metrics.unparsed_rate.clean,
                     "unparsed_attacked": result.metrics.unparsed_rate.adversarial,
                     "nondeterminism": result.metrics.nondeterminism,
+                    "chance": None if given_away is None else given_away.chance,
+                    "majority": None if given_away is None else given_away.majority,
+                    "option_texts": None if given_away is None else given_away.option_texts,
                     "group_kind": kind,
                     "group": group,
                     "measure": measure,
@@ -365,6 +392,9 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
             "rank_last": "Int64",
             "radius": "float64",
             "unparsed_attacked": "float64",
+            "chance": "float64",
+            "majority": "float64",
+            "option_texts": "float64",
             "submitted": "string",
             "done_again": "string",
         }

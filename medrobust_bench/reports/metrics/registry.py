@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
+from medrobust_bench import extensions
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.reports.metrics.attack_success import attack_success
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 METRIC_GROUP = "medrobust_bench.metrics"
 
 
+@runtime_checkable
 class Metric(Protocol):
     """A proportion that follows from the outcomes of one model under one threat."""
 
@@ -56,18 +57,19 @@ def register_metric(name: str) -> Callable[[M], M]:
 
 def list_metrics() -> list[str]:
     """Names of the metrics that are known here."""
-    return sorted({*_metrics, *entry_points(group=METRIC_GROUP).names})
+    return sorted({*_metrics, *extensions.names(METRIC_GROUP)})
 
 
 def find_metric(name: str) -> Metric:
     """The metric of a name.
 
     Raises:
-        InvalidInputError: nobody knows it.
+        InvalidInputError: nobody knows it, or what a package adds under the name is no metric.
     """
-    if name not in _metrics:
-        for point in entry_points(group=METRIC_GROUP, name=name):
-            register_metric(name)(point.load())
+    if name not in _metrics and (added := extensions.extension(METRIC_GROUP, name)) is not None:
+        if not isinstance(added.value, Metric):
+            raise added.refused("cannot be called", "name a function of outcomes and threat")
+        register_metric(name)(added.value)
     if name not in _metrics:
         what = f"there is no metric {name!r}"
         raise InvalidInputError([Problem("--metric", what, f"use one of {', '.join(list_metrics())}")])

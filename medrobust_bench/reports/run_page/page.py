@@ -25,6 +25,7 @@ from medrobust_bench.reports.tables import (
     control_grids,
     describe_data,
     describe_threat,
+    describe_without_images,
     measured,
     short_modality,
 )
@@ -121,6 +122,7 @@ def render(
         "data": describe_data(plan.data),
         "synthetic": plan.data.synthetic,
         "note": NOTE,
+        "given_away": describe_without_images(results),
         "accuracy": accuracy_grid(results).transposed(),
         "threats": [describe_threat(threat) for threat in plan.threats if threat.yields != "clean"],
         "skipped": [f"{row.where}: {row.reason}" for row in plan.data.skipped],

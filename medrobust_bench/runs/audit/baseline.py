@@ -26,6 +26,12 @@ MAJORITY = Check(
     "Is clean accuracy above always giving the modality's most frequent option, in every modality?",
     IMAGE_MATTERS,
 )
+OPTION_TEXTS = Check(
+    "text-only baseline",
+    "baseline",
+    "Is clean accuracy above what the options' texts give away, by how often each was right in the training split?",
+    IMAGE_MATTERS,
+)
 POSITIVE_CONTROL = Check(
     "stopped at chance",
     "baseline",
@@ -66,6 +72,42 @@ def baselines(clean: Sequence[Outcome], options: Mapping[str, int]) -> list[Find
         _above(CHANCE, "chance", clean, groups, chance(clean, options), guessed),
         _above(MAJORITY, "always the most frequent option", clean, groups, most, frequent),
     ]
+
+
+def option_texts(clean: Sequence[Outcome], texts: Mapping[str, int]) -> Finding:
+    """Clean answers against those of a reader who sees the options' texts and nothing else, question by question.
+
+    A model that is no better has not been shown to see; one that never met the training split may see and still lack
+    what its texts tell, so that this never fails a model.
+
+    Args:
+        clean: outcomes of the clean images.
+        texts: the option that the texts recommend, by question; see `data.baselines.option_text_choices`.
+    """
+    only_model = sum(o.correct and texts[o.question] != o.answer for o in clean)
+    only_texts = sum(not o.correct and texts[o.question] == o.answer for o in clean)
+    right = sum(outcome.correct for outcome in clean) / len(clean)
+    level = right - (only_model - only_texts) / len(clean)
+    lead = f"clean accuracy {right:.1%}, the options' texts alone {level:.1%}"
+    difference = (only_model - only_texts) / len(clean)
+    discordant = only_model + only_texts
+    if only_model <= only_texts:
+        meaning = f"{lead}: not above it, so that accuracy does not show that the images were looked at"
+        return OPTION_TEXTS.find(difference, "warn", meaning)
+    if not _significantly(only_model, discordant, 0.5, "greater"):
+        return OPTION_TEXTS.find(difference, "warn", f"{lead}: too few questions to tell them apart")
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in clean:
+        groups.setdefault(outcome.modality, []).append(outcome)
+    weak = [
+        name
+        for name, group in groups.items()
+        if len(group) >= FEWEST
+        and sum(o.correct for o in group) <= sum(texts[o.question] == o.answer for o in group)
+    ]
+    if weak:
+        return OPTION_TEXTS.find(difference, "warn", f"{lead}; not above it in {', '.join(weak)}")
+    return OPTION_TEXTS.find(difference, "pass", f"{lead}; above it in every modality")
 
 
 def _above(

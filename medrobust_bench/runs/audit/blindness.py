@@ -19,14 +19,13 @@ from medrobust_bench.runs.audit.check import IMAGE_MATTERS, Check, below
 from medrobust_bench.specs.seeds import question_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.records import Finding, Outcome
-    from medrobust_bench.records.run import Plan
 
 QUESTIONS = 128
 """Questions of a run that are also asked without their image, at most: three or four answers each."""
@@ -63,13 +62,10 @@ CREDIT = Check(
 _BY_REPLACEMENT = {"blank": BLANK, "noise": NOISE, "shuffled": SHUFFLED}
 
 
-def sampled_questions(plan: Plan) -> frozenset[str]:
-    """The questions of a plan that are asked without their image: a seeded sample, fixed by the plan."""
-    ids = [question for chunk in plan.chunks for question in chunk]
-    seed = plan.settings.seed
-    return frozenset(
-        sorted(ids, key=lambda question: question_seed(seed, f"{question}\x1fblind"))[:QUESTIONS]
-    )
+def sampled_questions(questions: Iterable[str], *, seed: int) -> frozenset[str]:
+    """The questions of a run that are asked without their image: a sample that ids and the run's seed fix."""
+    order = sorted(questions, key=lambda question: question_seed(seed, f"{question}\x1fblind"))
+    return frozenset(order[:QUESTIONS])
 
 
 def strangers(questions: Iterable[Question], *, seed: int) -> dict[str, Question]:
@@ -181,6 +177,24 @@ def depends_on_image(outcome: Outcome) -> bool:
     if ANOTHER in choices:
         return choices[ANOTHER] != outcome.answer
     return any(choice != outcome.answer for choice in choices.values())
+
+
+def dependent_answers(clean: Iterable[Outcome], asked: Container[str]) -> dict[str, bool]:
+    """Whether the clean answer is right and depends on the image, by question that was also asked without it.
+
+    Args:
+        clean: outcomes of the clean images.
+        asked: the questions that the plan asks without their image where they are answered right, see
+            `sampled_questions`.
+
+    Returns:
+        Nothing about a question whose answers without the image are not at hand.
+    """
+    return {
+        outcome.question: outcome.correct and depends_on_image(outcome)
+        for outcome in clean
+        if outcome.question in asked and (outcome.blind_choices is not None or not outcome.correct)
+    }
 
 
 def blindness(clean: Iterable[Outcome]) -> list[Finding]:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medrobust_bench.runs.audit.baseline import baselines, format_breaks, positive_control, unparsed
+from medrobust_bench.runs.audit.baseline import (
+    baselines,
+    format_breaks,
+    option_texts,
+    positive_control,
+    unparsed,
+)
 from medrobust_bench.runs.audit.blindness import blindness, robust_credit
 from medrobust_bench.runs.audit.check import CARLINI, DISCRETE, HERE, Check, above
 from medrobust_bench.runs.audit.losses import (
@@ -35,12 +41,15 @@ ROUNDED = Check("rounding loss", "artefact", "How many successes exist in floati
 FOUND = Check("attack finds something", "optimisation", "Does the attack break any answer at all?", CARLINI)
 
 
-def carried_audit(runs: Sequence[Run], options: Mapping[str, int]) -> list[tuple[Finding, ...]]:
+def carried_audit(
+    runs: Sequence[Run], options: Mapping[str, int], *, texts: Mapping[str, int] | None = None
+) -> list[tuple[Finding, ...]]:
     """The findings about one model under each threat of a run.
 
     Args:
         runs: threats with their outcomes, one per question and in the same order; "clean" among them.
         options: number of options by question.
+        texts: the option that the texts alone recommend, by question; None where there is no training split.
 
     Returns:
         One tuple of findings per threat, in the order of `runs`.
@@ -51,7 +60,9 @@ def carried_audit(runs: Sequence[Run], options: Mapping[str, int]) -> list[tuple
     for run in runs:
         threat, outcomes = run
         if threat.name == CLEAN.name:
-            found = [steady(clean), unparsed(clean), *baselines(clean, options), *blindness(clean)]
+            found = [steady(clean), unparsed(clean), *baselines(clean, options)]
+            found += [] if texts is None else [option_texts(clean, texts)]
+            found += blindness(clean)
         elif threat.yields == "certified":
             found = []
         else:

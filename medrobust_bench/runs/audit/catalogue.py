@@ -20,6 +20,7 @@ IN_EVERY_RUN = (
     baseline.UNPARSED,
     baseline.CHANCE,
     baseline.MAJORITY,
+    baseline.OPTION_TEXTS,
     blindness.BLANK,
     blindness.NOISE,
     blindness.SHUFFLED,

@@ -7,13 +7,22 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from medrobust_bench import extensions
 from medrobust_bench.attacks.corruptions.corruption import Corruption
-from medrobust_bench.attacks.corruptions.registry import OWN, corruption_of, corruptions, kinds_for
+from medrobust_bench.attacks.corruptions.registry import (
+    CORRUPTION_GROUP,
+    OWN,
+    corruption_of,
+    corruptions,
+    kinds_for,
+)
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.phantoms.phantom import BANKS, Phantom
 from medrobust_bench.problems import InvalidInputError
@@ -147,24 +156,14 @@ def test_unknown_kind_is_refused_by_name() -> None:
         corruption_of("snow")
 
 
-class Point:
-    """An entry point of another package."""
-
-    name, value = "other", "other_package.faults:FAULT"
-
-    def __init__(self, added: object) -> None:
-        self.added = added
-
-    def load(self) -> object:
-        return self.added
-
-
 @pytest.fixture
 def entry_point(monkeypatch: pytest.MonkeyPatch):
     def add(added: object) -> None:
-        monkeypatch.setattr(
-            "medrobust_bench.attacks.corruptions.registry.entry_points", lambda group: [Point(added)]
-        )
+        package = ModuleType("other_package")
+        package.FAULT = added
+        monkeypatch.setitem(sys.modules, "other_package", package)
+        point = EntryPoint("other", "other_package:FAULT", CORRUPTION_GROUP)
+        monkeypatch.setattr(extensions, "entry_points", EntryPoints([point]).select)
         corruptions.cache_clear()
 
     yield add

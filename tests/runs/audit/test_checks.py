@@ -10,8 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medrobust_bench.records import AttemptRecord, Outcome
-from medrobust_bench.runs.audit.baseline import baselines, format_breaks, positive_control
-from medrobust_bench.runs.audit.blindness import REPLACEMENTS, blindness, replacement
+from medrobust_bench.runs.audit.baseline import (
+    baselines,
+    format_breaks,
+    option_texts,
+    positive_control,
+)
+from medrobust_bench.runs.audit.blindness import REPLACEMENTS, blindness, dependent_answers, replacement
 from medrobust_bench.runs.audit.check import above, below
 from medrobust_bench.runs.audit.losses import is_flat, restarts_used, rise_at_the_end, rising_losses
 from medrobust_bench.runs.audit.rivalry import rivals
@@ -55,6 +60,42 @@ def test_a_model_that_always_says_the_same_fails_the_majority_baseline() -> None
     by_check = {finding.check: finding.verdict for finding in baselines(same, options)}
     assert by_check["majority baseline"] == "fail"
     assert by_check["chance baseline"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("right", "known", "verdict", "value"),
+    [
+        (range(40), range(10), "pass", 0.75),
+        (range(24), range(20), "warn", 0.1),  # 4 : 0 discordant, p = 1/16
+        (range(25), range(20), "pass", 0.125),  # 5 : 0 discordant, p = 1/32
+        (range(20), range(20), "warn", 0.0),
+        (range(10), range(10, 40), "warn", -0.5),
+    ],
+)
+def test_clean_answers_are_held_against_the_texts_question_by_question(
+    right: range, known: range, verdict: str, value: float
+) -> None:
+    clean = [outcome(number, correct=number in right) for number in range(40)]
+    texts = {f"q{number}": 0 if number in known else 1 for number in range(40)}
+    found = option_texts(clean, texts)
+    assert found.verdict == verdict, (
+        "never fail: who did not learn from the training split may see all the same"
+    )
+    assert found.value == pytest.approx(value)
+    assert f"the options' texts alone {len(known) / 40:.1%}" in found.meaning
+
+
+def test_what_depends_on_the_image_is_known_where_it_was_asked() -> None:
+    clean = [
+        outcome(0, blind_choices={"blank": 0, "another": 1}),
+        outcome(1, blind_choices={"blank": 1, "another": 0}),
+        outcome(2, blind_choices={"blank": 1, "noise": 0}),
+        outcome(3, correct=False),
+        outcome(4),
+        outcome(5, blind_choices={"blank": 1}),
+    ]
+    asked = {f"q{number}" for number in range(5)}
+    assert dependent_answers(clean, asked) == {"q0": True, "q1": False, "q2": True, "q3": False}
 
 
 @pytest.mark.parametrize(("kept", "verdict"), [(0, "pass"), (12, "warn"), (20, "fail")])

@@ -1,0 +1,55 @@
+"""The engine that works in this process, chunk by chunk in the plan's order: the default."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from medrobust_bench.runs.engine.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from medrobust_bench.records import ModelRecord
+    from medrobust_bench.runs.engine.engine import Workers
+    from medrobust_bench.runs.engine.task import ChunkTask, Done, ModelTask
+
+
+class LocalEngine:
+    """See `Engine`."""
+
+    @contextmanager
+    def opened(self, task: ModelTask) -> Iterator[Workers]:
+        """See `Engine`; the model is gone before the next one is opened."""
+        workers = LocalWorkers(Worker(task))
+        try:
+            yield workers
+        finally:
+            workers.close()
+
+
+class LocalWorkers:
+    """One worker, this process."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def close(self) -> None:
+        """Let the model go, and what it holds of the device."""
+        del self._worker
+        gc.collect()  # a model is a cycle: it knows its float32 twin, which knows it
+        torch.cuda.empty_cache()
+
+    @property
+    def record(self) -> ModelRecord:
+        """See `Workers`."""
+        return self._worker.record
+
+    def work(self, chunks: Sequence[ChunkTask]) -> Iterator[Done]:
+        """See `Workers`; in the order in which the chunks are given."""
+        threats = self._worker.trained()
+        for chunk in chunks:
+            yield from self._worker.work(chunk, threats)

@@ -1,0 +1,47 @@
+"""Somebody who watches a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.records import Outcome
+    from medrobust_bench.records.run import Plan
+
+
+class Observer(Protocol):
+    """Somebody who watches a run."""
+
+    def opened(self, notes: Sequence[str]) -> None:
+        """The data set is open; `notes` say how it was understood, one sentence each."""
+        ...
+
+    def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
+        """The plan is made; `finished` is what an earlier, interrupted run had done of it."""
+        ...
+
+    def loading(self, model: str) -> None:
+        """A model is about to be loaded."""
+        ...
+
+    def advanced(self, outcomes: Sequence[Outcome]) -> None:
+        """A chunk under one threat is in the journal, or one of its certificates."""
+        ...
+
+
+class Silent:
+    """An observer that looks away."""
+
+    def opened(self, notes: Sequence[str]) -> None:
+        """See `Observer`."""
+
+    def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
+        """See `Observer`."""
+
+    def loading(self, model: str) -> None:
+        """See `Observer`."""
+
+    def advanced(self, outcomes: Sequence[Outcome]) -> None:
+        """See `Observer`."""

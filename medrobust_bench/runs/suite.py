@@ -1,0 +1,321 @@
+"""One evaluation on several data sets: a run for each, side by side in one folder, and their macro average.
+
+Each run is whole in itself: it resumes, replays, reports, compares and is submitted as any other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records.files import replace_file
+from medrobust_bench.records.folder import RunFolder, folder_name
+from medrobust_bench.records.suite import FILE, SuiteRecord, is_suite, read_suite, write_suite
+from medrobust_bench.reports.macro import NOTE, macro_averages, overview_grid
+from medrobust_bench.reports.tables import run_table
+from medrobust_bench.runs.evaluate import Asked, Options, ask, perform, prepare
+from medrobust_bench.runs.inputs import Reading
+from medrobust_bench.runs.run import Run, load_run
+from medrobust_bench.specs.settings import settings_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from medrobust_bench.data.dataset import Dataset
+    from medrobust_bench.data.reader import Reader
+    from medrobust_bench.records import Result
+    from medrobust_bench.reports.comparison import Comparison
+    from medrobust_bench.reports.macro import MacroAverage
+    from medrobust_bench.runs.observer import Observer
+    from medrobust_bench.specs.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Finished runs of the same models under the same threats, one for each data set.
+
+    Attributes:
+        folder: holds a folder for each run, `suite.json`, `leaderboard.md` and `macro_average.json`.
+        runs: by the name of their folder, in the order in which the data sets were named.
+    """
+
+    folder: Path
+    runs: Mapping[str, Run]
+
+    def __getitem__(self, data: str) -> Run:
+        """The run on a data set.
+
+        Raises:
+            KeyError: there is none; says which there are.
+        """
+        if data not in self.runs:
+            raise KeyError(f"no run on {data!r}; this suite holds {', '.join(map(repr, self.runs))}")
+        return self.runs[data]
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The results of all runs."""
+        return tuple(result for run in self.runs.values() for result in run.results)
+
+    def macro_averages(self) -> list[MacroAverage]:
+        """Every accuracy averaged over the data sets, each counting the same; see `reports.macro.macro_average`."""
+        return macro_averages({run.record.plan.data.name: run.results for run in self.runs.values()})
+
+    def table(self) -> str:
+        """The results as Markdown: the data sets side by side with their average, then each by itself."""
+        overview = overview_grid(self.macro_averages())
+        return f"## {overview.title}\n\n{overview.markdown()}\n\n{NOTE}\n\n{run_table(self.results)}"
+
+
+def evaluate_suite(
+    *,
+    data: Sequence[str | Dataset | Reader],
+    out: str | Path,
+    resume: bool = False,
+    folders: Mapping[str, str | Path] | None = None,
+    observe: Callable[[], AbstractContextManager[Observer | None]] = nullcontext,
+    **options: Unpack[Options],
+) -> Suite:
+    """Measure robust accuracy on several data sets; `medrobust run --data A --data B` as a function.
+
+    Args:
+        data: at least two, as in `evaluate`.
+        out: folder for everything that is written; each run gets a folder inside.
+        resume: continue what `out` holds.
+        folders: by data set as named in `data`, the folder of its images, where it is not found.
+        observe: opens an observer for each run.
+        **options: as in `evaluate`, the same for all.
+
+    Raises:
+        InvalidInputError: with everything that is wrong with the input, before any model is loaded.
+    """
+    found = Reading([])
+    asked: list[Asked] = []
+    for one in data:
+        name = one if isinstance(one, str) else one.name
+        given = options.copy()
+        if folders is not None and name in folders:
+            given["images"] = folders[name]
+        of_one = found.attempt(partial(ask, one, **given))
+        asked += [] if of_one is None else [of_one]
+    if found.problems:
+        raise InvalidInputError(list(dict.fromkeys(found.problems)))
+    return carry_out_suite(by_folder(asked), Path(out), resume=resume, observe=observe)
+
+
+def one_for_each(
+    values: Mapping[str, Any], *, images: Sequence[str] = (), where: str
+) -> dict[str, RunSettings]:
+    """Settings of several runs, by folder, out of settings whose `data` is a list.
+
+    Args:
+        values: settings, not yet validated.
+        images: what `--images` gave, SOURCE=DIR each.
+        where: what messages call them.
+
+    Raises:
+        InvalidInputError: with everything that is wrong with them.
+    """
+    sources = [str(source) for source in values["data"]]
+    folders: dict[str, str] = {}
+    problems = []
+    for text in images:
+        source = next((source for source in sources if text.startswith(f"{source}=")), None)
+        if source is None:
+            what = f"{text!r} does not say for which data set"
+            problems.append(Problem("--images", what, "write SOURCE=DIR, SOURCE as after --data"))
+        else:
+            folders[source] = text[len(source) + 1 :]
+    if values.get("images") is not None:
+        what = "`images` names one folder for several data sets"
+        problems.append(Problem(where, what, "name it for the one it belongs to: --images SOURCE=DIR"))
+    if problems:
+        raise InvalidInputError(problems)
+    asked = [
+        Asked(
+            settings_from({**values, "data": source, "images": folders.get(source)}, where=where),
+            adapters={},
+            threats={},
+            dataset=None,
+        )
+        for source in sources
+    ]
+    return {name: one.settings for name, one in by_folder(asked).items()}
+
+
+def by_folder(asked: Sequence[Asked]) -> dict[str, Asked]:
+    """What is asked for, by the name of the folder that each data set gets.
+
+    Raises:
+        InvalidInputError: fewer than two, or two of one name.
+    """
+    names = [folder_name(one.settings.data) for one in asked]
+    counts = Counter(name.casefold() for name in names)
+    problems = [
+        Problem(one.settings.data, f"would be called {name}, as another data set is", _RENAME)
+        for name, one in zip(names, asked, strict=True)
+        if counts[name.casefold()] > 1
+    ]
+    if len(asked) < 2:
+        problems.append(Problem("data", "names fewer than two data sets", "name two, or run one by itself"))
+    if problems:
+        raise InvalidInputError(problems)
+    return dict(zip(names, asked, strict=True))
+
+
+_RENAME = "rename its folder or file, or describe it in a data card with an id of its own"
+
+
+def carry_out_suite(
+    asked: Mapping[str, Asked],
+    out: Path,
+    *,
+    resume: bool = False,
+    observe: Callable[[], AbstractContextManager[Observer | None]] = nullcontext,
+) -> Suite:
+    """Check everything, then make one run after the other, and average.
+
+    Args:
+        asked: by folder, each with a data set of its own.
+        out: the suite's folder.
+        resume: continue what `out` holds; runs that are finished are only summarised again.
+        observe: opens an observer for each run.
+
+    Raises:
+        InvalidInputError: everything that is wrong with the input, before any model is loaded.
+    """
+    found = Reading(_unfit(out, asked, resume=resume))
+    with observe() as observer:
+        made = [
+            found.attempt(
+                partial(
+                    prepare,
+                    one.settings,
+                    out / name,
+                    resume=resume and not RunFolder(out / name).is_empty(),
+                    observer=observer,
+                    adapters=one.adapters,
+                    threats=one.threats,
+                    dataset=one.dataset,
+                )
+            )
+            for name, one in asked.items()
+        ]
+    prepared = [one for one in made if one is not None]
+    for what in ("name", "digest"):
+        counts = Counter(getattr(one.plan.data, what) for one in prepared)
+        found.problems.extend(
+            Problem(one.plan.settings.data, f"has the {what} of another data set", _RENAME)
+            for one in prepared
+            if counts[getattr(one.plan.data, what)] > 1
+        )
+    if found.problems:
+        raise InvalidInputError(list(dict.fromkeys(found.problems)))
+    write_suite(out, SuiteRecord(runs={name: one.settings for name, one in asked.items()}))
+    runs = {}
+    for name, one in zip(asked, prepared, strict=True):
+        with observe() as observer:
+            runs[name] = perform(one, observer=observer)
+    suite = Suite(out, runs)
+    averages = ",\n".join(one.model_dump_json(indent=2) for one in suite.macro_averages())
+    replace_file(out / "macro_average.json", f"[\n{averages}\n]\n".encode())
+    replace_file(out / "leaderboard.md", suite.table().encode())
+    return suite
+
+
+def _unfit(out: Path, asked: Mapping[str, Asked], *, resume: bool) -> list[Problem]:
+    """What keeps a suite from being written to a folder."""
+    there = read_suite(out) if is_suite(out) else None
+    if RunFolder(out).check(resume=True) == []:
+        return [Problem(str(out), "holds a run on one data set", "give another --out")]
+    if resume and there is None:
+        return [Problem(str(out), "holds no runs to resume", "give the --out of the interrupted runs")]
+    begun = there is not None and any(not RunFolder(out / name).is_empty() for name in there.runs)
+    if begun and not resume:
+        return [Problem(str(out), "already holds runs", "add --resume to continue, or give another --out")]
+    if there is not None and resume and list(there.runs) != list(asked):
+        what = f"began with the data sets {', '.join(there.runs)}, not {', '.join(asked)}"
+        return [Problem(str(out / FILE), what, "resume with the same, or start anew")]
+    return []
+
+
+def load_suite(folder: str | Path) -> Suite:
+    """Read finished runs on several data sets.
+
+    Raises:
+        InvalidInputError: the folder holds none, or one is not finished.
+    """
+    folder = Path(folder)
+    found = Reading([])
+    runs = {name: found.attempt(partial(load_run, folder / name)) for name in read_suite(folder).runs}
+    if found.problems:
+        raise InvalidInputError(found.problems)
+    return Suite(folder, {name: run for name, run in runs.items() if run is not None})
+
+
+def load_runs(folder: Path, *, moved: bool = False) -> tuple[Run, ...]:
+    """The run of a folder, or all of those on several data sets.
+
+    Args:
+        folder: of the run or suite.
+        moved: whether somebody says where the data set is now, which can be said of one run only.
+
+    Raises:
+        InvalidInputError: the folder holds neither, or several that have `moved`.
+    """
+    if not is_suite(folder):
+        return (load_run(folder),)
+    suite = load_suite(folder)
+    if moved:
+        what = f"name one place, and {folder} holds runs on {len(suite.runs)} data sets"
+        remedy = f"give the folder of one of them, such as {folder / next(iter(suite.runs))}"
+        raise InvalidInputError([Problem("--data, --images", what, remedy)])
+    return tuple(suite.runs.values())
+
+
+def compare_runs(
+    baseline: Sequence[Run],
+    current: Sequence[Run],
+    *,
+    pairs: Sequence[tuple[str, str]] = (),
+    threats: Sequence[str] = (),
+) -> list[Comparison]:
+    """Hold runs against their baselines, each on its own data set.
+
+    Args:
+        baseline: of one run, or of a suite.
+        current: as many, on the same data sets.
+        pairs: see `Run.compare`.
+        threats: see `Run.compare`.
+
+    Raises:
+        InvalidInputError: a data set has no counterpart, or two runs cannot be compared.
+    """
+    if len(baseline) == len(current) == 1:
+        return baseline[0].compare(current[0], pairs=pairs, threats=threats)
+    names = [[run.record.plan.data.name for run in runs] for runs in (baseline, current)]
+    problems = [
+        Problem(str(run.folder), f"has no counterpart on {run.record.plan.data.name}", _ALIKE)
+        for runs, others in ((baseline, names[1]), (current, names[0]))
+        for run in runs
+        if run.record.plan.data.name not in others
+    ]
+    if problems:
+        raise InvalidInputError(problems)
+    later = dict(zip(names[1], current, strict=True))
+    found = Reading([])
+    comparisons: list[Comparison] = []
+    for name, before in zip(names[0], baseline, strict=True):
+        comparisons += found.attempt(partial(before.compare, later[name], pairs=pairs, threats=threats)) or []
+    if found.problems:
+        raise InvalidInputError(found.problems)
+    return comparisons
+
+
+_ALIKE = "compare runs on the same data sets"
