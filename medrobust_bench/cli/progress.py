@@ -23,7 +23,7 @@ from medrobust_bench.problems import printable
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from medrobust_bench.records import Outcome
+    from medrobust_bench.records import Failure, Outcome
     from medrobust_bench.records.run import Plan
     from medrobust_bench.runs.observer import Observer
 
@@ -39,6 +39,7 @@ class Tally:
 
     def __init__(self, corruptions: Collection[str] = ()) -> None:
         self.asked: dict[tuple[str, str], int] = {}
+        self.failed: dict[tuple[str, str], int] = {}
         self._corruptions = corruptions
         self._shares: dict[tuple[str, str], list[float]] = {}
 
@@ -51,10 +52,21 @@ class Tally:
             shares.append(outcome.share_right)
         return key
 
+    def lose(self, failure: Failure) -> tuple[str, str]:
+        """Count a question that came to no outcome; returns its key."""
+        key = (failure.model, failure.threat)
+        self.failed[key] = self.failed.get(key, 0) + 1
+        return key
+
+    def done(self, key: tuple[str, str]) -> int:
+        """How many questions are over and done with."""
+        return self.asked.get(key, 0) + self.failed.get(key, 0)
+
     def text(self, key: tuple[str, str]) -> str:
-        """ "83.3 % right", over what is finished; nothing where no image was altered yet."""
-        shares = self._shares[key]
-        return f"{100 * sum(shares) / len(shares):5.1f} % right" if shares else ""
+        """ "83.3 % right", over what is finished (nothing where no image was altered yet), and how many failed."""
+        shares = self._shares.get(key, [])
+        right = [f"{100 * sum(shares) / len(shares):5.1f} % right"] if shares else []
+        return ", ".join([*right, *([f"{self.failed[key]} failed"] if key in self.failed else [])])
 
 
 class Bars:
@@ -84,6 +96,11 @@ class Bars:
         """Say which model is read from disk; large ones take minutes."""
         self._bars.console.print(f"[dim]loading {model}[/dim]", highlight=False)
 
+    def asked(self, model: str, notes: Sequence[str]) -> None:
+        """Say what is unusual in how questions are put to a model."""
+        for note in notes:
+            self._bars.console.print(printable(f"{model} {note}"), markup=False, highlight=False)
+
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
         """Fill the bars."""
         for key in dict.fromkeys(self._tally.add(outcome) for outcome in outcomes):
@@ -94,8 +111,15 @@ class Bars:
             count = sum((outcome.model, outcome.threat) == key for outcome in outcomes)
             rate = f"{count / spent:.1f}/s" if spent else ""
             self._bars.update(
-                task.id, completed=self._tally.asked[key], right=self._tally.text(key), rate=rate
+                task.id, completed=self._tally.done(key), right=self._tally.text(key), rate=rate
             )
+
+    def failed(self, failures: Sequence[Failure]) -> None:
+        """Name the questions above the bars."""
+        for failure in failures:
+            key = self._tally.lose(failure)
+            self._bars.console.print(f"failed: {failure}", markup=False, highlight=False, style="red")
+            self._bars.update(self._tasks[key], completed=self._tally.done(key), right=self._tally.text(key))
 
 
 class Lines:
@@ -131,12 +155,17 @@ class Lines:
         """Say which model is read from disk; large ones take minutes."""
         click.echo(f"loading {model}", err=True)
 
+    def asked(self, model: str, notes: Sequence[str]) -> None:
+        """Say what is unusual in how questions are put to a model."""
+        for note in notes:
+            click.echo(printable(f"{model} {note}"), err=True)
+
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
         """Print what is finished, and now and then how far the run is."""
         now = time.monotonic()
         self._done += len(outcomes)
         for key in dict.fromkeys(self._tally.add(outcome) for outcome in outcomes):
-            if self._tally.asked[key] == self._total:
+            if self._tally.done(key) == self._total:
                 click.echo(f"{key[0]}  {key[1]}  {self._tally.text(key)}  done", err=True)
                 self._last = now
             elif now - self._last >= SECONDS_BETWEEN_LINES:
@@ -147,6 +176,15 @@ class Lines:
                     err=True,
                 )
                 self._last = now
+
+    def failed(self, failures: Sequence[Failure]) -> None:
+        """Name the questions, one a line."""
+        self._done += len(failures)
+        for failure in failures:
+            key = self._tally.lose(failure)
+            click.echo(f"failed: {failure}", err=True)
+            if self._tally.done(key) == self._total:
+                click.echo(f"{key[0]}  {key[1]}  {self._tally.text(key)}  done", err=True)
 
 
 def _corruptions(plan: Plan) -> frozenset[str]:

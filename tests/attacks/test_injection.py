@@ -175,7 +175,8 @@ def test_the_result_tells_words_from_covered_pixels(run: Run) -> None:
     metrics = run["schooled", "injection"].metrics
     assert [control.control for control in metrics.controls] == ["right option", "neutral"]
     assert metrics.on_text == 0
-    assert "the words" in (run.folder / "leaderboard.md").read_text()
+    table = (run.folder / "leaderboard.md").read_text()
+    assert "the words (0.0 % of the images seem to carry text of their own)" in table
 
 
 def test_the_report_shows_what_was_written(run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import yaml
 from click.testing import CliRunner
 
@@ -15,6 +17,12 @@ def test_the_table_lists_every_official_threat() -> None:
     for specification in official_threats():
         assert specification.name in result.output
         assert specification.summary in result.output
+
+
+def test_the_page_shows_what_the_command_prints() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "threats.md").read_text("utf-8")
+    printed = CliRunner().invoke(main, ["threats"]).output
+    assert f"$ medrobust threats\n{printed}```" in page
 
 
 def test_one_threat_is_shown_in_full() -> None:
