@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -152,14 +153,21 @@ class WorstCorruption(_Corruptions):
         batch = bound.batch
         search: QuerySearch[Alteration] = QuerySearch(bound)
         hunts = [self._hunt(question, seed) for question, seed in zip(batch.questions, seeds, strict=True)]
+        plain = [self._plain(question) for question in batch.questions]
         following = {row: first for row, hunt in enumerate(hunts) if (first := next(hunt, None)) is not None}
+        coming: dict[int, Future[Image]] = {}
         with ThreadPoolExecutor(_WORKERS) as pool:
-            while following:
-                clean = (batch.images[row] for row in following)
-                images = pool.map(_made, clean, (seeds[row] for row in following), following.values())
-                leads = search.show(
-                    {row: (how, image) for (row, how), image in zip(following.items(), images, strict=True)}
-                )
+
+            def begin(row: int, alteration: Alteration) -> Future[Image]:
+                return pool.submit(_made, batch.images[row], seeds[row], alteration)
+
+            for step in count(1):
+                if not following:
+                    break
+                made = {row: coming.get(row) or begin(row, how) for row, how in following.items()}
+                # What is tried after one image of each kind follows from the answers; until then it is known.
+                coming = {row: begin(row, plain[row][step]) for row in following if step < len(plain[row])}
+                leads = search.show({row: (following[row], image.result()) for row, image in made.items()})
                 sent = {row: _sent(hunts[row], leads[row]) for row in following if row in search.open_rows}
                 following = {row: alteration for row, alteration in sent.items() if alteration is not None}
         trials = []
@@ -204,13 +212,16 @@ class WorstCorruption(_Corruptions):
         mild = kind.amounts[0] if severity == 1 else amount_of(kind, question.modality, severity - 1, origin)
         return mild, amount_of(kind, question.modality, severity, origin)
 
+    def _plain(self, question: Question) -> list[Alteration]:
+        """One image of each kind, as the suites make it."""
+        return [_plain(kind, question, self.spec.severity) for kind in self.kinds(question)]
+
     def _hunt(self, question: Question, seed: int) -> Generator[Alteration, float, None]:
         """The images to try, each chosen by the leads of the wrong options on those before (sent in)."""
         best: dict[str, tuple[float, Alteration]] = {}
         kinds = {kind.kind: kind for kind in self.kinds(question)}
-        for kind in kinds.values():
-            plain = _plain(kind, question, self.spec.severity)
-            best[kind.kind] = ((yield plain), plain)
+        for plain in self._plain(question):
+            best[plain.what] = ((yield plain), plain)
         for query in range(1, self.spec.queries + 1 if kinds else 1):
             rng = stream(seed, Purpose.QUERIES, query)
             ranked = sorted(best, key=lambda name: -best[name][0])
