@@ -276,6 +276,8 @@ def check_images(
             problems.append(_image_problem(row, state))
         elif split in ("all", place):
             kept.append((row, state, place))
+    if not absent and (elsewhere := _images_elsewhere(published, states)) is not None:
+        problems = [elsewhere]
     totals = Counter(row.file for row in published)
     skipped = [
         Problem(
@@ -340,6 +342,19 @@ def _inspected(
     places = _places(rows, [states[image].digest for image in images], seed=seed, near=near)
     wanted = [image for image, place in zip(images, places, strict=True) if place == split]
     return states | inspect(wanted, decode=lambda image, digest: True, cache=cache)
+
+
+def _images_elsewhere(
+    rows: Sequence[PublishedQuestion], states: Mapping[ImageSource, ImageState]
+) -> Problem | None:
+    """One problem instead of one a row, where no image is found at all, and names are not merely misspelt."""
+    if len(states) < 2 or any(state.fault != MISSING for state in states.values()):
+        return None
+    image = rows[0].question.image
+    if not isinstance(image, ImageFile) or near_miss(image.path) is not None:
+        return None
+    what = f"none of its {len(states)} images is found; the first would be {image.path}"
+    return Problem(rows[0].file, what, "name the folder of the images (--images), or the one that holds it")
 
 
 def _image_problem(row: PublishedQuestion, state: ImageState) -> Problem:
