@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_STEERING = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
+"""Unicode categories: control, format (which turn text round or hide it), private use, surrogates, separators."""
+
+
+def plain(text: str) -> str:
+    """A text without characters that steer what shows it, line breaks and tabs aside: for pages and tables."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter in "\n\t" or unicodedata.category(letter) not in _STEERING
+        else "\N{REPLACEMENT CHARACTER}"
+        for letter in text
+    )
 
 
 def printable(text: str) -> str:
@@ -41,3 +58,7 @@ class InvalidInputError(ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[InvalidInputError], tuple[tuple[Problem, ...]]]:
+        """It crosses from one process to another with its problems."""
+        return type(self), (self.problems,)

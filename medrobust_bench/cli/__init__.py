@@ -9,6 +9,7 @@ import click
 
 from medrobust_bench import __version__
 from medrobust_bench.cli.ending import ending, speak_any_encoding
+from medrobust_bench.threads import COMPUTING, settle_threads
 
 COMMANDS = {
     "run": "Measure a model's robust accuracy; with no arguments, the shipped models on phantoms.",
@@ -17,6 +18,7 @@ COMMANDS = {
     "compare": "Compare two runs question by question; fail when robustness regressed.",
     "audit": "Examine a run's attacks with the model at hand: can their robust accuracy be believed?",
     "replay": "Recount a run's robust accuracy from its stored images alone; fail where it disagrees.",
+    "transfer": "Put the images that broke a run's models to another model.",
     "submit": "Turn a finished run into submissions to the leaderboard.",
     "verify": "Check submissions: every number, image and certificate; on a CPU, without attacking.",
     "card": "Print a model card's robustness section, as the Hugging Face hub reads it.",
@@ -40,6 +42,8 @@ class LazyGroup(click.Group):
         """Import `medrobust_bench.cli.<name>` and return its `command`."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name in COMPUTING:
+            settle_threads()  # before the command imports torch
         command: click.Command = importlib.import_module(f"medrobust_bench.cli.{cmd_name}").command
         return command
 

@@ -6,18 +6,26 @@ import difflib
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+from pydantic import ValidationError
 
 from medrobust_bench import extensions
-from medrobust_bench.models.cards import Card, TrainingData, read_card, read_cards
+from medrobust_bench.models.cards import ENDPOINT, Card, TrainingData, read_card, read_cards
+from medrobust_bench.models.endpoint.settings import EndpointOptions, EndpointSettings
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from medrobust_bench.models.adapter import Adapter
 
 ADAPTER_GROUP = "medrobust_bench.adapters"
 HUGGING_FACE = "huggingface"
+SERVED = "openai:"
+"""How the name of a model behind a server begins."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)+")
 _CALLED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -46,22 +54,28 @@ def resolve(
     answer_mode: AnswerMode | None = None,
     revision: str | None = None,
     max_new_tokens: int | None = None,
+    endpoint: Mapping[str, Any] | None = None,
+    answers_from: str | None = None,
 ) -> Card:
     """The card of a model.
 
     Args:
         name: a card's id, a card's file (`*.md`), a local folder with a checkpoint, or a hub id
             (`owner/name`, or `owner/name/folder` where a repository holds several checkpoints); tried in this
-            order. A folder that is called like a card needs `./` in front. With `=NAME` behind it, results call the
-            model NAME: two folders of one name can so run together.
-        answer_mode: replaces the card's, and with it the instruction, which belongs to the mode; for a folder or hub
-            id without a card, default `letter`.
+            order. A folder that is called like a card needs `./` in front. `openai:NAME` is the model that a server
+            calls NAME. With `=NAME` behind it, results call the model NAME: two folders of one name can so run
+            together.
+        answer_mode: replaces the card's, and with it the instruction, which belongs to the mode; for a model without a
+            card, default `letter`.
         revision: replaces the card's hub revision.
         max_new_tokens: replaces the card's length limit of a completion.
+        endpoint: of a model behind a server, fields of `EndpointOptions` that replace the card's.
+        answers_from: of a model with weights at hand, what a server calls the same weights: it answers for them, and is
+            where `endpoint` says.
 
     Raises:
         InvalidInputError: nothing of that name, everything wrong with the card, an adapter that is not installed,
-            or a local checkpoint that is not there. A hub id is not looked up.
+            or a local checkpoint that is not there. A hub id is not looked up, nor a server.
     """
     found = _named(name)
     changes = {"answer_mode": answer_mode, "revision": revision, "max_new_tokens": max_new_tokens}
@@ -75,6 +89,13 @@ def resolve(
     given["identity"] = pins
     card = found.model_copy(update=given)
     _loader(card)
+    if card.adapter == ENDPOINT:
+        if answers_from is not None:
+            what = "is behind a server already: there are no weights for which another could answer"
+            raise InvalidInputError([Problem(name, what, "remove --answers-from, or give the weights")])
+        return _of_server(card, endpoint or {})
+    if answers_from is not None or card.answers_from is not None:
+        card = _with_server(card, answers_from, endpoint or {})
     # What the source of another adapter means is for that adapter to say.
     local = card.adapter == HUGGING_FACE and isinstance(checkpoint(card), Path)
     if local and revision is not None:
@@ -114,6 +135,8 @@ def load_model(
         raise InvalidInputError([Problem(where, what, _LOAD_REMEDY)]) from error
     _check_weights(card, adapter, where)
     _check_identity(card, adapter, where)
+    if card.answers_from is not None:
+        return _answered_elsewhere(card, adapter, card.answers_from)
     if card.smoothing is None:
         return adapter
     from medrobust_bench.models.averaged import smoothed
@@ -136,6 +159,37 @@ def checkpoint(card: Card) -> str | Path:
     return card.source
 
 
+def _of_server(card: Card, changes: Mapping[str, Any]) -> Card:
+    """The card of a model behind a server, with these options in place of its own."""
+    options = {**dict(card.endpoint or EndpointOptions()), **changes}
+    return _changed(card, "endpoint", EndpointOptions, options)
+
+
+def _with_server(card: Card, model: str | None, changes: Mapping[str, Any]) -> Card:
+    """The card of weights for which a server answers."""
+    named = {} if model is None else {"model": model}
+    return _changed(
+        card, "answers_from", EndpointSettings, {**dict(card.answers_from or ()), **named, **changes}
+    )
+
+
+def _changed(card: Card, name: str, kind: type[EndpointOptions], options: Mapping[str, Any]) -> Card:
+    """A card with another section about a server, checked as a whole."""
+    try:
+        return Card.model_validate({**dict(card), name: kind.model_validate(options)})
+    except ValidationError as error:
+        raise InvalidInputError(
+            [
+                Problem(
+                    str(card.path or card.id),
+                    f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": "),
+                    "correct the flag, or the card",
+                )
+                for fault in error.errors()
+            ]
+        ) from error
+
+
 def _named(name: str) -> Card:
     """The card of `SOURCE` or `SOURCE=NAME`; a folder whose own name has an equals sign is no such thing."""
     source, equals, called = name.rpartition("=")
@@ -152,6 +206,8 @@ def _find(name: str) -> Card:
     cards = read_cards()
     if name in cards:
         return cards[name]
+    if served := name.removeprefix(SERVED) if name.startswith(SERVED) else "":
+        return _ad_hoc(name, served, adapter=ENDPOINT)
     path = Path(name).expanduser()
     if path.suffix == ".md":
         return read_card(path)
@@ -178,11 +234,12 @@ def _is_path(name: str) -> bool:
     return name.startswith(("./", "../", "~")) or Path(name).is_absolute()
 
 
-def _ad_hoc(model_id: str, source: str) -> Card:
+def _ad_hoc(model_id: str, source: str, *, adapter: str = HUGGING_FACE) -> Card:
     """The card of a model that has none."""
     return Card(
         id=model_id,
         title=model_id,
+        adapter=adapter,
         source=source,
         answer_mode=AnswerMode.LETTER,
         licence="unknown",
@@ -201,11 +258,11 @@ def _checkpoint_folder(folder: Path, where: str) -> Path:
 
 
 def _loader(card: Card) -> AdapterLoader:
-    if card.adapter == HUGGING_FACE:
-        return _load_hugging_face
+    if card.adapter in _BUILT_IN:
+        return _BUILT_IN[card.adapter]
     added = extensions.extension(ADAPTER_GROUP, card.adapter)
     if added is None:
-        known = ", ".join([HUGGING_FACE, *extensions.names(ADAPTER_GROUP)])
+        known = ", ".join([*_BUILT_IN, *extensions.names(ADAPTER_GROUP)])
         remedy = f"install the package that provides it; known here: {known}"
         raise InvalidInputError(
             [Problem(str(card.path or card.id), f"there is no adapter {card.adapter!r}", remedy)]
@@ -238,6 +295,26 @@ def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code
         stop=card.stop,
         **length,
     )
+
+
+def _answered_elsewhere(card: Card, local: Adapter, settings: EndpointSettings) -> Adapter:
+    """Local weights for which a server answers, with the same length limit."""
+    from medrobust_bench.models.endpoint.adapter import open_server
+    from medrobust_bench.models.endpoint.hybrid import HybridVLM
+    from medrobust_bench.models.huggingface import HuggingFaceVLM
+
+    if isinstance(local, HuggingFaceVLM):
+        card = card.model_copy(update={"max_new_tokens": local.max_new_tokens})
+    return HybridVLM(local, open_server(card, settings))
+
+
+def _load_endpoint(card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Adapter:
+    from medrobust_bench.models.endpoint.adapter import open_endpoint
+
+    return open_endpoint(card)
+
+
+_BUILT_IN: Final[dict[str, AdapterLoader]] = {HUGGING_FACE: _load_hugging_face, ENDPOINT: _load_endpoint}
 
 
 def _download_folder(source: str, revision: str | None) -> Path:
