@@ -98,7 +98,7 @@ if TYPE_CHECKING:
     "--max-failed", type=float, metavar="SHARE", help="Stop where more of a model's questions fail (0.1)."
 )
 @click.option("--batch-size", metavar="N|auto", help="Questions per chunk.")
-@click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, …")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, …, or all: spread over all GPUs.")
 @click.option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Type of the weights."
 )
