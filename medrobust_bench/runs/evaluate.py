@@ -69,6 +69,7 @@ def evaluate(
     batch_size: int | Literal["auto"] = "auto",
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    float32_attack: bool = True,
     trust_remote_code: bool = False,
     seed: int = 0,
     base_url: str | None = None,
@@ -103,6 +104,7 @@ def evaluate(
         batch_size: questions per chunk.
         device: "auto", "cpu", "cuda", "cuda:1", …
         dtype: of the weights; "auto" takes the card's.
+        float32_attack: attack what a model in half precision leaves standing again, with gradients in float32.
         trust_remote_code: run code from a hub checkpoint's repository.
         seed: of the sample and of every attack.
         base_url: address of the server of `openai:NAME`.
@@ -134,6 +136,7 @@ def evaluate(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
+        float32_attack=float32_attack,
         trust_remote_code=trust_remote_code,
         seed=seed,
         base_url=base_url,
@@ -173,6 +176,7 @@ class Options(TypedDict, total=False):
     batch_size: int | Literal["auto"]
     device: str
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    float32_attack: bool
     trust_remote_code: bool
     seed: int
     base_url: str | None
