@@ -15,7 +15,7 @@ from medrobust_bench.specs.vocabulary import Modality, in_usual_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from medrobust_bench.records import DataRecord, Estimate, Result, Scores
+    from medrobust_bench.records import DataRecord, Estimate, ModelRecord, Result, Scores
     from medrobust_bench.specs.threat import ThreatSpec
 
 _SHORT: dict[str, str] = {
@@ -72,9 +72,8 @@ def run_table(results: Sequence[Result]) -> str:
     """
     blocks: list[str] = []
     for data, group in _by_data(results):
-        lines = [
-            escape_markdown(line) for line in (describe_data(data), describe_without_images(group)) if line
-        ]
+        told = (describe_data(data), describe_without_images(group), *describe_servers(group))
+        lines = [escape_markdown(line) for line in told if line]
         blocks += [f"## {escape_markdown(data.name)}", *lines, NOTE]
         blocks += [f"### {grid.title}\n\n{grid.markdown()}" for grid in _grids(group)]
         threats = {result.threat.name: result.threat for result in group if result.threat.yields != "clean"}
@@ -98,6 +97,8 @@ def print_run(results: Sequence[Result], *, console: Console | None = None) -> N
         console.print(describe_data(data), markup=False, style="bold")
         if given_away := describe_without_images(group):
             console.print(given_away, markup=False)
+        for line in describe_servers(group):
+            console.print(line, markup=False)
         for name, of_model in _by_model(group):
             for grid in _narrow_grids(name, of_model):
                 table = grid.rich()
@@ -117,6 +118,24 @@ def describe_data(data: DataRecord) -> str:
     return (
         f"{data.name}, {data.split} split: {data.n} questions on {kind}{skipped}; digest {data.digest[:12]}"
     )
+
+
+def describe_servers(results: Sequence[Result]) -> list[str]:
+    """Whose answers were measured, in one line for each model that a server answered for."""
+    models = {result.model.id: result.model for result in results if result.model.server is not None}
+    return [_served(model) for model in models.values()]
+
+
+def _served(model: ModelRecord) -> str:
+    server = model.server
+    assert server is not None
+    who = f"answers of {server.answered_as or server.model} at {server.base_url}"
+    if server.fingerprint is not None:
+        who += f", {server.fingerprint}"
+    if server.compared is None:
+        return f"{model.id}: weights unknown; {who}."
+    alike = f"{server.agreed} of {server.compared} clean answers are those of the local weights"
+    return f"{model.id}: gradients of local weights; {who}; {alike}."
 
 
 def describe_without_images(results: Sequence[Result]) -> str:
