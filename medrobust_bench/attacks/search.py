@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from medrobust_bench.attacks.attack_result import AttackResult, Attempt
-from medrobust_bench.attacks.losses import CrossEntropy, loss_at
+from medrobust_bench.attacks.losses import CrossEntropy, loss_at, loss_of_answers
+from medrobust_bench.models.adapter import NoScoresError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,8 +123,7 @@ class Search:
         if rows:
             tried = _in_range(pixels[rows]).requires_grad_(gradient)
             with torch.set_grad_enabled(gradient):
-                completions = [self._entries[row].completion for row in rows]
-                loss = loss_at(self._loss, self._select(rows), tried, completions)
+                loss = self._loss_at(rows, tried)
             if gradient:
                 (open_gradient,) = torch.autograd.grad(loss.value.sum(), tried)
                 gradients[rows] = open_gradient.to(gradients.dtype)
@@ -156,6 +156,14 @@ class Search:
     def results(self) -> list[AttackResult]:
         """What was found out about each of the B questions."""
         return [self._result(row, entry) for row, entry in enumerate(self._entries)]
+
+    def _loss_at(self, rows: list[int], tried: torch.Tensor) -> Loss:
+        """The loss of some questions; of a model that gives answers alone, whether they are wrong."""
+        completions = [self._entries[row].completion for row in rows]
+        try:
+            return loss_at(self._loss, self._select(rows), tried, completions)
+        except NoScoresError:
+            return loss_of_answers(self._select(rows), tried)
 
     def _select(self, rows: list[int]) -> BoundQuestions:
         if self._selected[0] != rows:
@@ -199,7 +207,7 @@ class Search:
                 new.append((row, image, flipped))
         if not new:
             return
-        answers = self._bound.select([row for row, _, _ in new]).answer([image for _, image, _ in new])
+        answers = self._deployed_answers([(row, image) for row, image, _ in new])
         for (row, image, flipped), answer in zip(new, answers, strict=True):
             entry = self._entries[row]
             entry.checks += 1
@@ -212,6 +220,29 @@ class Search:
             else:
                 entry.completion = answer.text
                 entry.rounded_away |= flipped and not answer.text
+
+    def _deployed_answers(self, asked: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[Answer]:
+        """The answers to images of these questions; those that claim a success are as exact as verdicts.
+
+        Where answers are generated, a batch is a fraction of the cost of one at a time, and an answer that is right
+        only steers the search. A question that is broken by an unparsable answer is broken anew by a wrong one only.
+        """
+        rows, images = [row for row, _ in asked], [image for _, image in asked]
+        bound = self._bound.select(rows)
+        if bound.generation is None:
+            return bound.answer(images)
+        answers = bound.answer(images, exact=False)
+        claims = [
+            place
+            for place, (row, answer) in enumerate(zip(rows, answers, strict=True))
+            if answer.choice != self._batch.questions[row].answer
+            and not (answer.choice is None and self._entries[row].witness is not None)
+        ]
+        if claims:
+            confirmed = bound.select(claims).answer([images[place] for place in claims])
+            for place, answer in zip(claims, confirmed, strict=True):
+                answers[place] = answer
+        return answers
 
     def _round(self, row: int, image: torch.Tensor) -> NDArray[np.uint8]:
         return self._budgets[row].round(self._batch.images[row], image.permute(1, 2, 0).cpu().numpy())

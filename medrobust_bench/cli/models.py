@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medrobust_bench.problems import InvalidInputError, Problem, printable
+
 if TYPE_CHECKING:
     from medrobust_bench.models.selftest import SelfTest
 
@@ -55,6 +57,7 @@ def command(context: click.Context, as_json: bool) -> None:
     type=click.Choice(["letter", "option-text", "reasoning", "generate"]),
     help="Instead of the card's.",
 )
+@click.option("--revision", metavar="NAME", help="Hub commit, branch or tag, instead of the card's.")
 @click.option(
     "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1, …"
 )
@@ -68,7 +71,13 @@ def command(context: click.Context, as_json: bool) -> None:
 @click.option("--trust-remote-code", is_flag=True, help="Run code from the checkpoint's repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def check(
-    model: str, answer_mode: str | None, device: str, dtype: str, trust_remote_code: bool, as_json: bool
+    model: str,
+    answer_mode: str | None,
+    revision: str | None,
+    device: str,
+    dtype: str,
+    trust_remote_code: bool,
+    as_json: bool,
 ) -> None:
     """Load a model and check that attacks on it measure the deployed model.
 
@@ -77,15 +86,47 @@ def check(
     from medrobust_bench.models.prompt import AnswerMode
     from medrobust_bench.models.registry import load_model, resolve
 
-    card = resolve(model, answer_mode=None if answer_mode is None else AnswerMode(answer_mode))
+    mode = None if answer_mode is None else AnswerMode(answer_mode)
+    card = resolve(model, answer_mode=mode, revision=revision)
     adapter = load_model(card, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
 
+    from medrobust_bench.models.probes import synthetic_questions
+    from medrobust_bench.runs.models import how_asked
     from medrobust_bench.testing import check_adapter
 
-    report = check_adapter(adapter)
+    asked = how_asked(adapter, synthetic_questions()[0])
+    report = check_adapter(adapter).model_copy(update={"prompt": asked.prompt, "notes": asked.notes})
     click.echo(report.model_dump_json(indent=2) if as_json else _report(report))
     if not report.passed:
         raise click.exceptions.Exit(1)
+
+
+@command.command()
+@click.argument("models", metavar="ID…", nargs=-1, required=True)
+@click.option("--write", is_flag=True, help="Write them into the card instead of printing them.")
+def pin(models: tuple[str, ...], write: bool) -> None:
+    """Print the digests of what decides a model's answers beside its weights, as a card pins them.
+
+    With the card's pins, a changed tokenizer, chat template, image processor, … is refused when the model is loaded,
+    and told by `medrobust verify`.
+    """
+    from medrobust_bench.models.pins import pin_lines, write_pins
+    from medrobust_bench.models.registry import load_model, resolve, unpinned
+
+    cards = [resolve(model) for model in models]
+    if write and (without := [card.id for card in cards if card.path is None]):
+        what, remedy = "has no card to write into", "give a card's id or file"
+        raise InvalidInputError([Problem(name, what, remedy) for name in without])
+    for card in cards:
+        identity = load_model(unpinned(card)).record.identity
+        if identity is None:
+            what = f"adapter {card.adapter} tells no digests"
+            raise InvalidInputError([Problem(card.id, what, "pin weights_sha256 and revision")])
+        if write and card.path is not None:
+            write_pins(card.path, identity)
+            click.echo(f"{card.path}: pinned")
+        else:
+            click.echo("\n".join([f"# {card.id}", *pin_lines(identity)]))
 
 
 def _report(report: SelfTest) -> str:
@@ -101,4 +142,8 @@ def _report(report: SelfTest) -> str:
         for check in report.checks
     ]
     table = tabulate(rows, headers=("Check", "Value", "Verdict", "Meaning"), disable_numparse=True)
-    return f"{report.model}\n\n{table}"
+    notes = "".join(f"\n{printable(note)}" for note in report.notes)
+    if report.prompt is None:
+        return f"{report.model}{notes}\n\n{table}"
+    prompt = "\n".join(f"  {printable(line)}" for line in report.prompt.split("\n"))
+    return f"{report.model}{notes}\n\n{table}\n\nWhat the model is given for one question:\n{prompt}"

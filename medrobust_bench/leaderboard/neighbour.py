@@ -68,7 +68,7 @@ def same_model(one: ModelRecord, other: ModelRecord) -> bool:
 
 
 def _model(model: ModelRecord) -> Hashable:
-    return model.weights_sha256, model.dtype, model.answer_mode, model.smoothing
+    return model.weights_sha256, model.server, model.dtype, model.answer_mode, model.smoothing
 
 
 def asked(entry: Entry) -> Hashable:

@@ -161,7 +161,6 @@ def _other_weights(submission: Submission, cards: Mapping[str, Card]) -> list[Pr
     card = cards.get(model.id)
     if card is None or card.weights_sha256 in (None, model.weights_sha256) or card.dtype != model.dtype:
         return []
-    what = (
-        f"was measured on weights {model.weights_sha256[:12]}…, the card {card.id} says {card.weights_sha256}"
-    )
+    measured = "unknown" if model.weights_sha256 is None else f"{model.weights_sha256[:12]}…"
+    what = f"was measured on weights {measured}, the card {card.id} says {card.weights_sha256}"
     return [Problem(str(submission.path), what, "measure the card's weights, or give this model its own id")]

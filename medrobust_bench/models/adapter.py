@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.records import ModelRecord
+    from medrobust_bench.records import AnswerKind, ModelRecord, Tier
 
 
 CPU = torch.device("cpu")
+
+
+class NoScoresError(ValueError):
+    """A model that gives no scores of options, as some servers do, or none for a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,14 @@ class Answer:
     Attributes:
         choice: index of the chosen option; None when the output could not be parsed, which counts as wrong.
         text: what the model generated; empty where options are compared by likelihood.
+        kind: what the generated answer was, read or not; None where options are compared by likelihood.
+        tier: the rule by which it was read; None as well where it was not generated.
     """
 
     choice: int | None
     text: str = ""
+    kind: AnswerKind | None = None
+    tier: Tier | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,6 +158,9 @@ class BoundQuestions(Protocol):
         Returns:
             [B, K] float32 with K the largest number of options in the batch, -inf where a question has fewer;
             differentiable in `pixels`. For a reasoning model: the answer letter after an empty rationale.
+
+        Raises:
+            NoScoresError: the model gives none.
         """
         ...
 
@@ -159,8 +170,8 @@ class BoundQuestions(Protocol):
         Args:
             images: B arrays uint8 [H, W, 3] of the bound shape, clean or changed.
             exact: every question as if it were asked alone. Otherwise all are answered at once, many times faster, and
-                now and then differently where two tokens are nearly equally likely: for counting answers to noise, not
-                for verdicts.
+                now and then differently where two tokens are nearly equally likely: for counting answers to noise and
+                for steering a search, not for verdicts.
         """
         ...
 
@@ -184,6 +195,34 @@ class Adapter(Protocol):
 
     def bind(self, questions: Sequence[Question]) -> BoundQuestions:
         """Tokenise the prompts of questions whose canonical images share one shape."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """Bound questions that remember what was generated, so that nothing is generated twice."""
+
+    def afresh(self) -> BoundQuestions:
+        """The same questions with nothing remembered."""
+        ...
+
+
+def afresh(bound: BoundQuestions) -> BoundQuestions:
+    """Bound questions that answer anew whatever they were asked before; a random model may answer differently."""
+    return bound.afresh() if isinstance(bound, Remembering) else bound
+
+
+@runtime_checkable
+class Prompting(Protocol):
+    """A model whose whole input is a text that can be shown."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual in how questions are put to it, one sentence each."""
+        ...
+
+    def render(self, question: Question) -> str:
+        """The whole model input of a question, up to where the model begins to write."""
         ...
 
 

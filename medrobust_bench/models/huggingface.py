@@ -20,10 +20,15 @@ from medrobust_bench.models import probes
 from medrobust_bench.models.adapter import Batch
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.bound import HuggingFaceQuestions, tie_of
+from medrobust_bench.models.chat_format import ChatFormat
+from medrobust_bench.models.control_tokens import ControlTokens
+from medrobust_bench.models.device import usual_device
+from medrobust_bench.models.identity import identify
 from medrobust_bench.models.image_path import recording
 from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.prompt import chat_prompt
+from medrobust_bench.models.prompt_check import check_prompt
 from medrobust_bench.models.whole_checkpoint import load_whole
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import ModelRecord
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.models.answers.strategy import AnswerStrategy
     from medrobust_bench.models.prompt import AnswerMode
 
 _TOKENS_THAT_STAND_FOR_PIXELS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
@@ -55,6 +61,9 @@ class HuggingFaceVLM:
         prompt: the whole model input with `{prompt}` where question, options and instruction go; replaces the
             checkpoint's chat template (needed for models that have none).
         max_new_tokens: length limit of a generated completion.
+        strategy: how the model is asked and read, where its card says more than the mode, see `strategy_of`.
+        system: the system turn.
+        stop: texts that end a completion, beside the end-of-text tokens; they are kept.
         revision: hub commit or tag, for the record.
         trust_remote_code: whether code that came with the checkpoint runs, for the record.
         deployed: whose answers count, where this is the same model in another precision.
@@ -72,6 +81,9 @@ class HuggingFaceVLM:
         id: str = "model",
         prompt: str | None = None,
         max_new_tokens: int = 128,
+        strategy: AnswerStrategy | None = None,
+        system: str | None = None,
+        stop: Sequence[str] = (),
         revision: str | None = None,
         trust_remote_code: bool = False,
         deployed: HuggingFaceVLM | None = None,
@@ -83,10 +95,12 @@ class HuggingFaceVLM:
         self.model: Any = model
         self.processor: Any = processor
         self.mode = mode
-        self.strategy = STRATEGIES[mode]
+        self.strategy = strategy or STRATEGIES[mode]
+        self.stop = tuple(stop)
         self.max_new_tokens = max_new_tokens
         self._id = id
-        self._prompt = prompt
+        self.prompt = prompt
+        self._system = system
         self._revision = revision
         self._trusted = trust_remote_code
         self._deployed = deployed
@@ -133,10 +147,11 @@ class HuggingFaceVLM:
             settings: further arguments of the class.
 
         Raises:
-            InvalidInputError: the checkpoint cannot be loaded, or is an encoder-decoder.
+            InvalidInputError: the checkpoint cannot be loaded, is an encoder-decoder, or its chat template cannot be
+                used (see `check_prompt`).
         """
         if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+            device = usual_device()
         place = _usable(device)
         if dtype == "auto" and place.type == "cpu":
             dtype = "float32"
@@ -152,6 +167,7 @@ class HuggingFaceVLM:
         model.to(place).eval().requires_grad_(False)
         name = id or (source.name if isinstance(source, Path) else source)
         adapter = cls(model, processor, mode=mode, id=name, **options, **settings)
+        check_prompt(adapter, name)
         project_patches(model)
         for module in model.modules():  # a text model inside has a configuration of its own
             if getattr(module, "generation_config", None) is not None:
@@ -174,7 +190,17 @@ class HuggingFaceVLM:
             answer_mode=self.mode.value,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             trust_remote_code=self._trusted,
+            identity=identify(self),
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Prompting`."""
+        return ChatFormat.of(self.processor).notes if self.prompt is None else ()
+
+    @cached_property
+    def _control_tokens(self) -> ControlTokens:
+        return ControlTokens.of(self.processor)
 
     @cached_property
     def differentiable(self) -> bool:
@@ -210,8 +236,11 @@ class HuggingFaceVLM:
             self.processor,
             mode=self.mode,
             id=self._id,
-            prompt=self._prompt,
+            prompt=self.prompt,
             max_new_tokens=self.max_new_tokens,
+            strategy=self.strategy,
+            system=self._system,
+            stop=self.stop,
             revision=self._revision,
             trust_remote_code=self._trusted,
             deployed=self,
@@ -246,18 +275,26 @@ class HuggingFaceVLM:
         self, questions: Sequence[Question], images: Sequence[NDArray[np.uint8]]
     ) -> HuggingFaceQuestions:
         """Like `bind`, as one left-padded batch whether or not the model bears it."""
-        prompts = [self.render(question) for question in questions]
+        questions = [self._control_tokens.in_plain_words(question) for question in questions]
+        prompts = [self.render_words(self.strategy.prompt(question)) for question in questions]
         with recording(self.processor.image_processor) as the_call:
             inputs = self.process(prompts, images)
         batch = Batch(tuple(questions), tuple(images), self.device, tie_of(self.deployed.dtype))
         return HuggingFaceQuestions.create(self, batch, prompts, inputs, the_call())
 
     def render(self, question: Question) -> str:
-        """The whole model input of a question as text, up to where the model begins to write."""
-        words = self.strategy.prompt(question)
-        if self._prompt is not None:
-            return self._prompt.replace("{prompt}", words)
-        return chat_prompt(self.processor, words, thinks=self.strategy.thinks)
+        """The whole model input of a question as text, up to where the model begins to write.
+
+        Raises:
+            InvalidInputError: the chat template has a fault, or refuses the question.
+        """
+        return self.render_words(self.strategy.prompt(self._control_tokens.in_plain_words(question)))
+
+    def render_words(self, words: str) -> str:
+        """The whole model input of what the user says, image aside."""
+        if self.prompt is not None:
+            return self.prompt.replace("{prompt}", words)
+        return chat_prompt(self.processor, words, thinks=self.strategy.thinks, system=self._system)
 
     def process(self, prompts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
         """The unmodified processor on 8-bit images: model inputs, padded left, on the CPU."""
@@ -318,7 +355,7 @@ class HuggingFaceVLM:
         """Like `complete`, for B prompts at once; rounding may then decide between nearly equal tokens differently."""
         inputs = self.place(self.process(prompts, images))
         with torch.inference_mode():
-            written = self.model.generate(**inputs, generation_config=self.greedy)
+            written = self.model.generate(**inputs, generation_config=self.greedy, tokenizer=self.tokenizer)
         length = inputs["input_ids"].shape[1]
         if torch.equal(
             written[:, :length], inputs["input_ids"]
@@ -334,10 +371,19 @@ class HuggingFaceVLM:
         )
         return text
 
+    def is_truncated(self, tokens: Sequence[int]) -> bool:
+        """Whether a completion was cut short by its length limit: it has no end."""
+        full = len(tokens) >= self.max_new_tokens
+        return full and tokens[-1] not in self._ends and not self._is_stopped(tokens)
+
     def _up_to_the_end(self, tokens: list[int]) -> list[int]:
-        """The completion without the padding after its end-of-text token."""
+        """The completion without the padding after its end-of-text token, or after the text that ends it."""
         end = next((place for place, token in enumerate(tokens) if token in self._ends), len(tokens))
-        return tokens[: end + 1]
+        return tokens[:end] if self._is_stopped(tokens[:end]) else tokens[: end + 1]
+
+    def _is_stopped(self, tokens: Sequence[int]) -> bool:
+        """Whether a completion has come to a text that ends it; nothing is written after it."""
+        return bool(self.stop) and any(stop in self.decode(tokens) for stop in self.stop)
 
     @property
     def _ends(self) -> set[int]:
@@ -355,6 +401,7 @@ class HuggingFaceVLM:
             eos_token_id=end,
             pad_token_id=self.tokenizer.pad_token_id,
             suppress_tokens=self.forbidden_tokens or None,
+            stop_strings=list(self.stop) or None,
         )
 
 

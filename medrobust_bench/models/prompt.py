@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.question import LETTERS
+from medrobust_bench.models.chat_format import ChatFormat
+from medrobust_bench.models.conversation import conversation
 
 if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
@@ -34,7 +36,9 @@ def lettered_options(question: Question) -> str:
     return "\n".join(f"{letter}) {option}" for letter, option in zip(LETTERS, question.options, strict=False))
 
 
-def chat_prompt(processor: Any, words: str, *, image: bool = True, thinks: bool | None = None) -> str:
+def chat_prompt(
+    processor: Any, words: str, *, image: bool = True, thinks: bool | None = None, system: str | None = None
+) -> str:
     """The user's turn in the model's chat format, up to where the model begins to write.
 
     Args:
@@ -42,15 +46,15 @@ def chat_prompt(processor: Any, words: str, *, image: bool = True, thinks: bool 
         words: what the user says, image aside.
         image: whether an image goes before the words.
         thinks: what a template that can be told to think or not is told; None: nothing.
+        system: the system turn of the model's card; without a chat template, a paragraph in front.
+
+    Raises:
+        InvalidInputError: the template has a fault, or refuses the words.
     """
-    if processor.chat_template is None:
+    form = ChatFormat.of(processor)
+    if form.template is None:
         token = getattr(processor, "image_token", None)
-        return f"{token}\n{words}\nAnswer:" if image and isinstance(token, str) else f"{words}\nAnswer:"
-    content = [{"type": "image"}] * image + [{"type": "text", "text": words}]
-    rendered: str = processor.apply_chat_template(
-        [{"role": "user", "content": content}],
-        tokenize=False,
-        add_generation_prompt=True,
-        **({_THINKING: thinks} if thinks is not None and _THINKING in processor.chat_template else {}),
-    )
-    return rendered
+        picture = f"{token}\n" if image and isinstance(token, str) else ""
+        return "\n\n".join(filter(None, [system, f"{picture}{words}\nAnswer:"]))
+    told = {_THINKING: thinks} if thinks is not None and _THINKING in form.template else {}
+    return form.render(processor, conversation(words, system=system, image=image), **told)

@@ -6,20 +6,29 @@ import difflib
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+from pydantic import ValidationError
 
 from medrobust_bench import extensions
-from medrobust_bench.models.cards import Card, TrainingData, read_card, read_cards
+from medrobust_bench.models.cards import ENDPOINT, Card, TrainingData, read_card, read_cards
+from medrobust_bench.models.endpoint.settings import EndpointOptions
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from medrobust_bench.models.adapter import Adapter
 
 ADAPTER_GROUP = "medrobust_bench.adapters"
 HUGGING_FACE = "huggingface"
+SERVED = "openai:"
+"""How the name of a model behind a server begins."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)+")
+_CALLED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _NO_FOLDER = "correct the source; for a shipped model, reinstall medrobust-bench"
 _LOAD_REMEDY = (
@@ -39,33 +48,64 @@ class AdapterLoader(Protocol):
         ...
 
 
-def resolve(name: str, *, answer_mode: AnswerMode | None = None, revision: str | None = None) -> Card:
+def resolve(
+    name: str,
+    *,
+    answer_mode: AnswerMode | None = None,
+    revision: str | None = None,
+    max_new_tokens: int | None = None,
+    endpoint: Mapping[str, Any] | None = None,
+) -> Card:
     """The card of a model.
 
     Args:
         name: a card's id, a card's file (`*.md`), a local folder with a checkpoint, or a hub id
             (`owner/name`, or `owner/name/folder` where a repository holds several checkpoints); tried in this
-            order. A folder that is called like a card needs `./` in front.
-        answer_mode: replaces the card's; for a folder or hub id without a card, default `letter`.
+            order. A folder that is called like a card needs `./` in front. `openai:NAME` is the model that a server
+            calls NAME. With `=NAME` behind it, results call the model NAME: two folders of one name can so run
+            together.
+        answer_mode: replaces the card's, and with it the instruction, which belongs to the mode; for a model without a
+            card, default `letter`.
         revision: replaces the card's hub revision.
+        max_new_tokens: replaces the card's length limit of a completion.
+        endpoint: of a model behind a server, fields of `EndpointOptions` that replace the card's; of no meaning for
+            others.
 
     Raises:
         InvalidInputError: nothing of that name, everything wrong with the card, an adapter that is not installed,
-            or a local checkpoint that is not there. A hub id is not looked up.
+            or a local checkpoint that is not there. A hub id is not looked up, nor a server.
     """
-    changes = {"answer_mode": answer_mode, "revision": revision}
-    given = {key: value for key, value in changes.items() if value is not None}
-    card = _find(name).model_copy(update=given)
+    found = _named(name)
+    changes = {"answer_mode": answer_mode, "revision": revision, "max_new_tokens": max_new_tokens}
+    given: dict[str, object] = {key: value for key, value in changes.items() if value is not None}
+    pins = found.identity
+    if pins is not None and max_new_tokens is not None:
+        pins = pins.model_copy(update={"generation": None})
+    if answer_mode not in (None, found.answer_mode):
+        given["instruction"] = None
+        pins = pins and pins.of_checkpoint  # the other pins are those of the card's own mode
+    given["identity"] = pins
+    card = found.model_copy(update=given)
     _loader(card)
-    if card.adapter == HUGGING_FACE:  # what the source of another adapter means is for that adapter to say
-        checkpoint(card)
+    if card.adapter == ENDPOINT:
+        return _of_server(card, endpoint or {})
+    # What the source of another adapter means is for that adapter to say.
+    local = card.adapter == HUGGING_FACE and isinstance(checkpoint(card), Path)
+    if local and revision is not None:
+        what = f"has no revision {revision!r}: it is a folder on this machine"
+        raise InvalidInputError([Problem(name, what, "remove --revision, or give a hub id")])
     return card
+
+
+def unpinned(card: Card) -> Card:
+    """The card without its digests: whatever its source holds now is loaded."""
+    return card.model_copy(update={"weights_sha256": None, "identity": None})
 
 
 def load_model(
     card: Card, *, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
 ) -> Adapter:
-    """Load the model of a card and compare its weights with the card's digest.
+    """Load the model of a card and compare it with the card's digests.
 
     Args:
         card: from `resolve`.
@@ -74,7 +114,7 @@ def load_model(
         trust_remote_code: whether code from the checkpoint's repository may run; recorded in the result.
 
     Raises:
-        InvalidInputError: unknown adapter, missing or unreadable checkpoint, or weights other than
+        InvalidInputError: unknown adapter, missing or unreadable checkpoint, or weights, tokenizer, … other than
             the card's.
     """
     where = str(card.path or card.id)
@@ -87,6 +127,7 @@ def load_model(
         what = f"{card.source} cannot be loaded: {reason.splitlines()[0]}"
         raise InvalidInputError([Problem(where, what, _LOAD_REMEDY)]) from error
     _check_weights(card, adapter, where)
+    _check_identity(card, adapter, where)
     if card.smoothing is None:
         return adapter
     from medrobust_bench.models.averaged import smoothed
@@ -109,18 +150,55 @@ def checkpoint(card: Card) -> str | Path:
     return card.source
 
 
+def _of_server(card: Card, changes: Mapping[str, Any]) -> Card:
+    """The card of a model behind a server, with these options in place of its own."""
+    options = {**dict(card.endpoint or EndpointOptions()), **changes}
+    try:
+        return Card.model_validate({**dict(card), "endpoint": EndpointOptions.model_validate(options)})
+    except ValidationError as error:
+        raise InvalidInputError(
+            [
+                Problem(
+                    str(card.path or card.id),
+                    f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": "),
+                    "correct the flag, or the card",
+                )
+                for fault in error.errors()
+            ]
+        ) from error
+
+
+def _named(name: str) -> Card:
+    """The card of `SOURCE` or `SOURCE=NAME`; a folder whose own name has an equals sign is no such thing."""
+    source, equals, called = name.rpartition("=")
+    if not equals or Path(name).expanduser().exists():
+        return _find(name)
+    if not _CALLED.fullmatch(called):
+        what = f"calls {source} {called!r}"
+        remedy = "write SOURCE=NAME, the name of letters, digits, dots, dashes and underscores"
+        raise InvalidInputError([Problem("--model", what, remedy)])
+    return _find(source).model_copy(update={"id": called, "title": called})
+
+
 def _find(name: str) -> Card:
     cards = read_cards()
     if name in cards:
         return cards[name]
+    if served := name.removeprefix(SERVED) if name.startswith(SERVED) else "":
+        return _ad_hoc(name, served, adapter=ENDPOINT)
     path = Path(name).expanduser()
     if path.suffix == ".md":
         return read_card(path)
     if path.is_dir():
         return _ad_hoc(path.resolve().name, str(_checkpoint_folder(path.resolve(), name)))
+    if path.exists():
+        what = "is a file, not a checkpoint"
+        raise InvalidInputError(
+            [Problem(name, what, "give the folder that holds config.json and the weights")]
+        )
     if _HUB_ID.fullmatch(name) and not _is_path(name):
         return _ad_hoc(name, name)
-    if _is_path(name) or path.exists():
+    if _is_path(name):
         raise InvalidInputError([Problem(name, "is no folder", "give the folder that holds config.json")])
     near = difflib.get_close_matches(name, cards, n=3)
     remedy = (f"did you mean {' or '.join(near)}? " if near else "") + (
@@ -134,11 +212,12 @@ def _is_path(name: str) -> bool:
     return name.startswith(("./", "../", "~")) or Path(name).is_absolute()
 
 
-def _ad_hoc(model_id: str, source: str) -> Card:
+def _ad_hoc(model_id: str, source: str, *, adapter: str = HUGGING_FACE) -> Card:
     """The card of a model that has none."""
     return Card(
         id=model_id,
         title=model_id,
+        adapter=adapter,
         source=source,
         answer_mode=AnswerMode.LETTER,
         licence="unknown",
@@ -157,11 +236,11 @@ def _checkpoint_folder(folder: Path, where: str) -> Path:
 
 
 def _loader(card: Card) -> AdapterLoader:
-    if card.adapter == HUGGING_FACE:
-        return _load_hugging_face
+    if card.adapter in _BUILT_IN:
+        return _BUILT_IN[card.adapter]
     added = extensions.extension(ADAPTER_GROUP, card.adapter)
     if added is None:
-        known = ", ".join([HUGGING_FACE, *extensions.names(ADAPTER_GROUP)])
+        known = ", ".join([*_BUILT_IN, *extensions.names(ADAPTER_GROUP)])
         remedy = f"install the package that provides it; known here: {known}"
         raise InvalidInputError(
             [Problem(str(card.path or card.id), f"there is no adapter {card.adapter!r}", remedy)]
@@ -174,6 +253,7 @@ def _loader(card: Card) -> AdapterLoader:
 def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Adapter:
     source = checkpoint(card)  # before the import, which takes seconds
 
+    from medrobust_bench.models.answers.registry import strategy_of
     from medrobust_bench.models.huggingface import HuggingFaceVLM
 
     if isinstance(source, str) and source.count("/") > 1:
@@ -188,8 +268,20 @@ def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         prompt=card.prompt,
+        strategy=strategy_of(card),
+        system=card.system,
+        stop=card.stop,
         **length,
     )
+
+
+def _load_endpoint(card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Adapter:
+    from medrobust_bench.models.endpoint.adapter import open_endpoint
+
+    return open_endpoint(card)
+
+
+_BUILT_IN: Final[dict[str, AdapterLoader]] = {HUGGING_FACE: _load_hugging_face, ENDPOINT: _load_endpoint}
 
 
 def _download_folder(source: str, revision: str | None) -> Path:
@@ -213,4 +305,14 @@ def _check_weights(card: Card, adapter: Adapter, where: str) -> None:
             f"the weights of {card.source} have the digest {record.weights_sha256}, not {card.weights_sha256}"
         )
         remedy = "fetch the checkpoint again, pin its revision, or correct weights_sha256 in the card"
+        raise InvalidInputError([Problem(where, what, remedy)])
+
+
+def _check_identity(card: Card, adapter: Adapter, where: str) -> None:
+    """Hold tokenizer, template and the rest against the card's pins."""
+    if card.identity is None or (found := adapter.record.identity) is None:
+        return
+    if parts := card.identity.differences(found):
+        what = f"another {', another '.join(parts)} than the card pins"
+        remedy = f"fetch the checkpoint again, or pin what it is now with `medrobust models pin {card.path} --write`"
         raise InvalidInputError([Problem(where, what, remedy)])

@@ -65,10 +65,19 @@ class Check(Record):
 
 
 class SelfTest(Record):
-    """All checks of one model."""
+    """All checks of one model.
+
+    Attributes:
+        model: what results call it.
+        checks: the checks.
+        prompt: what the model is really given for a synthetic question, as text; None where only a server knows it.
+        notes: what is unusual in it, one sentence each.
+    """
 
     model: str
     checks: tuple[Check, ...]
+    prompt: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -1,8 +1,11 @@
 """What is written and read back: frozen records that reject unknown keys."""
 
+from medrobust_bench.records.answer import AnswerKind, Tier
 from medrobust_bench.records.data import DataRecord, SkippedRow
+from medrobust_bench.records.failure import Failure
 from medrobust_bench.records.finding import Finding
 from medrobust_bench.records.metrics import (
+    AnswerCounts,
     CertifiedEstimate,
     ControlEstimate,
     CorruptionEstimate,
@@ -11,7 +14,7 @@ from medrobust_bench.records.metrics import (
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.records.model import ModelRecord, Smoothing
+from medrobust_bench.records.model import Identity, ModelRecord, ServerRecord, Smoothing
 from medrobust_bench.records.outcome import Alteration, AttemptRecord, Outcome
 from medrobust_bench.records.record import Record
 from medrobust_bench.records.result import (
@@ -22,12 +25,15 @@ from medrobust_bench.records.result import (
     Result,
     json_schema,
 )
+from medrobust_bench.records.usage import UsageRecord
 from medrobust_bench.records.without_images import WithoutImages
 
 __all__ = [
     "READABLE",
     "SCHEMA_VERSION",
     "Alteration",
+    "AnswerCounts",
+    "AnswerKind",
     "AttemptRecord",
     "CertifiedEstimate",
     "ControlEstimate",
@@ -36,16 +42,21 @@ __all__ = [
     "DataRecord",
     "Environment",
     "Estimate",
+    "Failure",
     "Finding",
+    "Identity",
     "Metrics",
     "ModelRecord",
     "Outcome",
     "Record",
     "Result",
     "Scores",
+    "ServerRecord",
     "SkippedRow",
     "Smoothing",
+    "Tier",
     "UnparsedRate",
+    "UsageRecord",
     "WithoutImages",
     "json_schema",
 ]

@@ -15,16 +15,19 @@ from pydantic import ValidationError
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.files import replace_file
 from medrobust_bench.records.journal import Journal
+from medrobust_bench.records.outcome import Outcome
 from medrobust_bench.records.result import Result
 from medrobust_bench.records.run import Plan, RunRecord, file_stem, former_file_stem
 from medrobust_bench.records.suite import is_suite
+from medrobust_bench.records.usage import UsageRecord
 from medrobust_bench.records.witness import read_witnesses, write_witnesses
+from medrobust_bench.specs.settings import DECIDES_NOTHING, OF_THE_ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from medrobust_bench.records.model import ModelRecord
-    from medrobust_bench.records.outcome import Outcome
+    from medrobust_bench.records.failure import Failure
+    from medrobust_bench.records.model import ModelRecord, ServerRecord
     from medrobust_bench.records.witness import Witness
 
 
@@ -137,30 +140,47 @@ class RunFolder:
         ]
         if problems:
             raise InvalidInputError(problems)
-        return begun
+        going_on = begun.model_copy(update={"plan": record.plan})
+        if going_on != begun:
+            self.write(going_on)
+        return going_on
 
-    def enter_model(self, record: RunRecord, model: str, seen: ModelRecord) -> RunRecord:
-        """Write down which weights run under a registry id.
+    def enter_model(
+        self, record: RunRecord, model: str, seen: ModelRecord, prompt: str | None = None
+    ) -> RunRecord:
+        """Write down which model runs under a registry id, and the whole input that it gets for one question.
 
         Raises:
-            InvalidInputError: the interrupted run had other weights, or another device or type.
+            InvalidInputError: the interrupted run had another model, naming in what it differs.
         """
         seen = seen.model_copy(update={"id": model})
         known = record.models.get(model)
-        if known is not None and known != seen:
-            what = f"{model} was {_weights(known)} and is now {_weights(seen)}"
+        if known is not None and (parts := known.differences(seen)):
+            what = f"{model} is not the model of the interrupted run: {', '.join(parts)} differ"
+            if known.weights_sha256 != seen.weights_sha256:
+                what += f" ({_weights(known)} then, {_weights(seen)} now)"
             problem = Problem(
                 where=str(self._record), what=what, remedy="resume with the same checkpoint, or start anew"
             )
             raise InvalidInputError([problem])
-        entered = record.model_copy(update={"models": {**record.models, model: seen}})
+        prompts = {} if prompt is None else {model: prompt}
+        entered = record.model_copy(
+            update={
+                "models": {**record.models, model: known or seen},
+                "prompts": {**prompts, **record.prompts},
+            }
+        )
         self.write(entered)
         return entered
 
     def finished(self, plan: Plan) -> list[Outcome]:
-        """The outcomes that are whole, in the journal's order; a part of a chunk is dropped from the file."""
-        outcomes = self.journal.read()
-        written = {(outcome.model, outcome.threat, outcome.question) for outcome in outcomes}
+        """The outcomes that are whole, in the journal's order; a part of a chunk is dropped from the file.
+
+        What has failed stays in the file, for the chunk is whole without it, and is to be tried again.
+        """
+        lines = self.journal.lines()
+        outcomes = [line for line in lines if isinstance(line, Outcome)]
+        written = {(line.model, line.threat, line.question) for line in lines}
         whole = {
             (model, threat.name, question)
             for model in plan.models
@@ -170,17 +190,36 @@ class RunFolder:
             for question in together
         }
         kept = [outcome for outcome in outcomes if (outcome.model, outcome.threat, outcome.question) in whole]
-        self.journal.replace(kept)
+        self.journal.replace([*kept, *self.journal.failures()])
         return kept
 
     def record_outcomes(
-        self, outcomes: Sequence[Outcome], witnesses: Sequence[Witness], *, chunk: int
+        self,
+        outcomes: Sequence[Outcome],
+        witnesses: Sequence[Witness],
+        *,
+        chunk: int,
+        questions: Sequence[str] = (),
+        failures: Sequence[Failure] = (),
     ) -> None:
-        """Witnesses first, then the journal: a line in the journal means that its witness is there."""
+        """Witnesses first, then the journal: a line in the journal means that its witness is there.
+
+        Args:
+            outcomes: of one model under one threat.
+            witnesses: the images that broke an answer.
+            chunk: index of the chunk that the questions are of.
+            questions: ids of the whole chunk in order, of which this may be a part.
+            failures: what could not be done.
+        """
         if witnesses:
             name = f"{file_stem(witnesses[0].model, witnesses[0].threat)}--{chunk:05d}.parquet"
-            write_witnesses(self.path / "witnesses" / name, witnesses)
-        self.journal.append(outcomes)
+            path = self.path / "witnesses" / name
+            again = {one.question for one in outcomes} | {one.question for one in failures}
+            others = read_witnesses(path) if path.exists() and len(again) < len(questions) else []
+            together = [*(one for one in others if one.question not in again), *witnesses]
+            place = {question: place for place, question in enumerate(questions)}
+            write_witnesses(path, sorted(together, key=lambda one: place.get(one.question, len(place))))
+        self.journal.append((*outcomes, *failures))
 
     def read_result(self, model: str, threat: str) -> Result:
         """The result of a model under a threat.
@@ -218,6 +257,20 @@ class RunFolder:
         path = self.result_path(result.model.id, result.threat.name)
         replace_file(path, result.model_dump_json(indent=2).encode() + b"\n")
 
+    def replies_path(self, model: str) -> Path:
+        """Where the replies of a server are kept, for one model."""
+        return self.path / "replies" / f"{file_stem(model, 'replies')}.sqlite"
+
+    def write_usage(self, model: str, usage: UsageRecord) -> None:
+        """Write `replies/<model>--replies.json`: what a server was asked for a model, and what it cost."""
+        path = self.replies_path(model).with_suffix(".json")
+        replace_file(path, usage.model_dump_json(indent=2).encode() + b"\n")
+
+    def read_usage(self, model: str) -> UsageRecord | None:
+        """What a server was asked for a model; None where no server was."""
+        path = self.replies_path(model).with_suffix(".json")
+        return UsageRecord.model_validate_json(path.read_bytes()) if path.exists() else None
+
     def write_table(self, table: str) -> None:
         """Write `leaderboard.md`."""
         replace_file(self.path / "leaderboard.md", table.encode())
@@ -246,10 +299,13 @@ def _check_names(plan: Plan) -> None:
 
 def _differences(begun: RunRecord, now: RunRecord) -> list[tuple[str, object, object]]:
     """What differs, and not what only follows from it: settings decide data, data decide chunks."""
+    settings = begun.plan.settings.model_copy(
+        update={name: getattr(now.plan.settings, name) for name in (*OF_THE_ENDING, *DECIDES_NOTHING)}
+    )
     parts = (
-        (begun.plan.settings, now.plan.settings),
+        (settings, now.plan.settings),
         (begun.plan.data, now.plan.data),
-        (begun.plan, now.plan),
+        (begun.plan.model_copy(update={"settings": settings}), now.plan),
         (begun.environment, now.environment),
     )
     for old, new in parts:
@@ -257,6 +313,9 @@ def _differences(begun: RunRecord, now: RunRecord) -> list[tuple[str, object, ob
             (name, getattr(old, name), getattr(new, name))
             for name in type(old).model_fields
             if getattr(old, name) != getattr(new, name)
+            and not (
+                old is begun.environment and getattr(old, name) == "auto"
+            )  # its device, as once recorded
         ]
         if found:
             return found
@@ -264,7 +323,13 @@ def _differences(begun: RunRecord, now: RunRecord) -> list[tuple[str, object, ob
 
 
 def _weights(model: ModelRecord) -> str:
-    return f"{model.weights_sha256[:12]} ({model.dtype}, {model.answer_mode})"
+    weights = "of unknown weights" if model.weights_sha256 is None else model.weights_sha256[:12]
+    server = "" if model.server is None else f", answers of {_server(model.server)}"
+    return f"{weights} ({model.dtype}, {model.answer_mode}{server})"
+
+
+def _server(server: ServerRecord) -> str:
+    return f"{server.answered_as or server.model} {server.fingerprint or ''} at {server.base_url}"
 
 
 def _short(value: object) -> str:

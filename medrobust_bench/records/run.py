@@ -45,11 +45,15 @@ class Plan(Record):
 
 
 class RunRecord(Record):
-    """`run.json`: the plan, where it runs, and the models seen so far."""
+    """`run.json`: the plan, where it runs, the models seen so far, and what each was really given for one question."""
 
     plan: Plan
     environment: Environment
     models: dict[str, ModelRecord] = Field(default_factory=dict)
+    prompts: dict[str, str] = Field(
+        default_factory=dict,
+        description="By model, the whole input as rendered for the plan's first question",
+    )
 
 
 def file_stem(model: str, threat: str) -> str:

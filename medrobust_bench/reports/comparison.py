@@ -192,9 +192,14 @@ def _compare(
     baseline: AnsweredRun, current: AnsweredRun, old: str, new: str, threats: Sequence[ThreatSpec]
 ) -> Comparison:
     measures = []
+    known, asked = _planned(baseline), _planned(current)
+    left_out: set[str] = set()
     for threat in threats:
-        after = {outcome.question: outcome for outcome in current.outcomes[new, threat.name]}
-        before = {o.question: o for o in baseline.outcomes[old, threat.name] if o.question in after}
+        of_baseline = {outcome.question: outcome for outcome in baseline.outcomes[old, threat.name]}
+        of_current = {outcome.question: outcome for outcome in current.outcomes[new, threat.name]}
+        before = {name: outcome for name, outcome in of_baseline.items() if name in of_current}
+        after = {name: one for name, one in of_current.items() if name in before or name not in known}
+        left_out |= (asked & known) - before.keys()  # they failed in one of the runs
         _same_questions(before, after, threat.name)
         rows = [(outcome, after[question]) for question, outcome in before.items()]
         measures += [_measure(threat, name, right, rows) for name, right in _verdicts(threat)]
@@ -204,8 +209,16 @@ def _compare(
         data=current.record.plan.data,
         seed=baseline.record.plan.settings.seed,
         measures=tuple(measures),
-        notes=tuple(_notes(baseline, current, old, new)),
+        notes=(
+            *_notes(baseline, current, old, new),
+            *([f"{len(left_out)} questions failed in one of the runs, and are left out"] if left_out else []),
+        ),
     )
+
+
+def _planned(run: AnsweredRun) -> set[str]:
+    """Ids of the questions that a run was to ask."""
+    return {question for chunk in run.record.plan.chunks for question in chunk}
 
 
 def _same_questions(before: dict[str, Outcome], after: dict[str, Outcome], threat: str) -> None:
@@ -293,9 +306,16 @@ def _notes(baseline: AnsweredRun, current: AnsweredRun, old: str, new: str) -> l
     whole, asked = baseline.record.plan.data.n, current.record.plan.data.n
     if asked < whole:
         notes.append(f"on {asked} of the baseline's {whole} questions")
-    if before.weights_sha256 == after.weights_sha256:
+    same_weights = before.weights_sha256 == after.weights_sha256 is not None
+    parts = []
+    if before.identity is not None and after.identity is not None:
+        parts = before.identity.differences(after.identity)
+    if parts:
+        same = "both have the same weights, but " if same_weights else ""
+        notes.append(f"{same}another model is compared: another {', another '.join(parts)}")
+    elif same_weights:
         notes.append("both have the same weights")
-    for name in ("revision", "dtype", "answer_mode", "trust_remote_code", "draws", "smoothing"):
+    for name in ("revision", "dtype", "answer_mode", "server", "trust_remote_code", "draws", "smoothing"):
         told = [_told(getattr(model, name)) for model in (before, after)]
         if told[0] != told[1]:
             notes.append(f"{name.replace('_', ' ')}: {' and '.join(told)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from functools import cached_property, partial
 from math import isfinite
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.attacks.attack_result import attack_standing
 from medrobust_bench.data.image import to_png
-from medrobust_bench.models.adapter import in_full_precision
+from medrobust_bench.models.adapter import afresh, in_full_precision
 from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.records import AttemptRecord, Outcome
 from medrobust_bench.records.witness import Witness, sha256
@@ -48,11 +49,24 @@ class Chunk:
         self._bound = adapter.bind(questions)
         self._images_sha256 = [sha256(image.tobytes()) for image in self._bound.batch.images]
 
+    def select(self, rows: Sequence[int]) -> Chunk:
+        """These questions only, in this order, as they are bound already."""
+        if len(rows) == len(self.questions):
+            return self
+        part = copy.copy(self)
+        part.__dict__.pop("_in_full_precision", None)
+        part.questions = tuple(self.questions[row] for row in rows)
+        part._bound = self._bound.select(rows)
+        part._images_sha256 = [self._images_sha256[row] for row in rows]
+        return part
+
     def clean(self) -> list[Outcome]:
         """Answer the clean images on the deployed path, and once more to see whether they repeat."""
         start, images = time.perf_counter(), self._bound.batch.images
         answers = self._bound.answer(images)
-        again = self._adapter.bind(self.questions).answer(images)  # a bound batch remembers what it generated
+        again = afresh(self._adapter.bind(self.questions)).answer(
+            images
+        )  # a bound batch remembers what it generated
         seconds = _share(start, len(answers))
         return [
             self._outcome(
@@ -62,6 +76,8 @@ class Chunk:
                 choice=answer.choice,
                 correct=answer.choice == self.questions[row].answer,
                 text=answer.text,
+                kind=answer.kind,
+                tier=answer.tier,
                 steady=answer == second,
                 forward_passes=2,
                 seconds=seconds,
@@ -163,6 +179,8 @@ class Chunk:
                 attacked=True,
                 correct=correct,
                 text=verdict.text,
+                kind=verdict.kind,
+                tier=verdict.tier,
                 witness_sha256=None if correct else sha256(png),
                 steady=clean[row].steady,
                 rounded_away=result.rounded_away and correct,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.records import Outcome
+    from medrobust_bench.records import Failure, Outcome
     from medrobust_bench.records.run import Plan
 
 
@@ -26,8 +26,16 @@ class Observer(Protocol):
         """A model is about to be loaded."""
         ...
 
+    def asked(self, model: str, notes: Sequence[str]) -> None:
+        """A model is loaded; `notes` say what is unusual in how questions are put to it, one sentence each."""
+        ...
+
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
         """A chunk under one threat is in the journal, or one of its certificates."""
+        ...
+
+    def failed(self, failures: Sequence[Failure]) -> None:
+        """Questions came to no outcome under a threat; the run goes on."""
         ...
 
 
@@ -43,5 +51,11 @@ class Silent:
     def loading(self, model: str) -> None:
         """See `Observer`."""
 
+    def asked(self, model: str, notes: Sequence[str]) -> None:
+        """See `Observer`."""
+
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
+        """See `Observer`."""
+
+    def failed(self, failures: Sequence[Failure]) -> None:
         """See `Observer`."""

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import canonical
+from medrobust_bench.models.device import usual_device
 from medrobust_bench.records import (
     DataRecord,
     Environment,
@@ -64,7 +65,7 @@ def _chunks(questions: Sequence[Question], size: int) -> tuple[tuple[str, ...], 
 
 
 def environment(device: str) -> Environment:
-    """The software and hardware at hand."""
+    """The software and hardware at hand; of "auto", the device that it means here."""
     return Environment(
         medrobust_bench=version("medrobust-bench"),
         python=platform.python_version(),
@@ -72,5 +73,5 @@ def environment(device: str) -> Environment:
         transformers=version("transformers"),
         adversarial_robustness_toolbox=version("adversarial-robustness-toolbox"),
         platform=f"{platform.system()} {platform.machine()}",
-        device=device,
+        device=usual_device() if device == "auto" else device,
     )

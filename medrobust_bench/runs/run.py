@@ -5,22 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
 from medrobust_bench.data.reopen import reopen
-from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.models.registry import resolve
+from medrobust_bench.models.cards import Card
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records import Failure, Outcome
+from medrobust_bench.records.files import replace_file
 from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.run import file_stem
+from medrobust_bench.records.transfer import Transfer
 from medrobust_bench.reports.comparison import compare
 from medrobust_bench.reports.tables import run_table
+from medrobust_bench.reports.transfer_table import transfer_page
 from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.thorough import audit_model, examinable
-from medrobust_bench.runs.models import open_model
+from medrobust_bench.runs.models import card_of, open_model, server_faults
+from medrobust_bench.runs.plan import environment
 from medrobust_bench.runs.recount import recount_model
 from medrobust_bench.runs.threats import open_altering, open_attack
+from medrobust_bench.runs.transfer import transferred
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -29,8 +35,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
-    from medrobust_bench.models.cards import Card
-    from medrobust_bench.records import Outcome, Result
+    from medrobust_bench.records import Result, UsageRecord
     from medrobust_bench.records.run import RunRecord
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.reports.comparison import Comparison
@@ -50,7 +55,8 @@ class Run:
         folder: holds `run.json`, `journal.jsonl`, `witnesses/`, `results/` and `leaderboard.md`.
         record: `run.json`: plan, environment, models.
         threats: those of the plan, and the worst case over its attacks where there are several.
-        outcomes: by model and threat name, one outcome per question, in the plan's order of chunks.
+        outcomes: by model and threat name, one outcome per question that came to one, in the plan's order of chunks.
+        failures: the questions that did not, and why; empty where the run leaves them out (`skip_failed`).
         adapters: models that were in memory, by their name in the run.
         questions: the data set that was in memory; None: it is opened again where it was.
     """
@@ -59,6 +65,7 @@ class Run:
     record: RunRecord
     threats: tuple[ThreatSpec, ...]
     outcomes: Mapping[tuple[str, str], tuple[Outcome, ...]]
+    failures: tuple[Failure, ...] = ()
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
     questions: Dataset | None = None
 
@@ -109,6 +116,10 @@ class Run:
     def witnesses(self, model: str, threat: str) -> list[Witness]:
         """The images that broke an answer, in the order in which they were found."""
         return RunFolder(self.folder).witnesses(model, threat)
+
+    def usage(self, model: str) -> UsageRecord | None:
+        """What a server was asked for a model, and what it cost; None where no server was."""
+        return RunFolder(self.folder).read_usage(model)
 
     def dataset(self, data: str | None = None, images: str | Path | None = None) -> Dataset:
         """The questions, opened again and held against the digest in the plan.
@@ -187,18 +198,133 @@ class Run:
         chunks, plan = self._chunks(data, images), self.record.plan
         attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust" and not spec.remade]
         altering = [open_altering(spec) for spec in plan.threats if spec.remade]
-        return {
-            model: recount_model(
+        recounts = {}
+        for model, card in self._cards().items():
+            answered = self._answered(model)
+            asked = [[question for question in chunk if question.id in answered] for chunk in chunks]
+            recounts[model] = recount_model(
                 self._open(model, card, chunks, device),
-                chunks,
+                [chunk for chunk in asked if chunk],
                 attacks,
                 altering,
-                outcomes={spec.name: self.outcomes[model, spec.name] for spec in plan.threats},
-                witnesses={spec.name: self.witnesses(model, spec.name) for spec in plan.threats},
+                outcomes={
+                    spec.name: [one for one in self.outcomes[model, spec.name] if one.question in answered]
+                    for spec in plan.threats
+                },
+                witnesses={
+                    spec.name: [one for one in self.witnesses(model, spec.name) if one.question in answered]
+                    for spec in plan.threats
+                },
                 seed=plan.settings.seed,
             )
-            for model, card in self._cards().items()
-        }
+        return recounts
+
+    def transfer(
+        self,
+        model: str | Adapter,
+        *,
+        threats: Sequence[str] = (),
+        data: str | None = None,
+        images: str | Path | None = None,
+        answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = None,
+        device: str | None = None,
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        trust_remote_code: bool = False,
+        base_url: str | None = None,
+        key_variable: str | None = None,
+        concurrency: int | None = None,
+        tell: Callable[[str], None] = lambda what: None,
+    ) -> list[Transfer]:
+        """Put the images that broke an answer to another model: forward passes only, no attack.
+
+        Args:
+            model: the target, as in `evaluate`.
+            threats: the attacks whose images are taken; by default all that keep images.
+            data: where the data set is now; by default where it was.
+            images: the folder of its images now, where it is not found.
+            answer_mode: instead of the target's card's.
+            device: instead of the run's.
+            dtype: of the target's weights; "auto" takes the card's.
+            trust_remote_code: run code from the target's repository.
+            base_url: address of the server of `openai:NAME`.
+            key_variable: environment variable that holds its key.
+            concurrency: requests to it at the same time.
+            tell: told what is about to be done.
+
+        Returns:
+            One per model of the run and attack; also written to `transfer_folder`, with a table.
+
+        Raises:
+            InvalidInputError: no attack keeps images, or data or target are not to be had.
+        """
+        plan = self.record.plan
+        settings = plan.settings.model_copy(
+            update={
+                "answer_mode": answer_mode,
+                "revision": None,
+                "max_new_tokens": None,
+                "base_url": base_url,
+                "key_variable": key_variable,
+                "concurrency": concurrency,
+            }
+        )
+        card = card_of(model, settings) if isinstance(model, str) else model
+        kept = {spec.name: spec for spec in plan.threats if spec.yields == "robust" and not spec.remade}
+        if not kept:
+            remedy = "run it with an attack, such as --threat pgd-linf"
+            raise InvalidInputError(
+                [Problem(str(self.folder), "holds no attack whose images are kept", remedy)]
+            )
+        attacks = [
+            (source, name)
+            for source in self.models
+            for name in _chosen(threats, list(kept), f"{self.folder}: threats")
+        ]
+        chunks = self._chunks(data, images)
+        name = card.id if isinstance(card, Card) else card.record.id
+        folder = self.transfer_folder(name)
+        tell(f"loading {name}")
+        adapter = open_model(
+            card,
+            questions=chunks[0],
+            device=device or plan.settings.device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            replies=folder / "replies.sqlite",
+        )
+        tell(f"answering {plan.data.n} clean images and the images of {len(attacks)} attacks")
+        with server_faults(name, remedy="see to the server and give the same command again"):
+            outcomes, failed = transferred(
+                adapter,
+                chunks,
+                target=name,
+                clean={source: self.outcomes[source, CLEAN.name] for source in self.models},
+                witnesses={attack: self.witnesses(*attack) for attack in attacks},
+            )
+        for failure in failed:
+            tell(f"left out: {failure}")
+        transfers = [
+            Transfer(
+                source=self.record.models[source],
+                target=adapter.record.model_copy(update={"id": name}),
+                data=plan.data,
+                threat=kept[threat],
+                seed=plan.settings.seed,
+                outcomes=tuple(outcomes[source, threat]),
+                failed=failed,
+                environment=environment(device or plan.settings.device),
+            )
+            for source, threat in attacks
+        ]
+        for transfer in transfers:
+            path = folder / f"{file_stem(transfer.source.id, transfer.threat.name)}.json"
+            replace_file(path, transfer.model_dump_json(indent=2).encode() + b"\n")
+        replace_file(folder / "transfer.md", transfer_page(transfers).encode())
+        return transfers
+
+    def transfer_folder(self, target: str) -> Path:
+        """Where `transfer` to a model writes: `transfer/<target>` in the run's folder."""
+        return self.folder / "transfer" / file_stem(target, "transfer")
 
     def audit(
         self,
@@ -248,7 +374,9 @@ class Run:
                 by_id,
                 [open_attack(possible[name]) for name in attacks],
                 model=model,
-                clean=self.outcomes[model, CLEAN.name],
+                clean=[
+                    one for one in self.outcomes[model, CLEAN.name] if one.question in self._answered(model)
+                ],
                 size=questions,
                 seed=plan.settings.seed,
                 witnesses={
@@ -260,6 +388,13 @@ class Run:
                 records.append(record.model_copy(update={"findings": (*carried, *record.findings)}))
         return records
 
+    def _answered(self, model: str) -> frozenset[str]:
+        """The questions that came to an outcome under every threat."""
+        found = [
+            {one.question for one in self.outcomes[model, spec.name]} for spec in self.record.plan.threats
+        ]
+        return frozenset(set.intersection(*found))
+
     def _chunks(self, data: str | None, images: str | Path | None) -> list[list[Question]]:
         """The questions as the run bound them."""
         questions = {question.id: question for question in self.dataset(data, images).questions}
@@ -268,13 +403,12 @@ class Run:
     def _cards(self) -> dict[str, Card | Adapter]:
         """By name in the run, the models, none loaded."""
         settings = self.record.plan.settings
-        mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
         found: dict[str, Card | Adapter] = {}
         for name in settings.models:
             if name in self.adapters:
                 found[name] = self.adapters[name]
             else:
-                card = resolve(name, answer_mode=mode)
+                card = card_of(name, settings)
                 found[card.id] = card
         return found
 
@@ -313,10 +447,17 @@ def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Datase
     found: dict[tuple[str, str], dict[str, Outcome]] = {
         (model, threat.name): {} for model in record.plan.models for threat in record.plan.threats
     }
-    for outcome in run.journal.read():
-        of_threat = found.get((outcome.model, outcome.threat))
-        if of_threat is not None and outcome.question in planned:
-            of_threat[outcome.question] = outcome
+    failed: dict[tuple[str, str], dict[str, Failure]] = {key: {} for key in found}
+    for line in run.journal.lines():
+        key = line.model, line.threat
+        if key not in found or line.question not in planned:
+            continue
+        if isinstance(line, Outcome):
+            found[key][line.question] = line
+            failed[key].pop(line.question, None)
+        else:
+            failed[key][line.question] = line
+            found[key].pop(line.question, None)
     problems = [
         Problem(
             str(folder),
@@ -324,10 +465,18 @@ def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Datase
             f"finish it with `medrobust run --resume --out {folder}`",
         )
         for (model, threat), answered in found.items()
-        if len(answered) < len(planned)
+        if len(answered) + len(failed[model, threat]) < len(planned)
     ]
     if problems:
         raise InvalidInputError(problems)
+    failures = tuple(failure for of_threat in failed.values() for failure in of_threat.values())
+    if record.plan.settings.skip_failed:
+        skipped = {failure.question for failure in failures}
+        found = {
+            key: {name: outcome for name, outcome in answered.items() if name not in skipped}
+            for key, answered in found.items()
+        }
+        failures = ()
     outcomes: dict[tuple[str, str], tuple[Outcome, ...]] = {}
     threats = record.plan.threats
     for model in record.plan.models:
@@ -340,7 +489,7 @@ def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Datase
         of_model |= {spec.name: answers for spec, answers in worst}
         outcomes |= {(model, name): tuple(answers) for name, answers in of_model.items()}
     adapters = {adapter.record.id: adapter for adapter in models}
-    return Run(folder, record, threats, outcomes, adapters, data)
+    return Run(folder, record, threats, outcomes, failures, adapters, data)
 
 
 def _chosen(asked: Sequence[str], known: Sequence[str], where: str) -> list[str]:

@@ -36,6 +36,11 @@ class SquareSpec(NormBallSpec):
         return share
 
     @property
+    def needs_scores(self) -> bool:
+        """It keeps a square that lowers the lead of the right option."""
+        return True
+
+    @property
     def summary(self) -> str:
         """The specification in one line."""
         return f"{self._ball()}; random search, {count(self.queries, 'query', 'queries')}, no gradient"

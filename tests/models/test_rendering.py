@@ -44,7 +44,7 @@ def test_prompt_of_the_card_replaces_the_template(checkpoint: Path) -> None:
 
 def test_checkpoint_without_template_gets_a_plain_prompt(checkpoint: Path) -> None:
     model = load(checkpoint)
-    model.processor.chat_template = None
+    model.processor.chat_template = model.tokenizer.chat_template = None
     assert model.render(QUESTION) == f"<image>\n{STRATEGIES[AnswerMode.LETTER].prompt(QUESTION)}\nAnswer:"
 
 

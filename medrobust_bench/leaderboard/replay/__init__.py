@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.case import Case
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.models.cards import Card
+    from medrobust_bench.records import ModelRecord
 
 __all__ = ["Agreement", "Replay", "Wish", "replay", "replay_with"]
 
@@ -93,9 +94,23 @@ def replay_with(
     hidden = None
     if wish.hidden_seed is not None:
         hidden = on_fresh_phantoms(repeater.adapter, case, count=wish.fresh, seed=wish.hidden_seed)
-    submitted, loaded = case.entry.result.model.weights_sha256, adapter.record.weights_sha256
-    told = f"weights are {loaded[:12]}…, submitted were {submitted[:12]}…"
-    return Replay(tuple(agreements), None if loaded == submitted else told, wish.seed, hidden)
+    return Replay(tuple(agreements), _another(case.entry.result.model, adapter.record), wish.seed, hidden)
+
+
+def _another(submitted: ModelRecord, loaded: ModelRecord) -> str | None:
+    """In what the loaded model is not the submitted one; None where it is."""
+    if submitted.weights_sha256 != loaded.weights_sha256:
+        return (
+            f"weights are {_short(loaded.weights_sha256)}, submitted were {_short(submitted.weights_sha256)}"
+        )
+    if submitted.identity is None or loaded.identity is None:
+        return None
+    parts = submitted.identity.differences(loaded.identity)
+    return f"another {', another '.join(parts)} than was submitted" if parts else None
+
+
+def _short(weights: str | None) -> str:
+    return "unknown" if weights is None else f"{weights[:12]}…"
 
 
 def _shares(repeater: Repeater, case: Case, claims: dict[str, int], wish: Wish) -> dict[str, int]:

@@ -223,8 +223,11 @@ def _model(
         "title": model.id if card is None else card.title,
         "facts": [
             f"answers by {model.answer_mode}",
-            model.dtype,
-            f"{model.parameters:,} parameters",
+            *(
+                ["weights unknown"]
+                if model.weights_sha256 is None
+                else [model.dtype, f"{model.parameters:,} parameters"]
+            ),
             *(["runs code of its own"] if model.trust_remote_code else []),
             *([] if card is None else [f"licence {card.licence}"]),
         ],

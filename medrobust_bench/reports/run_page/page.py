@@ -21,10 +21,12 @@ from medrobust_bench.reports.run_page.gallery import examples
 from medrobust_bench.reports.tables import (
     NOTE,
     accuracy_grid,
+    answer_grid,
     control_grids,
     describe_data,
     describe_threat,
     describe_without_images,
+    failed_lines,
     measured,
     short_modality,
 )
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medrobust_bench.data.dataset import Dataset
-    from medrobust_bench.records import Estimate, Finding, Result
+    from medrobust_bench.records import Estimate, Finding, ModelRecord, Result
     from medrobust_bench.reports.answered_run import AnsweredRun
     from medrobust_bench.reports.run_page.figures import Figure
     from medrobust_bench.reports.tables import Measured
@@ -102,13 +104,14 @@ def render(
     )
     context: dict[str, Any] = {
         "title": f"{', '.join(plan.models)} on {plan.data.name}",
-        "data": describe_data(plan.data),
+        "data": describe_data(results[0].data),
         "synthetic": plan.data.synthetic,
         "note": NOTE,
         "given_away": describe_without_images(results),
         "accuracy": accuracy_grid(results).transposed(),
         "threats": [describe_threat(threat) for threat in plan.threats if threat.yields != "clean"],
-        "skipped": [f"{row.where}: {row.reason}" for row in plan.data.skipped],
+        "skipped": [f"{row.where}: {row.reason}" for row in results[0].data.skipped],
+        "failed": failed_lines(results),
         "figures": [
             {
                 "name": figure.name,
@@ -123,6 +126,7 @@ def render(
         "heat": heat_tables(accuracies),
         "corruptions": corruption_heat(results),
         "controls": control_grids(results),
+        "answers": answer_grid(results),
         "counts": _counts(results),
         "flips": [one for one in found if one is not None],
         "audit": [
@@ -144,6 +148,7 @@ def render(
         "modalities": "By modality",
         "corruptions": "Corruptions",
         "words": "Text in the image",
+        "answers": "Answers",
         "flips": "Flips",
         "audit": "Audit",
         "gallery": "Gallery",
@@ -156,6 +161,7 @@ def render(
             ("modalities", "heat"),
             ("corruptions", "corruptions"),
             ("words", "controls"),
+            ("answers", "answers"),
             ("flips", "flips"),
         )
         if not context[shown]
@@ -248,15 +254,26 @@ def _counts(results: Sequence[Result]) -> str:
     return ", ".join(f"{name} {scores.clean_accuracy.n}" for name, scores in groups.items())
 
 
-def _environment(run: AnsweredRun) -> list[tuple[str, str]]:
-    models = [
-        (
-            f"Model {name}",
-            f"{model.parameters:,} parameters, {model.dtype}, answers by {model.answer_mode}, "
-            f"revision {model.revision or 'none'}, weights SHA-256 {model.weights_sha256}",
+def _model(model: ModelRecord) -> str:
+    """What is known of a model's identity."""
+    server = model.server
+    weights = (
+        "weights unknown"
+        if model.weights_sha256 is None
+        else f"{model.parameters:,} parameters, {model.dtype}, revision {model.revision or 'none'}, "
+        f"weights SHA-256 {model.weights_sha256}"
+    )
+    said = f"answers by {model.answer_mode}"
+    if server is not None:
+        said += (
+            f" from {server.base_url}, asked for {server.model}, answered as {server.answered_as or 'nobody'}"
         )
-        for name, model in run.record.models.items()
-    ]
+        said += f", fingerprint {server.fingerprint or 'none'}"
+    return f"{weights}; {said}"
+
+
+def _environment(run: AnsweredRun) -> list[tuple[str, str]]:
+    models = [(f"Model {name}", _model(model)) for name, model in run.record.models.items()]
     software = [
         (name.replace("_", "-"), str(value)) for name, value in run.record.environment.model_dump().items()
     ]

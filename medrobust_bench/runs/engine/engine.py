@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.records import ModelRecord
     from medrobust_bench.runs.engine.task import ChunkTask, Done, ModelTask
+    from medrobust_bench.runs.models import Asked
 
 
 class Workers(Protocol):
@@ -18,6 +19,11 @@ class Workers(Protocol):
     @property
     def record(self) -> ModelRecord:
         """The model as they opened it."""
+        ...
+
+    @property
+    def asked(self) -> Asked:
+        """How questions are put to it."""
         ...
 
     def work(self, chunks: Sequence[ChunkTask]) -> Iterator[Done]:

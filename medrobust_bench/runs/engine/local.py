@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medrobust_bench.records import ModelRecord
     from medrobust_bench.runs.engine.engine import Workers
     from medrobust_bench.runs.engine.task import ChunkTask, Done, ModelTask
+    from medrobust_bench.runs.models import Asked
 
 
 class LocalEngine:
@@ -47,6 +48,11 @@ class LocalWorkers:
     def record(self) -> ModelRecord:
         """See `Workers`."""
         return self._worker.record
+
+    @property
+    def asked(self) -> Asked:
+        """See `Workers`."""
+        return self._worker.asked
 
     def work(self, chunks: Sequence[ChunkTask]) -> Iterator[Done]:
         """See `Workers`; in the order in which the chunks are given."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from medrobust_bench.records import AttemptRecord, Outcome
 from medrobust_bench.runs.audit.baseline import (
     baselines,
+    cut_short,
     format_breaks,
     option_texts,
     positive_control,
@@ -184,3 +185,12 @@ def test_an_attack_that_broke_everything_does_not_stop_at_chance() -> None:
     outcomes = journal(0, 8)
     finding = positive_control(outcomes, {outcome.question: 4 for outcome in outcomes})
     assert (finding.verdict, "no right answer is left" in finding.meaning) == ("pass", True)
+
+
+@pytest.mark.parametrize(("cut", "verdict"), [(0, "pass"), (2, "pass"), (3, "warn"), (40, "warn")])
+def test_more_than_one_in_twenty_answers_cut_short_warns(cut: int, verdict: str) -> None:
+    kinds = ["truncated"] * cut + ["read"] * (40 - cut)
+    (finding,) = cut_short([outcome(number, kind=kind) for number, kind in enumerate(kinds)])
+    assert (finding.value, finding.verdict) == (cut / 40, verdict)
+    assert ("--max-new-tokens" in finding.meaning) == (verdict == "warn")
+    assert cut_short(journal(20, 40)) == []
