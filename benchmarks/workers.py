@@ -46,11 +46,11 @@ class Clock(Silent):
         self.logs, self.kills, self._draw = logs, kills, random.Random(seed)
         self.killed: list[tuple[int, int]] = []
         self.done = 0
-        self.opened = self.last = time.perf_counter()
+        self.since = self.last = time.perf_counter()
 
     def asked(self, model: str, notes: Sequence[str]) -> None:
         """The first worker has opened the model."""
-        self.opened = time.perf_counter()
+        self.since = time.perf_counter()
 
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
         """Kill one of the workers, by lot."""
@@ -128,7 +128,7 @@ def speed(out: Path, limit: int) -> None:
     for workers in (0, 1, 2):
         load = os.getloadavg()[0]
         clock = measure(out / str(workers), workers, limit)
-        spent = clock.last - clock.opened
+        spent = clock.last - clock.since
         click.echo(
             f"| {workers or 'local'} | {clock.done} | {spent:.1f} | {clock.done / spent:.2f} | {load:.1f} |"
         )

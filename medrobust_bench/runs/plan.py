@@ -6,7 +6,7 @@ The plan alone fixes the chunks and every seed, so a run that is killed and resu
 from __future__ import annotations
 
 import platform
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def make_plan(
         kept: chunks of the run that this one extends; they stay as they are, and the other questions follow.
     """
     known = {question for chunk in kept for question in chunk}
-    others = [question for question in dataset.questions if question.id not in known]
+    others = tuple(question for question in dataset.questions if question.id not in known)
     return Plan(
         settings=settings,
         data=DataRecord(
@@ -64,19 +64,26 @@ def make_plan(
         ),
         models=tuple(models),
         threats=(CLEAN, *(threat for threat in threats if threat.name != CLEAN.name)),
-        chunks=(*kept, *_chunks(others, settings.questions_per_chunk)),
+        chunks=(*kept, *_chunks(replace(dataset, questions=others), settings.questions_per_chunk)),
     )
 
 
-def _chunks(questions: Sequence[Question], size: int) -> tuple[tuple[str, ...], ...]:
-    by_shape: dict[tuple[int, ...], list[str]] = {}
-    with ThreadPoolExecutor() as pool:
-        shapes = pool.map(lambda question: canonical(question.image).shape, questions)
-        for question, shape in zip(questions, shapes, strict=True):
-            by_shape.setdefault(shape, []).append(question.id)
+def _chunks(dataset: Dataset, size: int) -> tuple[tuple[str, ...], ...]:
+    by_shape: dict[tuple[int, int], list[str]] = {}
+    for question in dataset.questions:
+        by_shape.setdefault(_shape(dataset, question), []).append(question.id)
     return tuple(
         tuple(ids[start : start + size]) for ids in by_shape.values() for start in range(0, len(ids), size)
     )
+
+
+def _shape(dataset: Dataset, question: Question) -> tuple[int, int]:
+    """Height and width of the canonical image, which is decoded only where nobody has looked at it yet."""
+    state = dataset.states.get(question.id)
+    if state is not None and state.shape is not None:
+        return state.shape
+    height, width, _ = canonical(question.image).shape
+    return height, width
 
 
 def environment(device: str) -> Environment:
