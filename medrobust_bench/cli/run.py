@@ -201,7 +201,7 @@ def command(
         raise InvalidInputError(problems)
 
     if dry_run:
-        _forecast(settings, out, resume=resume)
+        _forecast(settings, out, resume=resume, extend=extend)
         return
 
     from medrobust_bench.cli.progress import progress
@@ -228,7 +228,7 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _forecast(settings: RunSettings, out: Path, *, resume: bool) -> None:
+def _forecast(settings: RunSettings, out: Path, *, resume: bool, extend: bool) -> None:
     """Print what a run would take."""
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
@@ -237,7 +237,7 @@ def _forecast(settings: RunSettings, out: Path, *, resume: bool) -> None:
     from medrobust_bench.runs.forecast import forecast
 
     disable_progress_bar()
-    seen = forecast(prepare(settings, out, resume=resume))
+    seen = forecast(prepare(settings, out, resume=resume, extend=extend))
     Console(width=None if sys.stdout.isatty() else 120).print(seen.grid().rich())
     for sentence in seen.sentences():
         click.echo(f"- {sentence}")

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+import torch
+
 from medrobust_bench.models.cards import ENDPOINT, Card
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.runs.engine.local import LocalEngine
@@ -159,6 +161,7 @@ class RayWorkers:
         self._engine, self._ray, self._task = engine, ray, task
         self._actor = ray.remote(max_restarts=0, max_task_retries=0, **resources)(Actor)
         self._sent = ray.put(portable_model(task))
+        self._threads = max(1, int(resources["num_cpus"]))
         self._threats: Any = None
         self._opened: Opened | None = None
         self._deaths = 0
@@ -218,7 +221,7 @@ class RayWorkers:
 
     def _filled(self, slot: Slot) -> Slot:
         """A slot with a new worker, who opens the model."""
-        slot.actor = self._actor.remote(self._sent)
+        slot.actor = self._actor.remote(self._sent, self._threads)
         slot.waits_for, slot.part, slot.heard = slot.actor.load.remote(), None, time.monotonic()
         return slot
 
@@ -324,9 +327,11 @@ class Actor:
 
     Args:
         task: what all chunks have in common.
+        threads: to compute with.
     """
 
-    def __init__(self, task: ModelTask) -> None:
+    def __init__(self, task: ModelTask, threads: int) -> None:
+        torch.set_num_threads(threads)  # the driver chose its own number, which is in the environment
         self._task = task
         self._worker: Worker | None = None
 
