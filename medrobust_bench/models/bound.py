@@ -10,6 +10,7 @@ import torch
 
 from medrobust_bench.models.adapter import Answer, Batch, CompletionLogits
 from medrobust_bench.models.memory import MemoryLimit
+from medrobust_bench.models.non_finite import naming, refuse_non_finite
 from medrobust_bench.models.scoring import (
     THINK,
     completion_tokens,
@@ -187,13 +188,23 @@ class HuggingFaceQuestions:
         return pad_right(rows, self.adapter.tokenizer.pad_token_id, self.adapter.device)
 
     def next_token_logits(self, features: dict[str, Any]) -> torch.Tensor:
-        """Logits [B, V] of the token after the prompt."""
-        return self.adapter.logits({**self.text, **features}, keep=1)[:, -1]
+        """Logits [B, V] of the token after the prompt.
+
+        Raises:
+            NonFiniteLogitsError: naming the questions for which they are no numbers.
+        """
+        logits = self.adapter.logits({**self.text, **features}, keep=1)[:, -1]
+        refuse_non_finite(logits, self.batch.questions)
+        return logits
 
     def continuation_logits(
         self, features: dict[str, Any], tokens: torch.Tensor, real: torch.Tensor
     ) -> torch.Tensor:
-        """Logits [B, N + 1, V] of each of N tokens after the prompt (padded right), and of the token after them."""
+        """Logits [B, N + 1, V] of each of N tokens after the prompt (padded right), and of the token after them.
+
+        Raises:
+            NonFiniteLogitsError: naming the questions for which they are no numbers.
+        """
         inputs = dict(self.text)
         for name, column in self.per_token_inputs.items():
             added = column.expand(-1, tokens.shape[1], *column.shape[2:])
@@ -201,7 +212,11 @@ class HuggingFaceQuestions:
         inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens], dim=1)
         inputs["attention_mask"][:, -tokens.shape[1] :] *= real
         inputs.update(features)
-        return self.adapter.logits(inputs, keep=tokens.shape[1] + 1)
+        logits = self.adapter.logits(inputs, keep=tokens.shape[1] + 1)
+        refuse_non_finite(
+            logits, self.batch.questions, torch.cat([torch.ones_like(real[:, :1]), real], dim=1)
+        )
+        return logits
 
     def completion_logits(
         self, features: dict[str, Any], completions: Sequence[Sequence[int]]
@@ -231,19 +246,22 @@ class HuggingFaceQuestions:
         guesses = self._write_together(rest, images) if guess_together else [[]] * len(rest)
         for row, guess in zip(rest, guesses, strict=True):
             confirmed = bool(guess) and self._confirms(row, images[row], guess)
-            known[row] = guess if confirmed else self.adapter.complete(self.prompts[row], images[row])
+            with naming(self.batch.questions[row : row + 1]):
+                known[row] = guess if confirmed else self.adapter.complete(self.prompts[row], images[row])
             if np.array_equal(images[row], self.batch.images[row]):
                 self.cache.clean.setdefault(self.rows[row], known[row])
         return [known[row] for row in range(len(images))]
 
     def _write_together(self, rows: Sequence[int], images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
         """What the model writes for these rows at once, in parts where memory runs out."""
-        return MemoryLimit().run(
-            lambda part: self.adapter.complete_batch(
-                [self.prompts[row] for row in part], [images[row] for row in part]
-            ),
-            rows,
-        )
+
+        def write(part: Sequence[int]) -> list[list[int]]:
+            with naming([self.batch.questions[row] for row in part]):
+                return self.adapter.complete_batch(
+                    [self.prompts[row] for row in part], [images[row] for row in part]
+                )
+
+        return MemoryLimit().run(write, rows)
 
     def _confirms(self, row: int, image: NDArray[np.uint8], completion: list[int]) -> bool:
         """Whether greedy decoding would write this completion, by one forward pass on the question alone.
