@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from medrobust_bench.models.adapter import Answer, in_full_precision
-from medrobust_bench.models.non_finite import NonFiniteLogitsError
 from medrobust_bench.models.noise import NoisyQuestion
+from medrobust_bench.models.non_finite import NonFiniteLogitsError
 from medrobust_bench.specs.seeds import Purpose, stream
 
 if TYPE_CHECKING:

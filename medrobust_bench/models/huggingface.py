@@ -26,8 +26,8 @@ from medrobust_bench.models.control_tokens import ControlTokens
 from medrobust_bench.models.device import usual_device
 from medrobust_bench.models.identity import identify
 from medrobust_bench.models.image_path import recording
-from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.non_finite import FiniteWatch, NonFiniteLogitsError, NonFiniteRowsError
+from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.prompt import chat_prompt
 from medrobust_bench.models.prompt_check import check_prompt

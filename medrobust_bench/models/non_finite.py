@@ -1,6 +1,6 @@
 """Logits that are no numbers: a fault of the question, never an answer.
 
-Of NaN, `argmax` makes the first option, and a model that overflows in float16 would be "half right, and perfectly robust".
+Of NaN, `argmax` makes the first option: a model that overflows in float16 would be half right, and perfectly robust.
 """
 
 from __future__ import annotations
