@@ -30,6 +30,7 @@ class MedrobustGate(Protocol):
         alpha: float = 0.05,
         strict: bool = False,
         data: str | None = None,
+        images: str | Path | None = None,
         limit: int | None = None,
     ) -> Comparison:
         """Evaluate a model as the baseline was, compare, and fail the test where an accuracy fell.
@@ -42,6 +43,7 @@ class MedrobustGate(Protocol):
             alpha: probability of a false alarm in the whole gate.
             strict: fail also where the sample is too small to exclude such a fall.
             data: where the data set is now; by default where it was for the baseline.
+            images: the folder of its images now, where it is not found.
             limit: ask only a sample of this size, a part of the baseline's questions; by default all of them.
 
         Returns:
@@ -66,6 +68,7 @@ def medrobust_gate(tmp_path_factory: pytest.TempPathFactory) -> MedrobustGate:
         alpha: float = 0.05,
         strict: bool = False,
         data: str | None = None,
+        images: str | Path | None = None,
         limit: int | None = None,
     ) -> Comparison:
         __tracebackhide__ = True
@@ -84,11 +87,13 @@ def medrobust_gate(tmp_path_factory: pytest.TempPathFactory) -> MedrobustGate:
         if len(plan.models) != 1:
             what = f"is of {len(plan.models)} models: {', '.join(plan.models)}"
             raise InvalidInputError([Problem(str(baseline), what, "keep a baseline per model")])
-        reopen(plan, data=data)  # other questions are noticed before any work
+        reopen(plan, data=data, images=images)  # other questions are noticed before any work
         settings = plan.settings.model_dump(exclude={"models", "device"})
         settings["answer_mode"] = before.record.models[plan.models[0]].answer_mode
         if data is not None:
-            settings["data"] = data
+            settings |= {"data": data, "images": None}
+        if images is not None:
+            settings["images"] = str(images)
         if limit is not None:
             settings["limit"] = limit
         run = evaluate(model=model, out=tmp_path_factory.mktemp("medrobust") / "run", **settings)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medrobust_bench.cli.options import images_option
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,6 +37,7 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
     help="Size of the seeded sample of questions that the model answers right.",
 )
 @click.option("--data", metavar="SOURCE", help="Where the data set is now, if not where it was.")
+@images_option
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, … instead of the run's.")
 def command(
     run: Path,
@@ -42,6 +45,7 @@ def command(
     threats: tuple[str, ...],
     questions: int,
     data: str | None,
+    images: Path | None,
     device: str | None,
 ) -> None:
     """Examine the attacks of RUN: is the robustness that they report the model's, or their own failure?
@@ -57,12 +61,13 @@ def command(
 
     disable_progress_bar()
     passed = True
-    for finished in load_runs(run, data=data):
+    for finished in load_runs(run, moved=(data, images) != (None, None)):
         records = finished.audit(
             models=models,
             threats=threats,
             questions=questions,
             data=data,
+            images=images,
             device=device,
             tell=lambda what: click.echo(what, err=True),
         )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.audit import Audit
     from medrobust_bench.data.leakage import Leak
+    from medrobust_bench.models.cards import Card
     from medrobust_bench.problems import Problem
 
 _SHOWN_PER_KIND = 3
@@ -57,6 +58,17 @@ def command() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="With --near: write what was found as CSV, for `source.near` of a data card.",
 )
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Load this model as well, and ask whether it takes every question of the test split; nothing is answered.",
+)
+@click.option(
+    "--answer-mode",
+    type=click.Choice(["letter", "option-text", "reasoning", "generate"]),
+    help="With --model: instead of the card's.",
+)
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="With --model.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the split by image content.")
 @click.option("--all", "show_all", is_flag=True, help="Show every problem instead of the first of each kind.")
 @click.pass_context
@@ -69,6 +81,9 @@ def check(
     text_only: bool,
     near: bool,
     near_out: Path | None,
+    model: str | None,
+    answer_mode: str | None,
+    device: str,
     seed: int,
     show_all: bool,
 ) -> None:
@@ -84,6 +99,7 @@ def check(
     from medrobust_bench.data.audit import audit
 
     console = Console(highlight=False)
+    asked = None if model is None else _resolved(model, answer_mode)
     checked = audit(source, images=images, text_only=text_only, seed=seed)
     _print_counts(console, checked)
     leaks = list(checked.leaks())
@@ -94,6 +110,8 @@ def check(
         problems += other.problems
     if near or near_out is not None:
         leaks += _near(console, checked, others, near_out)
+    if asked is not None:
+        problems += _refused(asked, checked, device)
     _print_baselines(checked)
     _print_leaks(
         console, leaks, compared=len(checked.splits()) > 1 or bool(against), by_content=checked.has_images
@@ -185,6 +203,38 @@ def _near(console: Console, checked: Audit, others: Sequence[Audit], out: Path |
             ) from error
         click.echo(f"{out} written; name it as `source.near` in a data card to keep them on one side.")
     return list(checked.near_leaks(clusters, others))
+
+
+def _resolved(model: str, answer_mode: str | None) -> Card:
+    from medrobust_bench.models.prompt import AnswerMode
+    from medrobust_bench.models.registry import resolve
+
+    return resolve(model, answer_mode=None if answer_mode is None else AnswerMode(answer_mode))
+
+
+def _refused(card: Card, checked: Audit, device: str) -> list[Problem]:
+    """Questions that a run would ask and the model does not take."""
+    from rich.console import Console as Terminal
+    from rich.progress import Progress
+
+    from medrobust_bench.models.refusal import refused
+    from medrobust_bench.models.registry import load_model
+    from medrobust_bench.problems import InvalidInputError, Problem
+
+    if not checked.has_images:
+        raise InvalidInputError([Problem("--model", "needs the images", "say where they are (--images)")])
+    test = [entry.question for entry in checked.entries if entry.split == "test"]
+    questions = test or [entry.question for entry in checked.entries]
+    adapter = load_model(card, device=device)
+    with Progress(console=Terminal(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("binding", total=len(questions))
+        found = refused(
+            adapter, questions, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    name = "test questions" if test else "questions"
+    click.echo(f"{printable(card.id)} takes {len(questions) - len(found)} of {len(questions)} {name}.")
+    remedy = f"leave them out, or see whether the model is sound: `medrobust models check {card.id}`"
+    return [Problem(id, f"{card.id} does not take it: {why}", remedy) for id, why in found.items()]
 
 
 def _print_baselines(checked: Audit) -> None:

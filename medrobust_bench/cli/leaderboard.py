@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from medrobust_bench.cli.options import OWN_CARDS, cards_option, data_option, places
+from medrobust_bench.cli.options import OWN_CARDS, cards_option, data_option, images_option, places
 
 
 @click.group()
@@ -31,7 +31,9 @@ def command() -> None:
 )
 @cards_option
 @data_option
-def build(results: Path, out: Path, cards: Path | None, data: tuple[str, ...]) -> None:
+def build(
+    results: Path, out: Path, cards: Path | None, data: tuple[str, ...], images: tuple[str, ...]
+) -> None:
     """Write one table per data set and threat, an index, and a static site.
 
     Submissions are shown as they are: `medrobust verify` them first. Galleries need the data set.
@@ -41,7 +43,7 @@ def build(results: Path, out: Path, cards: Path | None, data: tuple[str, ...]) -
     from medrobust_bench.leaderboard.site.pages import write_site
     from medrobust_bench.leaderboard.submissions import read_results
 
-    where = places(data)
+    where = places(data, images)
     known, problems = read_registry(cards or (OWN_CARDS if OWN_CARDS.is_dir() else None))
     for problem in problems:
         click.echo(f"left out: {problem}", err=True)
@@ -55,6 +57,7 @@ def build(results: Path, out: Path, cards: Path | None, data: tuple[str, ...]) -
 @click.option(
     "--data", "source", default="phantoms", show_default=True, metavar="SOURCE", help="As for `run`."
 )
+@images_option
 @click.option(
     "--size",
     "sizes",
@@ -63,7 +66,7 @@ def build(results: Path, out: Path, cards: Path | None, data: tuple[str, ...]) -
     help="Instead of 100, 300 and 1000; repeatable.",
 )
 @click.option("--ids", is_flag=True, help="Print the ids of the questions, one a line.")
-def subset(source: str, sizes: tuple[int, ...], ids: bool) -> None:
+def subset(source: str, images: Path | None, sizes: tuple[int, ...], ids: bool) -> None:
     """Show the official samples of a data set: nested, seeded, balanced over modalities and question types.
 
     `medrobust run --data SOURCE --limit 100` asks the first of them; a cheap gate is thus a part of the full
@@ -74,7 +77,7 @@ def subset(source: str, sizes: tuple[int, ...], ids: bool) -> None:
     from medrobust_bench.data.source import open_data, sample
     from medrobust_bench.leaderboard.standing import OFFICIAL_SIZES
 
-    dataset = open_data(source)
+    dataset = open_data(source, images=images)
     rows = []
     for size in sizes or OFFICIAL_SIZES:
         part = sample(dataset, size)

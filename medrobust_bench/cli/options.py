@@ -12,6 +12,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from medrobust_bench.data.reopen import Place
     from medrobust_bench.models.cards import Card
 
 OWN_CARDS = Path("model_cards")
@@ -51,30 +52,53 @@ def images_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--data NAME=PATH`, repeatable; see `places`."""
-    return click.option(
+    """`--data NAME=PATH` and `--images NAME=DIR`, repeatable; see `places`."""
+    images = click.option(
+        "--images",
+        multiple=True,
+        metavar="NAME=DIR",
+        help="Folder of a data set's images, where it is not beside the questions. Repeatable.",
+    )
+    data = click.option(
         "--data",
         "data",
         multiple=True,
         metavar="NAME=PATH",
-        help="Where a data set is; phantoms need no place. Repeatable.",
-    )(command)
+        help="Where a data set is; phantoms need no place. As for `run`, NAME may be a data card's id, alone for the "
+        "hub or its cache. Repeatable.",
+    )
+    return data(images(command))
 
 
-def places(data: tuple[str, ...]) -> dict[str, str]:
-    """What was given with `--data`, by name of the data set.
+def places(data: tuple[str, ...], images: tuple[str, ...] = ()) -> dict[str, Place]:
+    """What was given with `--data` and `--images`, by name of the data set.
 
     Raises:
         InvalidInputError: something that is not NAME=PATH.
     """
-    found = {}
+    from medrobust_bench.data.cards import shipped_cards
+    from medrobust_bench.data.omnimedvqa import OMNIMEDVQA
+    from medrobust_bench.data.reopen import Place
+
+    found: dict[str, Place] = {}
     problems = []
     for text in data:
-        name, equals, path = text.partition("=")
-        if name and equals and path:
-            found[name] = path
+        name, _, path = text.partition("=")
+        if name in shipped_cards() and Path(path).is_dir() and not OMNIMEDVQA.recognises(path):
+            found[name] = Place(text)  # what `run --data` takes: a card, and a local copy of its files
+        elif name and path:
+            found[name] = Place(path)
+        elif text in shipped_cards():
+            found[text] = Place(text)
         else:
             problems.append(Problem("--data", f"{text!r} names no place", "write NAME=PATH"))
+    for text in images:
+        name, _, folder = text.partition("=")
+        if name in found and folder:
+            found[name] = Place(found[name].source, Path(folder))
+        else:
+            what = f"{text!r} names no folder of a data set given with --data"
+            problems.append(Problem("--images", what, "write NAME=DIR, beside --data NAME=PATH"))
     if problems:
         raise InvalidInputError(problems)
     return found

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import click
 
+from medrobust_bench.cli.options import images_option
+
 _SHOWN = 10
 
 
 @click.command("replay")
 @click.argument("run", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--data", metavar="SOURCE", help="Where the data set is now, if not where it was.")
+@images_option
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, … instead of the run's.")
-def command(run: Path, data: str | None, device: str | None) -> None:
+def command(run: Path, data: str | None, images: Path | None, device: str | None) -> None:
     """Recount the robust accuracy of RUN from its stored witnesses: forward passes only, no attack.
 
     Every clean image and every witness is answered again on the deployed path, and every witness is held against
@@ -27,8 +30,8 @@ def command(run: Path, data: str | None, device: str | None) -> None:
     disable_progress_bar()
     recounts = [
         (finished.record.plan.data.name, model, recount)
-        for finished in load_runs(run, data=data)
-        for model, counts in finished.replay(data=data, device=device).items()
+        for finished in load_runs(run, moved=(data, images) != (None, None))
+        for model, counts in finished.replay(data=data, images=images, device=device).items()
         for recount in counts
     ]
     rows = [

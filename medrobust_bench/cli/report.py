@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from medrobust_bench.cli.options import images_option
+
 
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path, file_okay=False))
@@ -15,6 +17,7 @@ import click
     help="HTML file.  [default: RUN/report/index.html]",
 )
 @click.option("--data", metavar="SOURCE", help="Where the data set is now.  [default: where it was]")
+@images_option
 @click.option(
     "--examples",
     type=click.IntRange(min=0),
@@ -23,7 +26,7 @@ import click
     metavar="N",
     help="Size of the gallery; 0 leaves every image of the data set out.",
 )
-def command(run: Path, out: Path | None, data: str | None, examples: int) -> None:
+def command(run: Path, out: Path | None, data: str | None, images: Path | None, examples: int) -> None:
     """Write one HTML file about a finished run that needs nothing else, and its figures as SVG and PNG.
 
     The gallery shows images of the data set: the data set's licence holds for the file as well.
@@ -31,13 +34,13 @@ def command(run: Path, out: Path | None, data: str | None, examples: int) -> Non
     from medrobust_bench.problems import InvalidInputError, Problem
     from medrobust_bench.runs.suite import load_runs
 
-    finished = load_runs(run, data=data)
+    finished = load_runs(run, moved=(data, images) != (None, None))
     if out is not None and len(finished) > 1:
         what = f"names one page, and {run} holds runs on {len(finished)} data sets"
         raise InvalidInputError([Problem("--out", what, "leave it out, or give the folder of one run")])
     for one in finished:
         page, *figures = one.report(
-            out, data=data, examples=examples, tell=lambda what: click.echo(what, err=True)
+            out, data=data, images=images, examples=examples, tell=lambda what: click.echo(what, err=True)
         )
         click.echo(page)
         click.echo(f"{page.parent / 'figures'}  {len(figures)} files")

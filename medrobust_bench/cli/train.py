@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medrobust_bench.cli.options import images_option
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -30,8 +32,9 @@ def _recipe_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--data",
             metavar="SOURCE",
-            help="Train on this data set instead of the recipe's: an OmniMedVQA folder, or 'phantoms'.",
+            help="Train on this data set instead of the recipe's; whatever `medrobust run --data` takes.",
         ),
+        images_option,
         click.option(
             "--out",
             type=click.Path(file_okay=False, path_type=Path),

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 def command(
     submissions: tuple[Path, ...],
     data: tuple[str, ...],
+    images: tuple[str, ...],
     cards: Path | None,
     base: str | None,
     author: str | None,
@@ -98,7 +99,7 @@ def command(
     wish = _wish(count, minutes, seed, device, hidden_seed_file)
     if record is not None and (wish is None or by is None):
         raise click.UsageError("--record keeps what --replay or --replay-minutes gives: give one, and --by")
-    where = places(data)
+    where = places(data, images)
     known, unchecked = read_registry(cards or (OWN_CARDS if OWN_CARDS.is_dir() else None))
     if base is None:
         files, blocks = _files(submissions), [_stray_lines(submissions)]

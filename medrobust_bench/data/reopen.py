@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,35 +15,54 @@ if TYPE_CHECKING:
     from medrobust_bench.specs.settings import RunSettings
 
 
-def open_asked(settings: RunSettings, *, split: str | None = None, source: str | None = None) -> Dataset:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a data set is on this machine.
+
+    Attributes:
+        source: what `open_data` takes.
+        images: the folder of its images, where it is not found.
+    """
+
+    source: str
+    images: Path | None = None
+
+
+def open_asked(settings: RunSettings, *, split: str | None = None, place: Place | None = None) -> Dataset:
     """The data set of a run's settings, whole; see `open_data`.
 
     Args:
         settings: name it.
         split: instead of the settings'.
-        source: where it is now, if not where the settings say.
+        place: where it is now, if not where the settings say.
     """
+    if place is None:
+        place = Place(settings.data, None if settings.images is None else Path(settings.images))
     return open_data(
-        settings.data if source is None else source,
+        place.source,
         split=settings.split if split is None else split,
         skip_invalid=settings.skip_invalid,
         modalities=settings.modalities,
-        images=None if settings.images is None or source is not None else Path(settings.images),
+        images=place.images,
     )
 
 
-def reopen(plan: Plan, *, data: str | None = None) -> Dataset:
+def reopen(plan: Plan, *, data: str | None = None, images: str | Path | None = None) -> Dataset:
     """The questions that a plan asks, opened again and held against the digest in it.
 
     Args:
         plan: of the run.
         data: where the data set is now; by default where it was.
+        images: the folder of its images now; by default where it was, or beside `data` where that is given.
 
     Raises:
         InvalidInputError: the data set is not there any more, or its questions have changed.
     """
     settings = plan.settings
-    dataset = open_asked(settings, source=data)
+    place = None
+    if data is not None or images is not None:
+        place = Place(settings.data if data is None else data, None if images is None else Path(images))
+    dataset = open_asked(settings, place=place)
     if settings.sample_size is not None:
         dataset = sample(dataset, settings.sample_size, seed=settings.seed)
     if dataset.digest() != plan.data.digest:

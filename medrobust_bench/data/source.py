@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.data.rows import PublishedQuestion, Reading
 
-__all__ = ["PHANTOMS", "check_images", "choose_modalities", "open_data", "read_source", "sample"]
+__all__ = ["PHANTOMS", "check_images", "choose_modalities", "open_data", "read_source", "sample", "set_aside"]
 
 
 def open_data(
@@ -300,6 +300,37 @@ def sample(dataset: Dataset, limit: int, *, seed: int = 0) -> Dataset:
         queues.append(_take_turns([cells[modality][question_type] for question_type in types]))
     chosen = _take_turns(queues)[:limit]
     return dataclasses.replace(dataset, questions=tuple(chosen))
+
+
+def set_aside(dataset: Dataset, share: float = 1 / 8) -> tuple[Dataset, Dataset]:
+    """A part of a training split to validate on, where the publisher made none; always the same part.
+
+    A patient or study, or else an image, goes to one side as a whole, by a hash of its name or content alone.
+
+    Args:
+        dataset: a training split.
+        share: of the groups and images, on average; the size of the default part is to the rest as in splits by
+            content.
+
+    Returns:
+        The rest, and the part.
+
+    Raises:
+        InvalidInputError: one side would be empty.
+    """
+    questions = dataset.questions
+    keys = split_keys([one.group for one in questions], [one.image.digest() for one in questions])
+    apart = [unit_hash("validation", key) < share for key in keys]
+    sides = [
+        tuple(one for one, is_apart in zip(questions, apart, strict=True) if is_apart is side)
+        for side in (False, True)
+    ]
+    if not all(sides):
+        what = f"has no validation split, and its {len(set(keys))} training images or groups are too few to make one"
+        remedy = "give a data set with more images, or with a split called validation"
+        raise InvalidInputError([Problem(dataset.name, what, remedy)])
+    rest, part = (dataclasses.replace(dataset, questions=side) for side in sides)
+    return rest, dataclasses.replace(part, split="validation")
 
 
 def _take_turns(queues: Sequence[Sequence[Question]]) -> list[Question]:

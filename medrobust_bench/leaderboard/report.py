@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medrobust_bench.certify.fault import Fault
+    from medrobust_bench.data.reopen import Place
     from medrobust_bench.leaderboard.replay import Replay, Wish
     from medrobust_bench.models.cards import Card
 
@@ -62,7 +63,7 @@ class Report:
 
 
 def report(
-    path: Path, *, cards: Mapping[str, Card], data: Mapping[str, str], wish: Wish | None = None
+    path: Path, *, cards: Mapping[str, Card], data: Mapping[str, Place], wish: Wish | None = None
 ) -> Report:
     """Verify a submission, do a part of it again where that is wished for, and say what came of it.
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from medrobust_bench.certify.fault import Fault
+from medrobust_bench.data.cards import shipped_cards
+from medrobust_bench.data.reopen import Place
 from medrobust_bench.data.source import PHANTOMS, open_data, sample
 from medrobust_bench.leaderboard import checks
 from medrobust_bench.leaderboard.case import Case, Claim
@@ -63,7 +65,7 @@ class Verdict:
         return self.accepted and not self.unranked
 
 
-def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, str] | None = None) -> Verdict:
+def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, Place] | None = None) -> Verdict:
     """Check one submission.
 
     Args:
@@ -141,20 +143,25 @@ def read_entry(content: bytes) -> tuple[Entry | None, list[Fault]]:
         ]
 
 
-def open_selection(entry: Entry, data: Mapping[str, str]) -> Dataset:
+def open_selection(entry: Entry, data: Mapping[str, Place]) -> Dataset:
     """The questions that a submission says it asked, from the data set on this machine.
 
     Raises:
         InvalidInputError: the data set is not at hand or cannot be opened.
     """
     name, chosen = entry.result.data.name, entry.selection
-    source = data.get(name, PHANTOMS if name == PHANTOMS else None)
-    if source is None:
-        raise InvalidInputError(
-            [Problem(name, "the data set is needed to check this", f"say where it is: --data {name}=PATH")]
-        )
+    place = data.get(name, Place(PHANTOMS) if name == PHANTOMS else None)
+    if place is None:
+        remedy = f"say where it is: --data {name}=PATH"
+        if name in shipped_cards():
+            remedy += f" for a copy of its files, or --data {name} for the hub or its cache"
+        raise InvalidInputError([Problem(name, "the data set is needed to check this", remedy)])
     dataset = open_data(
-        source, split=chosen.split, skip_invalid=chosen.skip_invalid, modalities=chosen.modalities
+        place.source,
+        split=chosen.split,
+        skip_invalid=chosen.skip_invalid,
+        modalities=chosen.modalities,
+        images=place.images,
     )
     return dataset if chosen.limit is None else sample(dataset, chosen.limit, seed=chosen.seed)
 

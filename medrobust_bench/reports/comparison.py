@@ -135,7 +135,7 @@ def _asks_a_part(old: Plan, new: Plan) -> bool:
     if old.data.name != new.data.name or not asked < before:
         return False
     for plan in (old, new):
-        reopen(plan, data=new.settings.data)
+        reopen(plan, data=new.settings.data, images=new.settings.images)
     return True
 
 

@@ -110,16 +110,17 @@ class Run:
         """The images that broke an answer, in the order in which they were found."""
         return RunFolder(self.folder).witnesses(model, threat)
 
-    def dataset(self, data: str | None = None) -> Dataset:
+    def dataset(self, data: str | None = None, images: str | Path | None = None) -> Dataset:
         """The questions, opened again and held against the digest in the plan.
 
         Args:
             data: where the data set is now; by default where it was.
+            images: the folder of its images now, where it is not found.
 
         Raises:
             InvalidInputError: it is not there any more, or its questions have changed.
         """
-        return self.questions or reopen(self.record.plan, data=data)
+        return self.questions or reopen(self.record.plan, data=data, images=images)
 
     def table(self) -> str:
         """The results as Markdown."""
@@ -130,6 +131,7 @@ class Run:
         path: str | Path | None = None,
         *,
         data: str | None = None,
+        images: str | Path | None = None,
         examples: int = 12,
         tell: Callable[[str], None] = lambda what: None,
     ) -> list[Path]:
@@ -138,6 +140,7 @@ class Run:
         Args:
             path: of the page; by default `report/index.html` in the run's folder.
             data: where the data set is now; by default where it was.
+            images: the folder of its images now, where it is not found.
             examples: size of the gallery of attacked images; 0 leaves it out.
             tell: told why there is no gallery.
 
@@ -150,9 +153,9 @@ class Run:
 
         dataset, reason = None, "The gallery was left out." if examples == 0 else ""
         try:
-            dataset = self.dataset(data)
+            dataset = self.dataset(data, images)
         except InvalidInputError as error:
-            if data is not None:
+            if (data, images) != (None, None):
                 raise
             reason = f"The gallery needs the data set. {error.problems[0]}"
             tell(f"no gallery: {error.problems[0]}")
@@ -165,11 +168,14 @@ class Run:
         """Hold another run against this one, the baseline, question by question; see `reports.comparison.compare`."""
         return compare(self, other, pairs=pairs, threats=threats)
 
-    def replay(self, *, data: str | None = None, device: str | None = None) -> dict[str, list[Recount]]:
+    def replay(
+        self, *, data: str | None = None, images: str | Path | None = None, device: str | None = None
+    ) -> dict[str, list[Recount]]:
         """Answer every clean image and every witness again, and count: forward passes only, no attack.
 
         Args:
             data: where the data set is now; by default where it was.
+            images: the folder of its images now, where it is not found.
             device: instead of the run's.
 
         Returns:
@@ -178,7 +184,7 @@ class Run:
         Raises:
             InvalidInputError: data or weights are not to be had any more.
         """
-        chunks, plan = self._chunks(data), self.record.plan
+        chunks, plan = self._chunks(data, images), self.record.plan
         attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust" and not spec.remade]
         altering = [open_altering(spec) for spec in plan.threats if spec.remade]
         return {
@@ -201,6 +207,7 @@ class Run:
         threats: Sequence[str] = (),
         questions: int = 16,
         data: str | None = None,
+        images: str | Path | None = None,
         device: str | None = None,
         tell: Callable[[str], None] = lambda what: None,
     ) -> list[AuditRecord]:
@@ -211,6 +218,7 @@ class Run:
             threats: the white-box attacks to examine; by default the first.
             questions: size of the seeded sample of questions that a model answers right.
             data: where the data set is now; by default where it was.
+            images: the folder of its images now, where it is not found.
             device: instead of the run's.
             tell: told what is about to be done.
 
@@ -229,7 +237,7 @@ class Run:
         attacks = _chosen(threats, list(possible), "--threat") if threats else [next(iter(possible))]
         cards = self._cards()
         chosen = _chosen(models, plan.models, f"{self.folder}: models")
-        chunks = self._chunks(data)
+        chunks = self._chunks(data, images)
         by_id = {question.id: question for chunk in chunks for question in chunk}
         records = []
         for model in chosen:
@@ -252,9 +260,9 @@ class Run:
                 records.append(record.model_copy(update={"findings": (*carried, *record.findings)}))
         return records
 
-    def _chunks(self, data: str | None) -> list[list[Question]]:
+    def _chunks(self, data: str | None, images: str | Path | None) -> list[list[Question]]:
         """The questions as the run bound them."""
-        questions = {question.id: question for question in self.dataset(data).questions}
+        questions = {question.id: question for question in self.dataset(data, images).questions}
         return [[questions[name] for name in chunk] for chunk in self.record.plan.chunks]
 
     def _cards(self) -> dict[str, Card | Adapter]:

@@ -259,24 +259,23 @@ def load_suite(folder: str | Path) -> Suite:
     return Suite(folder, {name: run for name, run in runs.items() if run is not None})
 
 
-def load_runs(folder: Path, *, data: str | None = None) -> tuple[Run, ...]:
+def load_runs(folder: Path, *, moved: bool = False) -> tuple[Run, ...]:
     """The run of a folder, or all of those on several data sets.
 
     Args:
         folder: of the run or suite.
-        data: where the data set is now; said of one run only.
+        moved: whether somebody says where the data set is now, which can be said of one run only.
 
     Raises:
-        InvalidInputError: the folder holds neither, or `data` is given for several.
+        InvalidInputError: the folder holds neither, or several that have `moved`.
     """
     if not is_suite(folder):
         return (load_run(folder),)
     suite = load_suite(folder)
-    if data is not None:
-        what = f"names one place, and {folder} holds runs on {len(suite.runs)} data sets"
-        raise InvalidInputError(
-            [Problem("--data", what, f"give one of them, {folder / next(iter(suite.runs))}")]
-        )
+    if moved:
+        what = f"name one place, and {folder} holds runs on {len(suite.runs)} data sets"
+        remedy = f"give the folder of one of them, such as {folder / next(iter(suite.runs))}"
+        raise InvalidInputError([Problem("--data, --images", what, remedy)])
     return tuple(suite.runs.values())
 
 
@@ -300,20 +299,23 @@ def compare_runs(
     """
     if len(baseline) == len(current) == 1:
         return baseline[0].compare(current[0], pairs=pairs, threats=threats)
+    names = [[run.record.plan.data.name for run in runs] for runs in (baseline, current)]
+    problems = [
+        Problem(str(run.folder), f"has no counterpart on {run.record.plan.data.name}", _ALIKE)
+        for runs, others in ((baseline, names[1]), (current, names[0]))
+        for run in runs
+        if run.record.plan.data.name not in others
+    ]
+    if problems:
+        raise InvalidInputError(problems)
+    later = dict(zip(names[1], current, strict=True))
     found = Reading([])
-    later = {run.record.plan.data.name: run for run in current}
     comparisons: list[Comparison] = []
-    for before in baseline:
-        after = later.pop(before.record.plan.data.name, None)
-        if after is None:
-            what = f"has no counterpart on {before.record.plan.data.name}"
-            found.problems.append(Problem(str(before.folder), what, "compare runs on the same data sets"))
-            continue
-        comparisons += found.attempt(partial(before.compare, after, pairs=pairs, threats=threats)) or []
-    found.problems.extend(
-        Problem(str(run.folder), f"has no counterpart on {name}", "compare runs on the same data sets")
-        for name, run in later.items()
-    )
+    for name, before in zip(names[0], baseline, strict=True):
+        comparisons += found.attempt(partial(before.compare, later[name], pairs=pairs, threats=threats)) or []
     if found.problems:
         raise InvalidInputError(found.problems)
     return comparisons
+
+
+_ALIKE = "compare runs on the same data sets"

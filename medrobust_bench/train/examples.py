@@ -14,7 +14,8 @@ from medrobust_bench.data.image import canonical
 from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import AnswerMode, chat_prompt
-from medrobust_bench.problems import InvalidInputError, Problem, printable
+from medrobust_bench.models.refusal import UNUSABLE, reason
+from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.tasks import Task
 
 if TYPE_CHECKING:
@@ -136,8 +137,6 @@ def open_images(questions: Sequence[Question]) -> list[list[Image.Image]]:
     return [[Image.fromarray(canonical(question.image))] for question in questions]
 
 
-# What image files, image processors and tokenizers raise about a question that they cannot take.
-UNUSABLE = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
 UNFIT_REMEDY = "see whether data and base are sound: `medrobust data check`, `medrobust models check`"
 
 
@@ -149,11 +148,6 @@ def why_unusable(processor: ProcessorMixin, question: Question, mode: AnswerMode
     except UNUSABLE as error:
         return reason(error)
     return None
-
-
-def reason(error: BaseException) -> str:
-    """An error in one line."""
-    return printable(f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True)

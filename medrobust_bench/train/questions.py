@@ -27,11 +27,21 @@ SKIPPED_SHOWN = 5
 ADAPTER_FILE = "adapter_config.json"
 
 
-def training_questions(data: TrainingData) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+def training_questions(
+    data: TrainingData, report: Callable[[str], None] = lambda line: None
+) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
     """Training and validation questions, disjoint by image from each other and from what `medrobust run` asks.
 
     Of a data set they are the official splits, whatever the seed: another one would train on test images. Of its
-    validation split a part is taken that is balanced over modalities, the same in every training.
+    validation split a part is taken that is balanced over modalities, the same in every training. Where its publisher
+    made no validation split, an eighth of the training images or groups is set aside (`data.source.set_aside`).
+
+    Args:
+        data: where they are, and how many.
+        report: told what was set aside.
+
+    Raises:
+        InvalidInputError: the data set cannot be read, or has no training questions.
     """
     if data.source == "phantoms":
         from medrobust_bench.data.phantoms import phantom_questions
@@ -40,9 +50,19 @@ def training_questions(data: TrainingData) -> tuple[tuple[Question, ...], tuple[
             phantom_questions("train", per_modality=data.per_modality, seed=data.seed),
             phantom_questions("validation", per_modality=data.validation_per_modality, seed=data.seed),
         )
-    from medrobust_bench.data.source import open_data, sample
+    from medrobust_bench.data.source import open_data, read_source, sample, set_aside
 
-    train, validation = (open_data(data.source, split=split) for split in ("train", "validation"))
+    images = None if data.images is None else Path(data.images)
+    train = open_data(data.source, split="train", images=images)
+    rows = read_source(data.source, split="validation", images=images).questions
+    if any(row.split in (None, "validation") for row in rows):
+        validation = open_data(data.source, split="validation", images=images)
+    else:
+        train, validation = set_aside(train)
+        report(
+            f"{train.name} has no validation split: {len(validation.questions)} of its training questions are set "
+            "aside, by patient where known and else by image"
+        )
     modalities = len({question.modality for question in validation.questions})
     part = sample(validation, max(1, data.validation_per_modality * modalities))
     return train.questions, part.questions

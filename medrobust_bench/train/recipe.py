@@ -25,23 +25,36 @@ def shipped(kind: str) -> dict[str, Path]:
     return {path.stem: path for path in sorted((RECIPES / kind).glob("*.yaml"))}
 
 
-def read_sft_recipe(recipe: str, *, data: str | None = None, **overrides: object) -> SftSettings:
+def read_sft_recipe(
+    recipe: str, *, data: str | None = None, images: str | Path | None = None, **overrides: object
+) -> SftSettings:
     """Read a recipe of supervised fine-tuning, plain or adversarial.
 
     Args:
         recipe: path of a YAML file, or the name of a shipped recipe.
         data: what to train on instead of the recipe's `data.source`.
+        images: the folder of its images.
         overrides: top-level settings that replace those of the file.
 
     Raises:
         InvalidInputError: no such recipe, not YAML, unknown or impossible settings; all of them together.
     """
-    return _read(recipe, SftSettings, kind="sft", data=data, overrides=overrides, see="docs/training.md")
+    place = _place(data, images)
+    return _read(recipe, SftSettings, kind="sft", place=place, overrides=overrides, see="docs/training.md")
 
 
-def read_rl_recipe(recipe: str, *, data: str | None = None, **overrides: object) -> RlSettings:
+def read_rl_recipe(
+    recipe: str, *, data: str | None = None, images: str | Path | None = None, **overrides: object
+) -> RlSettings:
     """Read a recipe of GRPO, plain or adversarial; arguments and errors as `read_sft_recipe`."""
-    return _read(recipe, RlSettings, kind="rl", data=data, overrides=overrides, see="docs/at_grpo.md")
+    place = _place(data, images)
+    return _read(recipe, RlSettings, kind="rl", place=place, overrides=overrides, see="docs/at_grpo.md")
+
+
+def _place(data: str | None, images: str | Path | None) -> dict[str, str | None]:
+    """What replaces the recipe's place of the data: another data set does not have the images of the recipe's."""
+    source = {} if data is None else {"source": data, "images": None}
+    return {**source, **({} if images is None else {"images": str(images)})}
 
 
 def write_recipe(settings: BaseModel, out: Path) -> None:
@@ -55,7 +68,7 @@ def _read(
     schema: type[SettingsT],
     *,
     kind: str,
-    data: str | None,
+    place: Mapping[str, str | None],
     overrides: Mapping[str, object],
     see: str,
 ) -> SettingsT:
@@ -73,8 +86,8 @@ def _read(
     if isinstance(content, dict):
         content = {**content, **overrides}
         given = content.get("data") or {}
-        if data is not None and isinstance(given, dict):
-            content["data"] = {**given, "source": data}
+        if place and isinstance(given, dict):
+            content["data"] = {**given, **place}
     try:
         return schema.model_validate(content)
     except ValidationError as error:

@@ -77,7 +77,7 @@ def reinforce(
     last = last_checkpoint(out) if resume else None
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    train, validation = training_questions(settings.data)
+    train, validation = training_questions(settings.data, report)
     if len(train) < settings.prompts * arguments.world_size:
         what = f"{len(train)} training questions do not fill a step of {settings.prompts} prompts per process"
         raise InvalidInputError([Problem("data", what, "lower prompts or give more data")])

@@ -45,7 +45,8 @@ class TrainingData(BaseModel):
     """Which questions are trained on.
 
     Attributes:
-        source: "phantoms", or the path of a data set.
+        source: "phantoms", or any other data set that `medrobust run --data` takes.
+        images: the folder of its images, where it is not found.
         per_modality: phantoms only: training questions per modality; of a data set, all are trained on.
         validation_per_modality: validation questions per modality; of a data set, a balanced part of its validation
             split, for every measurement of a training asks them all.
@@ -55,6 +56,7 @@ class TrainingData(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = "phantoms"
+    images: str | None = None
     per_modality: int = Field(default=1000, ge=1)
     validation_per_modality: int = Field(default=25, ge=1)
     seed: int = Field(default=0, ge=0)

@@ -236,7 +236,7 @@ def fine_tune(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    train, validation = training_questions(settings.data)
+    train, validation = training_questions(settings.data, report)
     model, processor = _starting_point(settings, train)
     validation, unusable = usable_questions(validation, processor, settings.mode)
     skipped = SkippedQuestions(out, report, process=arguments.process_index)

@@ -8,14 +8,17 @@ import pytest
 from click.testing import CliRunner, Result
 
 from medrobust_bench.cli import main
+from medrobust_bench.data.source import open_data
 
 from .conftest import omni_row, write_json
 from .test_archive import make_archive
 from .test_split_files import row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from medrobust_bench.data.question import Question
 
 __all__ = ["make_archive"]
 
@@ -59,6 +62,37 @@ def test_problems_of_the_other_data_set_count(make_tree: Callable[..., Path], tm
     result = medrobust("check", make_tree(omni_row(1)), "--against", tmp_path / "X-Ray_train.json")
     assert result.exit_code == 2
     assert "X-Ray_train.json: is not JSON" in result.output
+
+
+def test_a_model_is_asked_whether_it_takes_every_question(
+    make_tree: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_tree(*(omni_row(number) for number in range(20)))
+    sound = medrobust("check", root, "--model", "tiny-sft-letter", "--device", "cpu")
+    assert sound.exit_code == 0, sound.output
+    asked = [question.id for question in open_data(root).questions]
+    assert f"tiny-sft-letter takes {len(asked)} of {len(asked)} test questions." in sound.output
+
+    class Picky:
+        """Refuses two questions in ways in which processors do."""
+
+        def bind(self, questions: Sequence[Question]) -> None:
+            (question,) = questions
+            if question.id in asked[:2]:
+                raise (ValueError, IndexError)[asked.index(question.id)]("too\nmany image tokens")
+
+    monkeypatch.setattr("medrobust_bench.models.registry.load_model", lambda card, device: Picky())
+    refused = medrobust("check", root, "--model", "tiny-sft-letter")
+    assert refused.exit_code == 2
+    assert f"takes {len(asked) - 2} of {len(asked)} test questions" in refused.output
+    assert f"{asked[0]}: tiny-sft-letter does not take it: ValueError: too" in refused.output
+    assert f"{asked[1]}: tiny-sft-letter does not take it: IndexError" in refused.output
+
+
+def test_an_unknown_model_is_told_before_the_data_are_read(tmp_path: Path) -> None:
+    result = medrobust("check", tmp_path / "nowhere", "--model", "no-such-model")
+    assert result.exit_code == 2
+    assert "no-such-model" in result.output
 
 
 def test_no_data_set_exits_with_2(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -10,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrobust_bench.data.source import open_data
+from medrobust_bench.data.source import open_data, set_aside
 from medrobust_bench.data.splits import SPLITS, split_of, unit_hash
+from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.questions import training_questions
 from medrobust_bench.train.settings import TrainingData
 
@@ -78,6 +81,46 @@ def test_split_stays_when_the_data_set_grows(make_tree: Callable[..., Path]) -> 
         few = {question.id for question in open_data(small, split=split).questions}
         many = {question.id for question in open_data(large, split=split).questions}
         assert few == {name for name in many if int(name.removeprefix("Set_")) < 30}
+
+
+def write_table(path: Path, *, patients: bool) -> Path:
+    """Sixty pictures of twenty patients, each asked about twice, in published training and test splits."""
+    rows = []
+    for number in range(60):
+        write_image(path / f"{number}.png", number)
+        patient = f"p{number % 20}" if patients else ""
+        for text in ("Is it?", "Is it not?"):
+            rows.append([f"{number}.png", text, "yes", "test" if number % 20 == 19 else "train", patient])
+    table = path / "table.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([["image", "question", "answer", "split", "patient_id"], *rows])
+    return table
+
+
+@pytest.mark.parametrize("patients", [True, False])
+def test_a_validation_part_is_set_aside_where_the_publisher_made_none(tmp_path: Path, patients: bool) -> None:
+    table = write_table(tmp_path, patients=patients)
+    told: list[str] = []
+    data = TrainingData(source=str(table), validation_per_modality=1000)
+    train, validation = training_questions(data, told.append)
+    assert len(train) + len(validation) == 114
+    assert 0 < len(validation) < 40
+    assert not {one.image.digest() for one in train} & {one.image.digest() for one in validation}
+    if patients:
+        assert not {one.group for one in train} & {one.group for one in validation}
+    assert f"table has no validation split: {len(validation)} of its training questions" in told[0]
+    assert training_questions(data) == (train, validation)
+    whole = {one.id for one in open_data(table, split="train").questions}
+    assert {one.id for one in (*train, *validation)} == whole
+
+
+def test_too_few_images_to_set_a_part_aside_are_told(tmp_path: Path) -> None:
+    table = write_table(tmp_path, patients=True)
+    few = dataclasses.replace(
+        open_data(table, split="train"), questions=open_data(table, split="train").questions[:2]
+    )
+    with pytest.raises(InvalidInputError, match="its 1 training images or groups are too few"):
+        set_aside(few)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -34,6 +34,13 @@ def test_a_recipe_is_run_on_other_data(tmp_path: Path) -> None:
     shipped_one = read_sft_recipe("tiny-at-sft")
     elsewhere = read_sft_recipe("tiny-at-sft", data="OmniMedVQA")
     assert elsewhere.data == shipped_one.data.model_copy(update={"source": "OmniMedVQA"})
+    table = read_sft_recipe("tiny-at-sft", data="table.csv", images=tmp_path)
+    assert table.data.images == str(tmp_path)
+    own = written(
+        tmp_path,
+        "{base: x, mode: letter, data: {source: a, images: b}, stages: [{steps: 1, tasks: {letter: 1}}]}",
+    )
+    assert (read_sft_recipe(own).data.images, read_sft_recipe(own, data="c").data.images) == ("b", None)
     with pytest.raises(InvalidInputError, match="data"):
         read_sft_recipe(
             written(tmp_path, "{base: x, mode: letter, data: [1], stages: [{steps: 1, tasks: {letter: 1}}]}"),

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -299,7 +300,7 @@ def test_a_question_that_cannot_be_read_costs_one_question_and_is_recorded(
         return tuple(replace(q, image=spoilt) if q.id in bad else q for q in questions)
 
     monkeypatch.setattr(
-        "medrobust_bench.train.sft.training_questions", lambda data: (spoil(train), spoil(validation))
+        "medrobust_bench.train.sft.training_questions", lambda data, report: (spoil(train), spoil(validation))
     )
     recipe = TINY.model_copy(update={"stages": (Stage(steps=10, tasks={Task.REASON: 1.0}),)})
     said: list[str] = []
@@ -355,7 +356,11 @@ def test_validation_on_a_data_set_asks_a_balanced_part(monkeypatch: pytest.Monke
         split: Dataset("somewhere", split, phantom_questions(split, per_modality=6))
         for split in ("train", "validation")
     }
-    monkeypatch.setattr("medrobust_bench.data.source.open_data", lambda source, split: splits[split])
+    monkeypatch.setattr("medrobust_bench.data.source.open_data", lambda source, split, images: splits[split])
+    rows = [SimpleNamespace(split="validation")]
+    monkeypatch.setattr(
+        "medrobust_bench.data.source.read_source", lambda *_, **__: SimpleNamespace(questions=rows)
+    )
     train, validation = training_questions(TrainingData(source="somewhere", validation_per_modality=2))
     assert train == splits["train"].questions
     assert set(Counter(question.modality for question in validation).values()) == {2}

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
+    from medrobust_bench.data.reopen import Place
     from medrobust_bench.leaderboard.ranking import Board, Standing
     from medrobust_bench.leaderboard.submissions import Submission
     from medrobust_bench.models.cards import Card
@@ -75,7 +76,7 @@ def write_site(
     out: Path,
     *,
     cards: Mapping[str, Card],
-    data: Mapping[str, str] | None = None,
+    data: Mapping[str, Place] | None = None,
 ) -> list[Path]:
     """Write `index.html`, `models/<model>.html`, `results.csv` and `results.parquet`.
 
@@ -210,7 +211,7 @@ def _heat(board: Sequence[Result]) -> dict[str, Any]:
 
 
 def _model(
-    pages: Environment, submissions: Sequence[Submission], card: Card | None, data: Mapping[str, str]
+    pages: Environment, submissions: Sequence[Submission], card: Card | None, data: Mapping[str, Place]
 ) -> str:
     model = submissions[0].result.model
     groups: dict[str, list[Submission]] = {}
@@ -249,7 +250,7 @@ def _audits(submissions: Sequence[Submission]) -> list[tuple[str, list[Finding]]
     return [(name, by_severity(found)) for name, found in dict.fromkeys([*clean, *attacked]) if found]
 
 
-def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[str, Any]:
+def _board(submissions: Sequence[Submission], data: Mapping[str, Place]) -> dict[str, Any]:
     """What a model's page shows of one set of questions."""
     results = [submission.result for submission in submissions]
     accuracies = measured(results)
@@ -277,7 +278,7 @@ def _board(submissions: Sequence[Submission], data: Mapping[str, str]) -> dict[s
 
 
 def _evidence(
-    submissions: Sequence[Submission], data: Mapping[str, str]
+    submissions: Sequence[Submission], data: Mapping[str, Place]
 ) -> tuple[dict[tuple[str, str], Any], list[Example]]:
     """Outcomes by model and threat, and examples where evidence and data set are at hand."""
     outcomes: dict[tuple[str, str], Any] = {}
