@@ -80,10 +80,14 @@ def problem_of(error: OSError) -> Problem | None:
 
 
 def speak_any_encoding() -> None:
-    """Let no character end a command: what a terminal or log cannot show becomes a question mark."""
+    """Let no character end a command.
+
+    What a terminal or log cannot show becomes a question mark; a file's name that is no UTF-8 is written as it is.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if (stream.encoding or "").lower().replace("-", "") != "utf8" and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+        if hasattr(stream, "reconfigure"):
+            utf_8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if utf_8 else "replace")
 
 
 def _end_with_problems(problems: Sequence[Problem]) -> NoReturn:

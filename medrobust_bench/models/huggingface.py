@@ -31,7 +31,7 @@ from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.prompt import chat_prompt
 from medrobust_bench.models.prompt_check import check_prompt
-from medrobust_bench.models.whole_checkpoint import load_whole
+from medrobust_bench.models.whole_checkpoint import check_kind, load_whole
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import ModelRecord
 
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.models.prompt import AnswerMode
+
+LONGEST_REASON = 300
+"""Letters of an error of transformers that are shown: some name every class that there is."""
 
 _TOKENS_THAT_STAND_FOR_PIXELS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
@@ -151,13 +154,17 @@ class HuggingFaceVLM:
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
         try:
             config = AutoConfig.from_pretrained(source, **options)
+            check_kind(source, config)
             processor = AutoProcessor.from_pretrained(source, padding_side="left", **options)
             model = load_whole(source, config=config, dtype=dtype, **options)
+            model.to(place).eval().requires_grad_(False)
         except InvalidInputError:
             raise
-        except (OSError, ValueError, ImportError) as error:
-            raise _cannot_load(source, str(error)) from error
-        model.to(place).eval().requires_grad_(False)
+        except torch.OutOfMemoryError as error:
+            remedy = "take a smaller model, a larger device, or --dtype bfloat16"
+            raise InvalidInputError([Problem(str(source), f"does not fit on {place}", remedy)]) from error
+        except Exception as error:  # a stranger's files: tokenizers raises nothing more specific than this
+            raise _cannot_load(source, _said(error)) from error
         name = id or (source.name if isinstance(source, Path) else source)
         adapter = cls(model, processor, mode=mode, id=name, **options, **settings)
         check_prompt(adapter, name)
@@ -439,6 +446,15 @@ def _usable(device: str | torch.device) -> torch.device:
         remedy = "give a device that this machine has: cpu, cuda, cuda:1, mps, …"
         raise InvalidInputError([Problem(f"device {device}", what, remedy)]) from error
     return place
+
+
+def _said(error: Exception) -> str:
+    """An error of transformers in one line, its kind where that says more than its words."""
+    words = " ".join(str(error).split())
+    told = (
+        words if isinstance(error, OSError | ValueError | ImportError) else f"{type(error).__name__}: {words}"
+    )
+    return told if len(told) <= LONGEST_REASON else told[: LONGEST_REASON - 1] + "…"
 
 
 def _cannot_load(source: str | Path, reason: str) -> InvalidInputError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from medrobust_bench import extensions
 from medrobust_bench.models.cards import Card, TrainingData, read_card, read_cards
+from medrobust_bench.models.peft_adapter import ADAPTER_FILE, adapter_problem
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 
@@ -178,10 +180,23 @@ def _ad_hoc(model_id: str, source: str) -> Card:
 def _checkpoint_folder(folder: Path, where: str) -> Path:
     if not folder.is_dir():
         raise InvalidInputError([Problem(where, f"there is no folder {folder}", _NO_FOLDER)])
+    if (folder / ADAPTER_FILE).is_file():  # transformers would put it on top of a model by itself
+        raise InvalidInputError([adapter_problem(folder)])
     if not (folder / "config.json").is_file():
         remedy = "give the folder that `save_pretrained` wrote"
         raise InvalidInputError([Problem(where, f"{folder} holds no config.json", remedy)])
+    damaged = [path.name for path in sorted(folder.glob("*config.json")) if not _is_json_object(path)]
+    if damaged:  # some of them transformers would do without, in silence
+        what = f"{folder} holds a damaged {', '.join(damaged)}"
+        raise InvalidInputError([Problem(where, what, "fetch it again: it may be cut off")])
     return folder
+
+
+def _is_json_object(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _loader(card: Card) -> AdapterLoader:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medrobust_bench.models.control_tokens import ControlTokens
+from medrobust_bench.models.peft_adapter import ADAPTER_FILE, adapter_problem
 from medrobust_bench.problems import InvalidInputError, Problem, printable
 from medrobust_bench.train.curve import StepLog
 from medrobust_bench.train.examples import UNFIT_REMEDY, why_unusable
@@ -24,7 +25,6 @@ CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 SKIPPED_SHARE, SKIPPED_AT_LEAST = 0.1, 10
 """A training stops where more of its questions than this share cannot be used, and they are no fewer than so many."""
 SKIPPED_SHOWN = 5
-ADAPTER_FILE = "adapter_config.json"
 
 
 def training_questions(
@@ -68,6 +68,12 @@ def training_questions(
     return train.questions, part.questions
 
 
+def in_plain_words(questions: Sequence[Question], processor: ProcessorMixin) -> tuple[Question, ...]:
+    """Questions as a model is asked them: its control tokens in their texts are plain text."""
+    tokens = ControlTokens.of(processor)
+    return tuple(map(tokens.in_plain_words, questions))
+
+
 def usable_questions(
     questions: Sequence[Question], processor: ProcessorMixin, mode: AnswerMode
 ) -> tuple[tuple[Question, ...], dict[str, str]]:
@@ -76,6 +82,7 @@ def usable_questions(
     Raises:
         InvalidInputError: it can take none of them.
     """
+    questions = in_plain_words(questions, processor)
     reasons = {question.id: why_unusable(processor, question, mode) for question in questions}
     kept = tuple(question for question in questions if reasons[question.id] is None)
     unusable = {id: reason for id, reason in reasons.items() if reason is not None}
@@ -142,7 +149,7 @@ def checkpoint_path(name: str) -> str:
     if (folder / "config.json").is_file():
         return str(folder)
     if (folder / ADAPTER_FILE).is_file():
-        raise InvalidInputError([_adapter_problem(folder)])
+        raise InvalidInputError([adapter_problem(folder)])
     if folder.exists() or name.startswith((".", "/")) or name.count("/") != 1:
         available = (
             ", ".join(sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))) or "none yet"
@@ -150,16 +157,3 @@ def checkpoint_path(name: str) -> str:
         remedy = f"give a folder with a config.json, a hub id, or a shipped checkpoint ({available})"
         raise InvalidInputError([Problem(name, "not a checkpoint", remedy)])
     return name
-
-
-def _adapter_problem(folder: Path) -> Problem:
-    try:
-        base = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (ValueError, LookupError, TypeError):
-        base = None
-    onto = f"AutoModelForImageTextToText.from_pretrained({base or 'its base'!r})"
-    remedy = (
-        f"merge it first, in Python: peft.PeftModel.from_pretrained({onto}, {str(folder)!r}).merge_and_unload()"
-        ".save_pretrained(FOLDER); save the base's processor there too and give FOLDER"
-    )
-    return Problem(str(folder), "is a LoRA adapter, not a whole model", remedy)
