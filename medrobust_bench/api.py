@@ -52,6 +52,7 @@ def load_model(
     *,
     answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = None,
     revision: str | None = None,
+    max_new_tokens: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
@@ -62,6 +63,7 @@ def load_model(
         name: card id, card file, checkpoint folder or hub id.
         answer_mode: instead of the card's.
         revision: hub commit or tag, instead of the card's.
+        max_new_tokens: length limit of a generated answer, instead of the card's.
         device: "auto" (CUDA where there is one), or a torch device.
         dtype: "auto" takes the card's.
         trust_remote_code: run code from the checkpoint's repository.
@@ -73,7 +75,7 @@ def load_model(
     from medrobust_bench.models.registry import load_model, resolve
 
     mode = None if answer_mode is None else AnswerMode(answer_mode)
-    card = resolve(name, answer_mode=mode, revision=revision)
+    card = resolve(name, answer_mode=mode, revision=revision, max_new_tokens=max_new_tokens)
     return load_model(card, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
 
 

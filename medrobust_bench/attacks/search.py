@@ -199,7 +199,7 @@ class Search:
                 new.append((row, image, flipped))
         if not new:
             return
-        answers = self._bound.select([row for row, _, _ in new]).answer([image for _, image, _ in new])
+        answers = self._deployed_answers([(row, image) for row, image, _ in new])
         for (row, image, flipped), answer in zip(new, answers, strict=True):
             entry = self._entries[row]
             entry.checks += 1
@@ -212,6 +212,29 @@ class Search:
             else:
                 entry.completion = answer.text
                 entry.rounded_away |= flipped and not answer.text
+
+    def _deployed_answers(self, asked: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[Answer]:
+        """The answers to images of these questions; those that claim a success are as exact as verdicts.
+
+        Where answers are generated, a batch is a fraction of the cost of one at a time, and an answer that is right
+        only steers the search. A question that is broken by an unparsable answer is broken anew by a wrong one only.
+        """
+        rows, images = [row for row, _ in asked], [image for _, image in asked]
+        bound = self._bound.select(rows)
+        if bound.generation is None:
+            return bound.answer(images)
+        answers = bound.answer(images, exact=False)
+        claims = [
+            place
+            for place, (row, answer) in enumerate(zip(rows, answers, strict=True))
+            if answer.choice != self._batch.questions[row].answer
+            and not (answer.choice is None and self._entries[row].witness is not None)
+        ]
+        if claims:
+            confirmed = bound.select(claims).answer([images[place] for place in claims])
+            for place, answer in zip(claims, confirmed, strict=True):
+                answers[place] = answer
+        return answers
 
     def _round(self, row: int, image: torch.Tensor) -> NDArray[np.uint8]:
         return self._budgets[row].round(self._batch.images[row], image.permute(1, 2, 0).cpu().numpy())

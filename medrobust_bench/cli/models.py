@@ -57,6 +57,7 @@ def command(context: click.Context, as_json: bool) -> None:
     type=click.Choice(["letter", "option-text", "reasoning", "generate"]),
     help="Instead of the card's.",
 )
+@click.option("--revision", metavar="NAME", help="Hub commit, branch or tag, instead of the card's.")
 @click.option(
     "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1, …"
 )
@@ -70,7 +71,13 @@ def command(context: click.Context, as_json: bool) -> None:
 @click.option("--trust-remote-code", is_flag=True, help="Run code from the checkpoint's repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def check(
-    model: str, answer_mode: str | None, device: str, dtype: str, trust_remote_code: bool, as_json: bool
+    model: str,
+    answer_mode: str | None,
+    revision: str | None,
+    device: str,
+    dtype: str,
+    trust_remote_code: bool,
+    as_json: bool,
 ) -> None:
     """Load a model and check that attacks on it measure the deployed model.
 
@@ -79,7 +86,8 @@ def check(
     from medrobust_bench.models.prompt import AnswerMode
     from medrobust_bench.models.registry import load_model, resolve
 
-    card = resolve(model, answer_mode=None if answer_mode is None else AnswerMode(answer_mode))
+    mode = None if answer_mode is None else AnswerMode(answer_mode)
+    card = resolve(model, answer_mode=mode, revision=revision)
     adapter = load_model(card, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
 
     from medrobust_bench.models.probes import synthetic_questions

@@ -23,7 +23,7 @@ from medrobust_bench.problems import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from medrobust_bench.records import Outcome
+    from medrobust_bench.records import Failure, Outcome
     from medrobust_bench.records.run import Plan
     from medrobust_bench.runs.observer import Observer
 
@@ -36,6 +36,7 @@ class Tally:
     def __init__(self) -> None:
         self.asked: dict[tuple[str, str], int] = {}
         self.right: dict[tuple[str, str], int] = {}
+        self.failed: dict[tuple[str, str], int] = {}
 
     def add(self, outcome: Outcome) -> tuple[str, str]:
         """Count an outcome; returns its key."""
@@ -44,9 +45,22 @@ class Tally:
         self.right[key] = self.right.get(key, 0) + outcome.correct
         return key
 
+    def lose(self, failure: Failure) -> tuple[str, str]:
+        """Count a question that came to no outcome; returns its key."""
+        key = (failure.model, failure.threat)
+        self.failed[key] = self.failed.get(key, 0) + 1
+        return key
+
+    def done(self, key: tuple[str, str]) -> int:
+        """How many questions are over and done with."""
+        return self.asked.get(key, 0) + self.failed.get(key, 0)
+
     def text(self, key: tuple[str, str]) -> str:
-        """ "83.3 % right", over what is finished."""
-        return f"{100 * self.right[key] / self.asked[key]:5.1f} % right"
+        """ "83.3 % right", over what is finished, and how many failed."""
+        failed = f", {self.failed[key]} failed" if key in self.failed else ""
+        if not self.asked.get(key):
+            return failed.removeprefix(", ")
+        return f"{100 * self.right[key] / self.asked[key]:5.1f} % right{failed}"
 
 
 class Bars:
@@ -90,8 +104,15 @@ class Bars:
             count = sum((outcome.model, outcome.threat) == key for outcome in outcomes)
             rate = f"{count / spent:.1f}/s" if spent else ""
             self._bars.update(
-                task.id, completed=self._tally.asked[key], right=self._tally.text(key), rate=rate
+                task.id, completed=self._tally.done(key), right=self._tally.text(key), rate=rate
             )
+
+    def failed(self, failures: Sequence[Failure]) -> None:
+        """Name the questions above the bars."""
+        for failure in failures:
+            key = self._tally.lose(failure)
+            self._bars.console.print(f"failed: {failure}", markup=False, highlight=False, style="red")
+            self._bars.update(self._tasks[key], completed=self._tally.done(key), right=self._tally.text(key))
 
 
 class Lines:
@@ -136,7 +157,7 @@ class Lines:
         now = time.monotonic()
         self._done += len(outcomes)
         for key in dict.fromkeys(self._tally.add(outcome) for outcome in outcomes):
-            if self._tally.asked[key] == self._total:
+            if self._tally.done(key) == self._total:
                 click.echo(f"{key[0]}  {key[1]}  {self._tally.text(key)}  done", err=True)
                 self._last = now
             elif now - self._last >= SECONDS_BETWEEN_LINES:
@@ -147,6 +168,15 @@ class Lines:
                     err=True,
                 )
                 self._last = now
+
+    def failed(self, failures: Sequence[Failure]) -> None:
+        """Name the questions, one a line."""
+        self._done += len(failures)
+        for failure in failures:
+            key = self._tally.lose(failure)
+            click.echo(f"failed: {failure}", err=True)
+            if self._tally.done(key) == self._total:
+                click.echo(f"{key[0]}  {key[1]}  {self._tally.text(key)}  done", err=True)
 
 
 @contextmanager

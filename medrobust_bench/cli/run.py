@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medrobust_bench.cli.ending import SHOWN
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from medrobust_bench.records import Failure
 
 
 @click.command("run")
@@ -62,11 +65,28 @@ if TYPE_CHECKING:
     help="Instead of the card's.",
 )
 @click.option(
+    "--max-new-tokens",
+    type=int,
+    metavar="N",
+    help="Length limit of a generated answer, instead of the card's.",
+)
+@click.option(
+    "--revision", metavar="NAME", help="Hub commit, branch or tag of the model, instead of the card's."
+)
+@click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for everything that is written."
 )
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
 @click.option(
     "--skip-invalid", is_flag=True, default=None, help="Leave faulty rows out, and say so in the result."
+)
+@click.option(
+    "--skip-failed/--no-skip-failed",
+    default=None,
+    help="Leave questions that fail in a model out of every result, and say so there.",
+)
+@click.option(
+    "--max-failed", type=float, metavar="SHARE", help="Stop where more of a model's questions fail (0.1)."
 )
 @click.option("--batch-size", metavar="N|auto", help="Questions per chunk.")
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, …")
@@ -135,6 +155,9 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
         ("run.json", "plan, settings, environment"),
     ):
         click.echo(f"  {out / name}  {what}")
+    if finished.failures:
+        _list_failures(finished.failures, out)
+        raise click.exceptions.Exit(1)
 
 
 def _run_several(
@@ -161,6 +184,11 @@ def _run_several(
         click.echo(f"  {out / name}/  a run by itself: `medrobust show {out / name}`")
     click.echo(f"  {out / 'leaderboard.md'}  all tables")
     click.echo(f"  {out / 'macro_average.json'}  the averages and what they are made of")
+    failed = [run for run in suite.runs.values() if run.failures]
+    for run in failed:
+        _list_failures(run.failures, run.folder)
+    if failed:
+        raise click.exceptions.Exit(1)
 
 
 @contextmanager
@@ -177,3 +205,16 @@ def _stopped_by_hand(out: Path) -> Iterator[None]:
             err=True,
         )
         raise click.exceptions.Exit(130) from None
+
+
+def _list_failures(failures: Sequence[Failure], out: Path) -> None:
+    """What came to no outcome, and what can be done about it."""
+    click.secho(f"\n{len(failures)} outcomes are missing, and counted nowhere:", fg="red", err=True)
+    for failure in failures[:SHOWN]:
+        click.echo(f"  {failure}", err=True)
+    if len(failures) > SHOWN:
+        click.echo(f"  … and {len(failures) - SHOWN} more, in {out / 'journal.jsonl'}", err=True)
+    click.echo(
+        f"Try them again with `medrobust run --resume --out {out}`; add --skip-failed to leave them out.",
+        err=True,
+    )

@@ -124,6 +124,10 @@ def _check(
         problems.append(Problem(where, "was run under no threat", "run with --threat"))
     if len(contents) < len(results):
         problems.append(Problem(where, "has models of equal names", "submit one with --model"))
+    if failed := [result for result in results if result.failed or result.data.n < plan.data.n]:
+        what = f"questions failed under {', '.join(sorted({result.threat.name for result in failed}))}"
+        remedy = "a submission answers every question: try them again with `medrobust run --resume`"
+        problems.append(Problem(where, what, remedy))
     if hub is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", hub):
         problems.append(Problem(hub, "is no data set on the hub", "write OWNER/DATASET"))
     for name, (_result, files) in contents.items():

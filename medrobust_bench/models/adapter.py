@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.records import ModelRecord
+    from medrobust_bench.records import AnswerKind, ModelRecord, Tier
 
 
 CPU = torch.device("cpu")
@@ -33,10 +33,14 @@ class Answer:
     Attributes:
         choice: index of the chosen option; None when the output could not be parsed, which counts as wrong.
         text: what the model generated; empty where options are compared by likelihood.
+        kind: what the generated answer was, read or not; None where options are compared by likelihood.
+        tier: the rule by which it was read; None as well where it was not generated.
     """
 
     choice: int | None
     text: str = ""
+    kind: AnswerKind | None = None
+    tier: Tier | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,8 +163,8 @@ class BoundQuestions(Protocol):
         Args:
             images: B arrays uint8 [H, W, 3] of the bound shape, clean or changed.
             exact: every question as if it were asked alone. Otherwise all are answered at once, many times faster, and
-                now and then differently where two tokens are nearly equally likely: for counting answers to noise, not
-                for verdicts.
+                now and then differently where two tokens are nearly equally likely: for counting answers to noise and
+                for steering a search, not for verdicts.
         """
         ...
 
@@ -185,6 +189,20 @@ class Adapter(Protocol):
     def bind(self, questions: Sequence[Question]) -> BoundQuestions:
         """Tokenise the prompts of questions whose canonical images share one shape."""
         ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """Bound questions that remember what was generated, so that nothing is generated twice."""
+
+    def afresh(self) -> BoundQuestions:
+        """The same questions with nothing remembered."""
+        ...
+
+
+def afresh(bound: BoundQuestions) -> BoundQuestions:
+    """Bound questions that answer anew whatever they were asked before; a random model may answer differently."""
+    return bound.afresh() if isinstance(bound, Remembering) else bound
 
 
 @runtime_checkable

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from medrobust_bench.models.adapter import Answer, in_full_precision
+from medrobust_bench.models.adapter import Answer, afresh, in_full_precision
 from medrobust_bench.models.noise import NoisyQuestion
-from medrobust_bench.models.non_finite import NonFiniteLogitsError
 from medrobust_bench.specs.seeds import Purpose, stream
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ SMOOTHING_DRAWS = 8
 """Noisy images per loss and gradient that an attack on a smoothed model sees."""
 
 _SAME = 1e-4  # logits; AutoAttack's check for randomness uses the same
-_TRIED = 4
+TRIED = 4
 
 
 class Averaging(Protocol):
@@ -99,7 +98,7 @@ class Expectation:
         self, bound: BoundQuestions, images: Sequence[NDArray[np.uint8]], *, exact: bool
     ) -> list[Answer]:
         """See `Averaging`."""
-        rounds = [bound.answer(images, exact=exact) for _ in range(self.draws)]
+        rounds = [afresh(bound).answer(images, exact=exact) for _ in range(self.draws)]
         return [_most_frequent(answers) for answers in zip(*rounds, strict=True)]
 
 
@@ -249,23 +248,17 @@ def wrap_if_stochastic(adapter: Adapter, questions: Sequence[Question]) -> Adapt
 
     Args:
         adapter: the model.
-        questions: of one image shape; the first few are scored twice.
+        questions: of one image shape; the first few are scored twice. Without any it is taken as it is.
     """
-    stochastic = is_stochastic(adapter.bind(questions[:_TRIED]))
+    stochastic = bool(questions) and is_stochastic(adapter.bind(questions[:TRIED]))
     return AveragedVLM(adapter, Expectation()) if stochastic else adapter
 
 
 def is_stochastic(bound: BoundQuestions) -> bool:
     """Whether the same images give different scores twice in a row."""
     pixels = bound.batch.pixels()
-    try:
-        with torch.no_grad():
-            first, second = bound.scores(pixels), bound.scores(pixels)
-    except NonFiniteLogitsError as error:  # a fault of these questions, which is told when they are asked
-        rows = [
-            row for row, question in enumerate(bound.batch.questions) if question.id not in error.questions
-        ]
-        return bool(rows) and is_stochastic(bound.select(rows))
+    with torch.no_grad():
+        first, second = bound.scores(pixels), bound.scores(pixels)
     return not torch.allclose(first, second, rtol=0, atol=_SAME, equal_nan=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,13 @@ import numpy as np
 import torch
 
 from medrobust_bench.models.adapter import Answer, Batch, CompletionLogits
+from medrobust_bench.models.answer_marks import opened_thought
 from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.models.non_finite import naming, refuse_non_finite
+from medrobust_bench.models.read_answer import UNPARSED, Tier, kind_of
 from medrobust_bench.models.scoring import (
-    THINK,
     completion_tokens,
     lead_of_reference,
-    opens_rationale,
     pad_right,
 )
 
@@ -31,15 +32,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CompletionCache:
-    """What the deployed model wrote on clean images; one for all selections of a bound batch.
+    """What the deployed model wrote, as token ids; one for all selections of a bound batch.
 
-    A batch that is bound anew has a new one, and so asks the model again.
+    A batch that is bound anew has a new one, and so asks the model again. Rows are those of the batch first bound.
 
     Attributes:
-        clean: completions (token ids) by row of the batch first bound.
+        clean: by row, on the clean image.
+        alone: by row and image, as the model writes it for that question alone.
+        guess: by row, the image last answered in company and what was written, for a claim that is to be confirmed.
     """
 
     clean: dict[int, list[int]] = field(default_factory=dict)
+    alone: dict[tuple[int, bytes], list[int]] = field(default_factory=dict)
+    guess: dict[int, tuple[bytes, list[int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +61,7 @@ class HuggingFaceQuestions:
         call: how the processor calls its image processor.
         scorer: scores the options.
         rows: which row of the batch first bound each question is.
-        cache: of completions on the clean images.
+        cache: of completions.
     """
 
     adapter: HuggingFaceVLM
@@ -123,6 +128,10 @@ class HuggingFaceQuestions:
         precise = self.adapter.upcast()
         return None if precise is None else replace(self, adapter=precise)
 
+    def afresh(self) -> HuggingFaceQuestions:
+        """See `Remembering`."""
+        return replace(self, cache=CompletionCache())
+
     def scores(self, pixels: torch.Tensor) -> torch.Tensor:
         """See `BoundQuestions`."""
         return self.scorer.scores(
@@ -145,7 +154,7 @@ class HuggingFaceQuestions:
 
     def _answer_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
         if self.adapter.strategy.generates:
-            return self._read(self._write_together(range(len(images)), images))
+            return self._read(self._guesses(images))
         return MemoryLimit().run(
             lambda rows: [
                 Answer(choice) for choice in self.select(rows)._best_options([images[row] for row in rows])
@@ -162,16 +171,20 @@ class HuggingFaceQuestions:
         return best
 
     def _read(self, completions: Sequence[Sequence[int]]) -> list[Answer]:
-        texts = [self.completion_text(row, tokens) for row, tokens in enumerate(completions)]
-        return [
-            Answer(choice=self.adapter.strategy.read(text, question.options), text=text)
-            for text, question in zip(texts, self.batch.questions, strict=True)
-        ]
+        return [self._read_one(row, tokens) for row, tokens in enumerate(completions)]
+
+    def _read_one(self, row: int, tokens: Sequence[int]) -> Answer:
+        text = self.completion_text(row, tokens)
+        read = self.adapter.strategy.read(text, self.batch.questions[row].options)
+        # A whole answer of the strict format has nothing more to come.
+        truncated = self.adapter.is_truncated(tokens) and read.tier is not Tier.STRICT
+        read = UNPARSED if truncated else read
+        return Answer(read.choice, text, tier=read.tier, kind=kind_of(read, text, truncated=truncated))
 
     def completion_text(self, row: int, tokens: Sequence[int]) -> str:
         """What a completion says, what the prompt began for it included."""
         text = self.adapter.decode(tokens)
-        return THINK + text if opens_rationale(self.prompts[row]) else text
+        return opened_thought(self.prompts[row]) + text
 
     def image_features(self, pixels: torch.Tensor, *, eight_bit: bool = True) -> dict[str, Any]:
         """The model inputs that come from the image, as a function of pixels [B, 3, H, W] in [0, 1].
@@ -230,27 +243,57 @@ class HuggingFaceQuestions:
     def completions(self, images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
         """The greedy completions on 8-bit images, each as the model writes it for that question alone.
 
-        Token by token, one question at a time, they took three quarters of a run of a tiny model. So a completion is
-        guessed and confirmed: the guess is that of the clean image, or else what the model writes for all of
-        the batch at once. Only what is not confirmed is generated alone.
+        Token by token, one question at a time, they took three quarters of a run of a tiny model. So nothing is
+        generated twice, and a completion is guessed and confirmed: the guess is what was written about this image in
+        company, or about the clean image, or else what the model writes for all of the batch at once. Only what is
+        not confirmed is generated alone.
         """
         known: dict[int, list[int]] = {}
-        for row, image in enumerate(images):
-            clean = self.cache.clean.get(self.rows[row])
-            if clean is not None and (
-                np.array_equal(image, self.batch.images[row]) or self._confirms(row, image, clean)
-            ):
-                known[row] = clean
+        keys = [(self.rows[row], _digest(image)) for row, image in enumerate(images)]
+        for row, key in enumerate(keys):
+            if key in self.cache.alone:
+                known[row] = self.cache.alone[key]
+            elif (guess := self._confirmed_guess(row, images[row], key)) is not None:
+                known[row] = guess
         rest = [row for row in range(len(images)) if row not in known]
-        guess_together = len(rest) > 1 and self.adapter.batchable and self._exact
-        guesses = self._write_together(rest, images) if guess_together else [[]] * len(rest)
-        for row, guess in zip(rest, guesses, strict=True):
-            confirmed = bool(guess) and self._confirms(row, images[row], guess)
-            with naming(self.batch.questions[row : row + 1]):
-                known[row] = guess if confirmed else self.adapter.complete(self.prompts[row], images[row])
+        new = [row for row in rest if self.cache.guess.get(keys[row][0], (b"",))[0] != keys[row][1]]
+        if len(new) > 1 and self.adapter.batchable and self._exact:
+            for row, guess in zip(new, self._write_together(new, images), strict=True):
+                if self._confirms(row, images[row], guess):
+                    known[row] = guess
+        for row in rest:
+            if row not in known:
+                known[row] = self._write_alone(row, images[row])
+        for row, key in enumerate(keys):
+            self.cache.alone[key] = known[row]
             if np.array_equal(images[row], self.batch.images[row]):
                 self.cache.clean.setdefault(self.rows[row], known[row])
         return [known[row] for row in range(len(images))]
+
+    def _confirmed_guess(
+        self, row: int, image: NDArray[np.uint8], key: tuple[int, bytes]
+    ) -> list[int] | None:
+        """What was written about this image in company, or about the clean one, if greedy decoding writes it alone."""
+        seen, written = self.cache.guess.get(key[0], (b"", []))
+        guesses = [written if seen == key[1] else None, self.cache.clean.get(key[0])]
+        return next((guess for guess in guesses if guess and self._confirms(row, image, guess)), None)
+
+    def _guesses(self, images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
+        """The greedy completions, written for all questions at once; what is known to be written alone stays so."""
+        keys = [(self.rows[row], _digest(image)) for row, image in enumerate(images)]
+        rest = [row for row, key in enumerate(keys) if key not in self.cache.alone]
+        if len(rest) == 1:  # in no company
+            (row,) = rest
+            self.cache.alone[keys[row]] = self._write_alone(row, images[row])
+            rest = []
+        written = dict(zip(rest, self._write_together(rest, images), strict=True))
+        for row, tokens in written.items():
+            self.cache.guess[keys[row][0]] = keys[row][1], tokens
+        return [written[row] if row in written else self.cache.alone[key] for row, key in enumerate(keys)]
+
+    def _write_alone(self, row: int, image: NDArray[np.uint8]) -> list[int]:
+        with naming(self.batch.questions[row : row + 1]):
+            return self.adapter.complete(self.prompts[row], image)
 
     def _write_together(self, rows: Sequence[int], images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
         """What the model writes for these rows at once, in parts where memory runs out."""
@@ -321,6 +364,10 @@ class HuggingFaceGeneration:
     def logits(self, pixels: torch.Tensor, completions: Sequence[Sequence[int]]) -> CompletionLogits:
         """See `Generation`."""
         return self.bound.completion_logits(self.bound.image_features(pixels), completions)
+
+
+def _digest(image: NDArray[np.uint8]) -> bytes:
+    return hashlib.sha256(image.data if image.flags.c_contiguous else image.tobytes()).digest()
 
 
 def tie_of(dtype: torch.dtype) -> float:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.models.answers.strategy import AnswerStrategy
     from medrobust_bench.models.prompt import AnswerMode
 
 LONGEST_REASON = 300
@@ -65,6 +66,9 @@ class HuggingFaceVLM:
         prompt: the whole model input with `{prompt}` where question, options and instruction go; replaces the
             checkpoint's chat template (needed for models that have none).
         max_new_tokens: length limit of a generated completion.
+        strategy: how the model is asked and read, where its card says more than the mode, see `strategy_of`.
+        system: the system turn.
+        stop: texts that end a completion, beside the end-of-text tokens; they are kept.
         revision: hub commit or tag, for the record.
         trust_remote_code: whether code that came with the checkpoint runs, for the record.
         deployed: whose answers count, where this is the same model in another precision.
@@ -82,6 +86,9 @@ class HuggingFaceVLM:
         id: str = "model",
         prompt: str | None = None,
         max_new_tokens: int = 128,
+        strategy: AnswerStrategy | None = None,
+        system: str | None = None,
+        stop: Sequence[str] = (),
         revision: str | None = None,
         trust_remote_code: bool = False,
         deployed: HuggingFaceVLM | None = None,
@@ -93,10 +100,12 @@ class HuggingFaceVLM:
         self.model: Any = model
         self.processor: Any = processor
         self.mode = mode
-        self.strategy = STRATEGIES[mode]
+        self.strategy = strategy or STRATEGIES[mode]
+        self.stop = tuple(stop)
         self.max_new_tokens = max_new_tokens
         self._id = id
         self.prompt = prompt
+        self._system = system
         self._revision = revision
         self._trusted = trust_remote_code
         self._deployed = deployed
@@ -250,6 +259,9 @@ class HuggingFaceVLM:
             id=self._id,
             prompt=self.prompt,
             max_new_tokens=self.max_new_tokens,
+            strategy=self.strategy,
+            system=self._system,
+            stop=self.stop,
             revision=self._revision,
             trust_remote_code=self._trusted,
             deployed=self,
@@ -303,7 +315,7 @@ class HuggingFaceVLM:
         """The whole model input of what the user says, image aside."""
         if self.prompt is not None:
             return self.prompt.replace("{prompt}", words)
-        return chat_prompt(self.processor, words, thinks=self.strategy.thinks)
+        return chat_prompt(self.processor, words, thinks=self.strategy.thinks, system=self._system)
 
     def process(self, prompts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
         """The unmodified processor on 8-bit images: model inputs, padded left, on the CPU."""
@@ -370,7 +382,10 @@ class HuggingFaceVLM:
         watch = FiniteWatch()
         with torch.inference_mode():
             written = self.model.generate(
-                **inputs, generation_config=self.greedy, logits_processor=LogitsProcessorList([watch])
+                **inputs,
+                generation_config=self.greedy,
+                tokenizer=self.tokenizer,
+                logits_processor=LogitsProcessorList([watch]),
             )
         if rows := watch.rows():
             raise NonFiniteRowsError(rows)
@@ -389,10 +404,19 @@ class HuggingFaceVLM:
         )
         return text
 
+    def is_truncated(self, tokens: Sequence[int]) -> bool:
+        """Whether a completion was cut short by its length limit: it has no end."""
+        full = len(tokens) >= self.max_new_tokens
+        return full and tokens[-1] not in self._ends and not self._is_stopped(tokens)
+
     def _up_to_the_end(self, tokens: list[int]) -> list[int]:
-        """The completion without the padding after its end-of-text token."""
+        """The completion without the padding after its end-of-text token, or after the text that ends it."""
         end = next((place for place, token in enumerate(tokens) if token in self._ends), len(tokens))
-        return tokens[: end + 1]
+        return tokens[:end] if self._is_stopped(tokens[:end]) else tokens[: end + 1]
+
+    def _is_stopped(self, tokens: Sequence[int]) -> bool:
+        """Whether a completion has come to a text that ends it; nothing is written after it."""
+        return bool(self.stop) and any(stop in self.decode(tokens) for stop in self.stop)
 
     @property
     def _ends(self) -> set[int]:
@@ -410,6 +434,7 @@ class HuggingFaceVLM:
             eos_token_id=end,
             pad_token_id=self.tokenizer.pad_token_id,
             suppress_tokens=self.forbidden_tokens or None,
+            stop_strings=list(self.stop) or None,
         )
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.models.probes import synthetic_questions
@@ -132,7 +132,11 @@ def _fields(strategy: Any) -> dict[str, Any]:
     """The settings of a strategy that were given, by name; how it reads completions is code."""
     return {
         "class": type(strategy).__name__,
-        **{name: value for name, value in asdict(strategy).items() if value is not None},
+        **{
+            one.name: value
+            for one in fields(strategy)
+            if (value := getattr(strategy, one.name)) != one.default and value is not None
+        },
     }
 
 

@@ -60,6 +60,10 @@ class OneByOne:
         """See `BoundQuestions`."""
         return OneByOne(tuple(self.parts[row] for row in rows))
 
+    def afresh(self) -> OneByOne:
+        """See `Remembering`."""
+        return OneByOne(tuple(part.afresh() for part in self.parts))
+
     def upcast(self) -> OneByOne | None:
         """See `HalfPrecision`."""
         parts = [precise for part in self.parts if (precise := part.upcast())]

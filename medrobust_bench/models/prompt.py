@@ -36,7 +36,9 @@ def lettered_options(question: Question) -> str:
     return "\n".join(f"{letter}) {option}" for letter, option in zip(LETTERS, question.options, strict=False))
 
 
-def chat_prompt(processor: Any, words: str, *, image: bool = True, thinks: bool | None = None) -> str:
+def chat_prompt(
+    processor: Any, words: str, *, image: bool = True, thinks: bool | None = None, system: str | None = None
+) -> str:
     """The user's turn in the model's chat format, up to where the model begins to write.
 
     Args:
@@ -44,6 +46,7 @@ def chat_prompt(processor: Any, words: str, *, image: bool = True, thinks: bool 
         words: what the user says, image aside.
         image: whether an image goes before the words.
         thinks: what a template that can be told to think or not is told; None: nothing.
+        system: the system turn of the model's card; without a chat template, a paragraph in front.
 
     Raises:
         InvalidInputError: the template has a fault, or refuses the words.
@@ -51,6 +54,7 @@ def chat_prompt(processor: Any, words: str, *, image: bool = True, thinks: bool 
     form = ChatFormat.of(processor)
     if form.template is None:
         token = getattr(processor, "image_token", None)
-        return f"{token}\n{words}\nAnswer:" if image and isinstance(token, str) else f"{words}\nAnswer:"
+        picture = f"{token}\n" if image and isinstance(token, str) else ""
+        return "\n\n".join(filter(None, [system, f"{picture}{words}\nAnswer:"]))
     told = {_THINKING: thinks} if thinks is not None and _THINKING in form.template else {}
-    return form.render(processor, conversation(words, image=image), **told)
+    return form.render(processor, conversation(words, system=system, image=image), **told)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.image import canonical
-from medrobust_bench.models.answer_marks import opened_thought
+from medrobust_bench.models.answer_marks import THOUGHTS, opened_thought
+from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.models.scoring import THINK
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _WITHOUT_IMAGE = "leaves the image out: the model would answer without seeing it"
 # What processors raise about a text or an image that they cannot take.
 _PROCESSOR_FAULTS = (ValueError, TypeError, LookupError, RuntimeError, AttributeError)
+
+THINK = THOUGHTS[0][0]
 
 
 def check_prompt(adapter: HuggingFaceVLM, where: str) -> None:
@@ -60,8 +62,9 @@ def _unexpected_thought(adapter: HuggingFaceVLM, prompt: str, where: str) -> Pro
     if not adapter.strategy.generates:
         what = f"begins a rationale ({opened}), but answer mode {adapter.mode} expects the answer at once"
         return Problem(where, what, f"use --answer-mode {AnswerMode.GENERATE} or {AnswerMode.REASONING}")
-    if adapter.mode is AnswerMode.REASONING and opened != THINK:
-        what = f"begins a rationale with {opened}, but answer mode {adapter.mode} reads {THINK}…</think>"
+    strict = STRATEGIES[AnswerMode.REASONING]
+    if adapter.strategy == strict and opened != THINK:
+        what = f"begins a rationale with {opened}, but a strict card reads {THINK}…</think>"
         return Problem(where, what, f"use --answer-mode {AnswerMode.GENERATE}")
     return None
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from medrobust_bench.models.answer_marks import (
@@ -33,31 +32,12 @@ from medrobust_bench.models.answer_marks import (
     without_thought,
 )
 from medrobust_bench.models.option_names import LETTERS, Name, OptionNames, refusal
+from medrobust_bench.records.answer import AnswerKind, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
-class Tier(StrEnum):
-    """By which rule an answer was read; see the module's text."""
-
-    STRICT = "strict"
-    PATTERN = "pattern"
-    TAGS = "tags"
-    BOXED = "boxed"
-    STATED = "stated"
-    LETTER = "letter"
-    TEXT = "text"
-    UNPARSED = "unparsed"
-
-
-class AnswerKind(StrEnum):
-    """What became of a question; all but `READ` count as wrong."""
-
-    READ = "read"
-    UNPARSED = "unparsed"
-    TRUNCATED = "truncated"
-    REFUSED = "refused"
+__all__ = ["UNPARSED", "AnswerKind", "ReadAnswer", "Tier", "kind_of", "namings", "read_answer", "refuses"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,13 @@ class AdapterLoader(Protocol):
         ...
 
 
-def resolve(name: str, *, answer_mode: AnswerMode | None = None, revision: str | None = None) -> Card:
+def resolve(
+    name: str,
+    *,
+    answer_mode: AnswerMode | None = None,
+    revision: str | None = None,
+    max_new_tokens: int | None = None,
+) -> Card:
     """The card of a model.
 
     Args:
@@ -50,22 +56,32 @@ def resolve(name: str, *, answer_mode: AnswerMode | None = None, revision: str |
             (`owner/name`, or `owner/name/folder` where a repository holds several checkpoints); tried in this
             order. A folder that is called like a card needs `./` in front. With `=NAME` behind it, results call the
             model NAME: two folders of one name can so run together.
-        answer_mode: replaces the card's; for a folder or hub id without a card, default `letter`.
+        answer_mode: replaces the card's, and with it the instruction, which belongs to the mode; for a folder or hub
+            id without a card, default `letter`.
         revision: replaces the card's hub revision.
+        max_new_tokens: replaces the card's length limit of a completion.
 
     Raises:
         InvalidInputError: nothing of that name, everything wrong with the card, an adapter that is not installed,
             or a local checkpoint that is not there. A hub id is not looked up.
     """
     found = _named(name)
-    changes = {"answer_mode": answer_mode, "revision": revision}
+    changes = {"answer_mode": answer_mode, "revision": revision, "max_new_tokens": max_new_tokens}
     given: dict[str, object] = {key: value for key, value in changes.items() if value is not None}
-    if found.identity is not None and answer_mode not in (None, found.answer_mode):
-        given["identity"] = found.identity.of_checkpoint  # the other pins are those of the card's own mode
+    pins = found.identity
+    if pins is not None and max_new_tokens is not None:
+        pins = pins.model_copy(update={"generation": None})
+    if answer_mode not in (None, found.answer_mode):
+        given["instruction"] = None
+        pins = pins and pins.of_checkpoint  # the other pins are those of the card's own mode
+    given["identity"] = pins
     card = found.model_copy(update=given)
     _loader(card)
-    if card.adapter == HUGGING_FACE:  # what the source of another adapter means is for that adapter to say
-        checkpoint(card)
+    # What the source of another adapter means is for that adapter to say.
+    local = card.adapter == HUGGING_FACE and isinstance(checkpoint(card), Path)
+    if local and revision is not None:
+        what = f"has no revision {revision!r}: it is a folder on this machine"
+        raise InvalidInputError([Problem(name, what, "remove --revision, or give a hub id")])
     return card
 
 
@@ -217,6 +233,7 @@ def _loader(card: Card) -> AdapterLoader:
 def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Adapter:
     source = checkpoint(card)  # before the import, which takes seconds
 
+    from medrobust_bench.models.answers.registry import strategy_of
     from medrobust_bench.models.huggingface import HuggingFaceVLM
 
     if isinstance(source, str) and source.count("/") > 1:
@@ -231,6 +248,9 @@ def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         prompt=card.prompt,
+        strategy=strategy_of(card),
+        system=card.system,
+        stop=card.stop,
         **length,
     )
 

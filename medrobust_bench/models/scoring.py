@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medrobust_bench.data.question import LETTERS
+from medrobust_bench.models.answer_marks import opened_thought
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-THINK = "<think>"
 
 
 class UnreadableLettersError(ValueError):
@@ -96,15 +95,9 @@ def lead_of_reference(logits: torch.Tensor, reference: torch.Tensor) -> torch.Te
 
 def completion_tokens(tokenizer: Any, prompt: str, completion: str) -> list[int]:
     """Tokens of a completion as they follow its prompt."""
-    if opens_rationale(prompt):
-        completion = completion.removeprefix(THINK)
+    completion = completion.removeprefix(opened_thought(prompt))
     start, whole = _tokens(tokenizer, prompt), _tokens(tokenizer, prompt + completion)
     return whole[len(start) :] if whole[: len(start)] == start else _tokens(tokenizer, completion)
-
-
-def opens_rationale(prompt: str) -> bool:
-    """Whether the chat template has begun the model's rationale for it."""
-    return prompt.rstrip().endswith(THINK)
 
 
 def pad_right(

@@ -1,8 +1,11 @@
 """What is written and read back: frozen records that reject unknown keys."""
 
+from medrobust_bench.records.answer import AnswerKind, Tier
 from medrobust_bench.records.data import DataRecord, SkippedRow
+from medrobust_bench.records.failure import Failure
 from medrobust_bench.records.finding import Finding
 from medrobust_bench.records.metrics import (
+    AnswerCounts,
     CertifiedEstimate,
     ControlEstimate,
     CorruptionEstimate,
@@ -28,6 +31,8 @@ __all__ = [
     "READABLE",
     "SCHEMA_VERSION",
     "Alteration",
+    "AnswerCounts",
+    "AnswerKind",
     "AttemptRecord",
     "CertifiedEstimate",
     "ControlEstimate",
@@ -36,6 +41,7 @@ __all__ = [
     "DataRecord",
     "Environment",
     "Estimate",
+    "Failure",
     "Finding",
     "Identity",
     "Metrics",
@@ -46,6 +52,7 @@ __all__ = [
     "Scores",
     "SkippedRow",
     "Smoothing",
+    "Tier",
     "UnparsedRate",
     "WithoutImages",
     "json_schema",

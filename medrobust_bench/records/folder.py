@@ -15,16 +15,18 @@ from pydantic import ValidationError
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.files import replace_file
 from medrobust_bench.records.journal import Journal
+from medrobust_bench.records.outcome import Outcome
 from medrobust_bench.records.result import Result
 from medrobust_bench.records.run import Plan, RunRecord, file_stem, former_file_stem
 from medrobust_bench.records.suite import is_suite
 from medrobust_bench.records.witness import read_witnesses, write_witnesses
+from medrobust_bench.specs.settings import OF_THE_ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from medrobust_bench.records.failure import Failure
     from medrobust_bench.records.model import ModelRecord
-    from medrobust_bench.records.outcome import Outcome
     from medrobust_bench.records.witness import Witness
 
 
@@ -137,7 +139,10 @@ class RunFolder:
         ]
         if problems:
             raise InvalidInputError(problems)
-        return begun
+        going_on = begun.model_copy(update={"plan": record.plan})
+        if going_on != begun:
+            self.write(going_on)
+        return going_on
 
     def enter_model(
         self, record: RunRecord, model: str, seen: ModelRecord, prompt: str | None = None
@@ -168,9 +173,13 @@ class RunFolder:
         return entered
 
     def finished(self, plan: Plan) -> list[Outcome]:
-        """The outcomes that are whole, in the journal's order; a part of a chunk is dropped from the file."""
-        outcomes = self.journal.read()
-        written = {(outcome.model, outcome.threat, outcome.question) for outcome in outcomes}
+        """The outcomes that are whole, in the journal's order; a part of a chunk is dropped from the file.
+
+        What has failed stays in the file, for the chunk is whole without it, and is to be tried again.
+        """
+        lines = self.journal.lines()
+        outcomes = [line for line in lines if isinstance(line, Outcome)]
+        written = {(line.model, line.threat, line.question) for line in lines}
         whole = {
             (model, threat.name, question)
             for model in plan.models
@@ -180,17 +189,36 @@ class RunFolder:
             for question in together
         }
         kept = [outcome for outcome in outcomes if (outcome.model, outcome.threat, outcome.question) in whole]
-        self.journal.replace(kept)
+        self.journal.replace([*kept, *self.journal.failures()])
         return kept
 
     def record_outcomes(
-        self, outcomes: Sequence[Outcome], witnesses: Sequence[Witness], *, chunk: int
+        self,
+        outcomes: Sequence[Outcome],
+        witnesses: Sequence[Witness],
+        *,
+        chunk: int,
+        questions: Sequence[str] = (),
+        failures: Sequence[Failure] = (),
     ) -> None:
-        """Witnesses first, then the journal: a line in the journal means that its witness is there."""
+        """Witnesses first, then the journal: a line in the journal means that its witness is there.
+
+        Args:
+            outcomes: of one model under one threat.
+            witnesses: the images that broke an answer.
+            chunk: index of the chunk that the questions are of.
+            questions: ids of the whole chunk in order, of which this may be a part.
+            failures: what could not be done.
+        """
         if witnesses:
             name = f"{file_stem(witnesses[0].model, witnesses[0].threat)}--{chunk:05d}.parquet"
-            write_witnesses(self.path / "witnesses" / name, witnesses)
-        self.journal.append(outcomes)
+            path = self.path / "witnesses" / name
+            again = {one.question for one in outcomes} | {one.question for one in failures}
+            others = read_witnesses(path) if path.exists() and len(again) < len(questions) else []
+            together = [*(one for one in others if one.question not in again), *witnesses]
+            place = {question: place for place, question in enumerate(questions)}
+            write_witnesses(path, sorted(together, key=lambda one: place.get(one.question, len(place))))
+        self.journal.append((*outcomes, *failures))
 
     def read_result(self, model: str, threat: str) -> Result:
         """The result of a model under a threat.
@@ -256,10 +284,13 @@ def _check_names(plan: Plan) -> None:
 
 def _differences(begun: RunRecord, now: RunRecord) -> list[tuple[str, object, object]]:
     """What differs, and not what only follows from it: settings decide data, data decide chunks."""
+    settings = begun.plan.settings.model_copy(
+        update={name: getattr(now.plan.settings, name) for name in OF_THE_ENDING}
+    )
     parts = (
-        (begun.plan.settings, now.plan.settings),
+        (settings, now.plan.settings),
         (begun.plan.data, now.plan.data),
-        (begun.plan, now.plan),
+        (begun.plan.model_copy(update={"settings": settings}), now.plan),
         (begun.environment, now.environment),
     )
     for old, new in parts:

@@ -1,13 +1,14 @@
-"""The journal: one JSON line per finished question and threat, appended chunk by chunk."""
+"""The journal: one JSON line per question and threat, finished or failed, appended chunk by chunk."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records.failure import Failure
 from medrobust_bench.records.files import replace_file
 from medrobust_bench.records.outcome import Outcome
 
@@ -16,18 +17,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Journal:
-    """An append-only JSONL file of outcomes.
+_LINE: TypeAdapter[Outcome | Failure] = TypeAdapter(Outcome | Failure)
 
-    A line is an `Outcome`. A chunk's lines are written by one call, those of certificates one by one, and reach the
-    disk before the work goes on, so that a killed run loses what is open and nothing else. A torn last line, left by a
-    kill in the middle of a write, is not part of the journal.
+
+class Journal:
+    """An append-only JSONL file of outcomes and failures.
+
+    A line is an `Outcome`, or a `Failure`, which counts until an outcome of the same question, threat and model
+    follows. A chunk's lines are written by one call, those of certificates one by one, and reach the disk before the
+    work goes on, so that a killed run loses what is open and nothing else. A torn last line, left by a kill in the
+    middle of a write, is not part of the journal.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> list[Outcome]:
+        """Every outcome; see `lines`."""
+        return [line for line in self.lines() if isinstance(line, Outcome)]
+
+    def failures(self) -> list[Failure]:
+        """What has failed and not been done since, each question once per threat and model; see `lines`."""
+        last: dict[tuple[str, str, str], Outcome | Failure] = {}
+        for line in self.lines():
+            last[line.model, line.threat, line.question] = line
+        return [line for line in last.values() if isinstance(line, Failure)]
+
+    def lines(self) -> list[Outcome | Failure]:
         """Every whole line.
 
         Raises:
@@ -40,10 +56,10 @@ class Journal:
         except OSError as error:
             what = f"cannot be read: {error.strerror}"
             raise InvalidInputError([Problem(str(self.path), what, "restore the file")]) from error
-        outcomes = []
+        found: list[Outcome | Failure] = []
         for row, line in enumerate(lines, start=1):
             try:
-                outcomes.append(Outcome.model_validate_json(line))
+                found.append(_LINE.validate_json(line))
             except ValidationError as error:
                 problem = Problem(
                     where=str(self.path),
@@ -52,19 +68,19 @@ class Journal:
                     remedy="restore the file, or start the run again in an empty folder",
                 )
                 raise InvalidInputError([problem]) from error
-        return outcomes
+        return found
 
-    def append(self, outcomes: Iterable[Outcome]) -> None:
-        """Write outcomes and wait until they are on disk."""
+    def append(self, outcomes: Iterable[Outcome | Failure]) -> None:
+        """Write lines and wait until they are on disk."""
         with self.path.open("ab") as file:
             file.write(_lines(outcomes))
             file.flush()
             os.fsync(file.fileno())
 
-    def replace(self, outcomes: Sequence[Outcome]) -> None:
+    def replace(self, outcomes: Sequence[Outcome | Failure]) -> None:
         """Rewrite the journal atomically (used on resume, to drop the chunk that a kill cut short)."""
         replace_file(self.path, _lines(outcomes))
 
 
-def _lines(outcomes: Iterable[Outcome]) -> bytes:
+def _lines(outcomes: Iterable[Outcome | Failure]) -> bytes:
     return b"".join(outcome.model_dump_json().encode() + b"\n" for outcome in outcomes)

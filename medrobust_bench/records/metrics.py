@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from medrobust_bench.records.answer import AnswerKind, Tier
 from medrobust_bench.records.record import Record
 
 
@@ -41,6 +42,18 @@ class ControlEstimate(Estimate):
         ge=0, description="Questions that the control breaks and the wrong words do not"
     )
     p_value: float = Field(ge=0, le=1, description="Exact McNemar test, two-sided, that both are as likely")
+
+
+class AnswerCounts(Record):
+    """How many generated answers were of which kind, and by which rule those that were read were read.
+
+    Those on the clean images of a clean result; else those of the attacked questions.
+    """
+
+    kinds: dict[AnswerKind, Annotated[int, Field(ge=1)]] = Field(description="By kind; none is left out")
+    tiers: dict[Tier, Annotated[int, Field(ge=1)]] = Field(
+        description="By rule, of the answers that were read"
+    )
 
 
 class UnparsedRate(Record):
@@ -88,6 +101,7 @@ class Scores(Record):
             "by_corruption",
             "controls",
             "on_text",
+            "answers",
         ):
             if fields.get(name) in (None, (), [], {}):
                 fields.pop(name, None)
@@ -98,6 +112,9 @@ class Metrics(Scores):
     """The scores of a run, whole and by group."""
 
     unparsed_rate: UnparsedRate
+    answers: AnswerCounts | None = Field(
+        default=None, description="Of generated answers; left out where options are scored"
+    )
     nondeterminism: float = Field(
         default=0.0,
         ge=0,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from medrobust_bench.records.answer import AnswerKind, Tier
 from medrobust_bench.records.record import Record
 
 
@@ -60,6 +61,12 @@ class Outcome(Record):
     attacked: bool = Field(default=False, description="False where the clean answer was already wrong")
     correct: bool = Field(description="Still right under the threat")
     text: str = Field(default="", description="What a generating model said under the threat")
+    kind: AnswerKind | None = Field(
+        default=None, description="What the generated answer was; left out where options are scored"
+    )
+    tier: Tier | None = Field(
+        default=None, description="The rule by which it was read; left out where options are scored"
+    )
     witness_sha256: str | None = Field(default=None, description="SHA-256 of the PNG that broke the answer")
     alterations: tuple[Alteration, ...] = Field(
         default=(),
@@ -89,10 +96,11 @@ class Outcome(Record):
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Lines without alterations or groups read as they did before there were any."""
+        """Lines without alterations, groups or kinds of answers read as they did before there were any."""
         fields: dict[str, Any] = serialise(self)
-        if self.group is None:
-            fields.pop("group", None)
+        for name in ("group", "kind", "tier"):
+            if fields.get(name) is None:
+                fields.pop(name, None)
         if not self.alterations:
             fields.pop("alterations", None)
         return fields

@@ -59,6 +59,11 @@ class Result(Record):
         default=None,
         description="What its questions give away without any image; left out where nobody looked",
     )
+    failed: dict[str, int] = Field(
+        default_factory=dict,
+        description="Questions that came to no outcome, by kind of fault; no accuracy counts them; left out where "
+        "there are none",
+    )
     audit: tuple[Finding, ...] = ()
     cost: Cost
     environment: Environment
@@ -69,6 +74,8 @@ class Result(Record):
         fields: dict[str, Any] = serialise(self)
         if self.without_images is None:
             fields.pop("without_images", None)
+        if not self.failed:
+            fields.pop("failed", None)
         return fields
 
     @property

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AnsweredRun(Protocol):
-    """A run in which every question has its outcome; see `medrobust_bench.Run`."""
+    """A run in which every question has its outcome or failed; see `medrobust_bench.Run`."""
 
     @property
     def folder(self) -> Path:
@@ -34,7 +34,7 @@ class AnsweredRun(Protocol):
 
     @property
     def outcomes(self) -> Mapping[tuple[str, str], tuple[Outcome, ...]]:
-        """By model and threat name, one outcome per question."""
+        """By model and threat name, one outcome per question that came to one."""
         ...
 
     @property

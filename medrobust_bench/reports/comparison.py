@@ -192,9 +192,14 @@ def _compare(
     baseline: AnsweredRun, current: AnsweredRun, old: str, new: str, threats: Sequence[ThreatSpec]
 ) -> Comparison:
     measures = []
+    known, asked = _planned(baseline), _planned(current)
+    left_out: set[str] = set()
     for threat in threats:
-        after = {outcome.question: outcome for outcome in current.outcomes[new, threat.name]}
-        before = {o.question: o for o in baseline.outcomes[old, threat.name] if o.question in after}
+        of_baseline = {outcome.question: outcome for outcome in baseline.outcomes[old, threat.name]}
+        of_current = {outcome.question: outcome for outcome in current.outcomes[new, threat.name]}
+        before = {name: outcome for name, outcome in of_baseline.items() if name in of_current}
+        after = {name: one for name, one in of_current.items() if name in before or name not in known}
+        left_out |= (asked & known) - before.keys()  # they failed in one of the runs
         _same_questions(before, after, threat.name)
         rows = [(outcome, after[question]) for question, outcome in before.items()]
         measures += [_measure(threat, name, right, rows) for name, right in _verdicts(threat)]
@@ -204,8 +209,16 @@ def _compare(
         data=current.record.plan.data,
         seed=baseline.record.plan.settings.seed,
         measures=tuple(measures),
-        notes=tuple(_notes(baseline, current, old, new)),
+        notes=(
+            *_notes(baseline, current, old, new),
+            *([f"{len(left_out)} questions failed in one of the runs, and are left out"] if left_out else []),
+        ),
     )
+
+
+def _planned(run: AnsweredRun) -> set[str]:
+    """Ids of the questions that a run was to ask."""
+    return {question for chunk in run.record.plan.chunks for question in chunk}
 
 
 def _same_questions(before: dict[str, Outcome], after: dict[str, Outcome], threat: str) -> None:

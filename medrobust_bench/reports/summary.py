@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from scipy.stats import binomtest
 
 from medrobust_bench.records import (
+    AnswerCounts,
+    AnswerKind,
     CertifiedEstimate,
     ControlEstimate,
     CorruptionEstimate,
@@ -15,6 +18,7 @@ from medrobust_bench.records import (
     Metrics,
     Result,
     Scores,
+    Tier,
     UnparsedRate,
 )
 from medrobust_bench.records.intervals import clustered, proportion
@@ -48,11 +52,13 @@ def summarise(
     metrics: Mapping[str, Metric] = MappingProxyType({}),
     without_images: WithoutImages | None = None,
     dependent: Mapping[str, bool] | None = None,
+    failed: Mapping[str, int] = MappingProxyType({}),
 ) -> Result:
     """The result of one model under one threat.
 
     Args:
-        outcomes: one per question of the data set, in the plan's order.
+        outcomes: one per question of the data set that came to one, in the plan's order.
+        failed: the questions that did not, counted by kind of fault.
         audit: what the checks of these outcomes found.
         metrics: further ones, by name.
         without_images: what the questions give away without any image.
@@ -62,8 +68,9 @@ def summarise(
     Raises:
         ValueError: an outcome is missing or repeated.
     """
-    if len({outcome.question for outcome in outcomes}) != len(outcomes) or len(outcomes) != data.n:
-        raise ValueError(f"{model.id} under {threat.name}: {len(outcomes)} outcomes for {data.n} questions")
+    n = data.n - sum(failed.values())
+    if len({outcome.question for outcome in outcomes}) != len(outcomes) or len(outcomes) != n:
+        raise ValueError(f"{model.id} under {threat.name}: {len(outcomes)} outcomes for {n} questions")
     dependent = dependent or {}
     by_modality = _grouped(outcomes, threat, metrics, dependent, lambda outcome: outcome.modality)
     attacked = [outcome for outcome in outcomes if outcome.attacked]
@@ -74,6 +81,7 @@ def summarise(
             clean=_share(outcome.clean_choice is None for outcome in outcomes),
             adversarial=_share(outcome.choice is None for outcome in attacked) if attacked else None,
         ),
+        answers=answer_counts(outcomes),
         nondeterminism=_share(not outcome.steady for outcome in outcomes),
         rounding_loss=_share(outcome.rounded_away for outcome in outcomes)
         if attacked and model.answer_mode not in ("reasoning", "generate")
@@ -96,6 +104,7 @@ def summarise(
         seed=seed,
         metrics=summary,
         without_images=without_images,
+        failed=dict(failed),
         audit=tuple(audit),
         cost=Cost(
             forward_passes=sum(outcome.forward_passes for outcome in outcomes),
@@ -220,6 +229,19 @@ def controls(outcomes: Sequence[Outcome]) -> tuple[ControlEstimate, ...]:
             )
         )
     return tuple(found)
+
+
+def answer_counts(outcomes: Sequence[Outcome]) -> AnswerCounts | None:
+    """The generated answers by kind and rule; None where there are none, or a journal does not tell."""
+    told = [outcome for outcome in outcomes if outcome.kind is not None]
+    if not told:
+        return None
+    kinds = Counter(outcome.kind for outcome in told if outcome.kind)
+    tiers = Counter(outcome.tier for outcome in told if outcome.tier and outcome.kind is AnswerKind.READ)
+    return AnswerCounts(
+        kinds={kind: kinds[kind] for kind in AnswerKind if kinds[kind]},
+        tiers={tier: tiers[tier] for tier in Tier if tiers[tier]},
+    )
 
 
 def _on_text(outcomes: Sequence[Outcome]) -> float | None:

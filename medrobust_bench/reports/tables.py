@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from medrobust_bench.records import AnswerKind, Tier
 from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, with_interval
 from medrobust_bench.specs.vocabulary import Modality, in_usual_order
 
@@ -51,6 +52,7 @@ NOTE = (
     "robust accuracy, certified accuracy at an L2 radius a lower bound. Credited: only answers that depend "
     "on the image count, over the questions that were also asked without it."
 )
+FAILED_NOTE = "Questions that came to no outcome; no accuracy above counts them, as right or as wrong."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,9 @@ def run_table(results: Sequence[Result]) -> str:
         if threats:
             lines = [f"- {escape_markdown(describe_threat(threat))}" for threat in threats.values()]
             blocks.append("### Threats\n\n" + "\n".join(lines))
+        if failed := failed_lines(group):
+            lines = [f"- {escape_markdown(line)}" for line in failed]
+            blocks.append(f"### Failed\n\n{FAILED_NOTE}\n\n" + "\n".join(lines))
         if findings := _findings(group):
             blocks.append(
                 "### Audit\n\n" + "\n".join(f"- {escape_markdown(finding)}" for finding in findings)
@@ -98,6 +103,8 @@ def print_run(results: Sequence[Result], *, console: Console | None = None) -> N
                 table = grid.rich()
                 table.padding = 0  # else eight modalities leave too little room for a threat's name
                 console.print(table)
+        for line in failed_lines(group):
+            console.print(f"failed, and counted nowhere: {line}", markup=False, style="red")
         for finding in _findings(group):
             console.print(finding, markup=False, style="yellow")
     console.print(NOTE, markup=False, style="dim")
@@ -179,6 +186,36 @@ def accuracy_grid(results: Sequence[Result]) -> Grid:
         )
     header = ("Model", *(measure.label for measure in measures), "Unparsed")
     return Grid("Accuracy", header, tuple(rows), names=1)
+
+
+def answer_grid(results: Sequence[Result]) -> Grid | None:
+    """How the generated answers of every model and threat were read, and what the others were; None without any.
+
+    Args:
+        results: results on one data set.
+    """
+    told = [
+        (name, result.threat.name, result.metrics.answers)
+        for name, group in _by_model(results)
+        for result in group
+        if result.metrics.answers is not None
+    ]
+    if not told:
+        return None
+    tiers = [tier for tier in Tier if any(tier in answers.tiers for *_, answers in told)]
+    kinds = [kind for kind in AnswerKind if kind is not AnswerKind.READ]
+    rows = tuple(
+        (
+            name,
+            threat,
+            str(sum(answers.kinds.values())),
+            *(str(answers.tiers.get(tier, 0)) for tier in tiers),
+            *(str(answers.kinds.get(kind, 0)) for kind in kinds),
+        )
+        for name, threat, answers in told
+    )
+    header = ("Model", "Threat", "Answers", *(f"read by {tier}" for tier in tiers), *kinds)
+    return Grid("How generated answers were read", header, rows, names=2)
 
 
 def modality_grid(results: Sequence[Result]) -> Grid:
@@ -264,8 +301,12 @@ def _narrow_grids(name: str, results: Sequence[Result]) -> list[Grid]:
         for label, cell in measured
         if cell is not None
     )
-    if unparsed := results[0].metrics.unparsed_rate.clean:
-        rows += (("clean, unparsed", percent(unparsed), "", str(results[0].data.n)),)
+    answers, n = results[0].metrics.answers, results[0].data.n
+    if answers is not None:
+        unread = {kind: count for kind, count in answers.kinds.items() if kind is not AnswerKind.READ}
+        rows += tuple((f"clean, {kind}", percent(count / n), "", str(n)) for kind, count in unread.items())
+    elif unparsed := results[0].metrics.unparsed_rate.clean:
+        rows += (("clean, unparsed", percent(unparsed), "", str(n)),)
     grids = [Grid(name, ("Threat", "Accuracy", "95 % interval", "n"), rows, names=1)]
     if len(results[0].metrics.by_modality) > 1:
         counts = modality_counts(results)
@@ -280,7 +321,9 @@ def _grids(results: Sequence[Result]) -> list[Grid]:
     grids = [accuracy_grid(results)]
     if len(results[0].metrics.by_modality) > 1:
         grids.append(modality_grid(results))
-    return [*grids, *corruption_grids(results), *control_grids(results)]
+    grids += [*corruption_grids(results), *control_grids(results)]
+    answers = answer_grid(results)
+    return grids if answers is None else [*grids, answers]
 
 
 def _measures(results: Sequence[Result], *, credited: bool = False) -> list[_Measure]:
@@ -359,6 +402,16 @@ def _grouped(results: Iterable[Result], key: Callable[[Result], Hashable]) -> li
     for result in results:
         groups.setdefault(key(result), []).append(result)
     return list(groups.values())
+
+
+def failed_lines(results: Iterable[Result]) -> list[str]:
+    """Per model and threat how many questions came to no outcome, and why."""
+    return [
+        f"{result.model.id} under {result.threat.name}: {sum(result.failed.values())} of {result.data.n} questions "
+        f"({', '.join(f'{kind} {count}' for kind, count in result.failed.items())})"
+        for result in results
+        if result.failed
+    ]
 
 
 def _findings(results: Iterable[Result]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from medrobust_bench.specs.threat import ThreatSpec, WorstCaseSpec
@@ -9,7 +10,7 @@ from medrobust_bench.specs.threat import ThreatSpec, WorstCaseSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from medrobust_bench.records import Outcome
+    from medrobust_bench.records import Failure, Outcome
 
 
 def worst_cases(
@@ -23,7 +24,8 @@ def worst_cases(
 
     Returns:
         Per family with two or more adversaries a threat that names its members, and one outcome per question: the
-        first member's that broke the answer, else the first member's, with the costs of all.
+        first member's that broke the answer, else the first member's, with the costs of all. A question that failed
+        under a member has none.
     """
     families: dict[str, list[str]] = {}
     for threat in threats:
@@ -34,10 +36,30 @@ def worst_cases(
         if len(members) < 2:
             continue
         name = "worst-case" if family == ThreatSpec.family else f"worst-case-{family}"
-        by_question = zip(*(outcomes[member] for member in members), strict=True)
+        first, *others = ({outcome.question: outcome for outcome in outcomes[member]} for member in members)
+        by_question = [
+            (outcome, *(other[question] for other in others))
+            for question, outcome in first.items()
+            if all(question in other for other in others)  # one that failed has no worst case
+        ]
         spec = WorstCaseSpec(name=name, threats=tuple(members))
         found.append((spec, [_worst(name, tried) for tried in by_question]))
     return found
+
+
+def failed_under(threat: ThreatSpec, failures: Sequence[Failure]) -> dict[str, int]:
+    """Questions that came to no outcome under a threat, or any member of a worst case, by kind of fault.
+
+    Args:
+        threat: of a run.
+        failures: of one model.
+    """
+    members = threat.threats if isinstance(threat, WorstCaseSpec) else (threat.name,)
+    by_question: dict[str, str] = {}
+    for failure in failures:
+        if failure.threat in members:
+            by_question.setdefault(failure.question, failure.error)
+    return dict(sorted(Counter(by_question.values()).items()))
 
 
 def _worst(name: str, tried: Sequence[Outcome]) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from functools import cached_property, partial
 from math import isfinite
@@ -48,6 +49,17 @@ class Chunk:
         self._bound = adapter.bind(questions)
         self._images_sha256 = [sha256(image.tobytes()) for image in self._bound.batch.images]
 
+    def select(self, rows: Sequence[int]) -> Chunk:
+        """These questions only, in this order, as they are bound already."""
+        if len(rows) == len(self.questions):
+            return self
+        part = copy.copy(self)
+        part.__dict__.pop("_in_full_precision", None)
+        part.questions = tuple(self.questions[row] for row in rows)
+        part._bound = self._bound.select(rows)
+        part._images_sha256 = [self._images_sha256[row] for row in rows]
+        return part
+
     def clean(self) -> list[Outcome]:
         """Answer the clean images on the deployed path, and once more to see whether they repeat."""
         start, images = time.perf_counter(), self._bound.batch.images
@@ -62,6 +74,8 @@ class Chunk:
                 choice=answer.choice,
                 correct=answer.choice == self.questions[row].answer,
                 text=answer.text,
+                kind=answer.kind,
+                tier=answer.tier,
                 steady=answer == second,
                 forward_passes=2,
                 seconds=seconds,
@@ -163,6 +177,8 @@ class Chunk:
                 attacked=True,
                 correct=correct,
                 text=verdict.text,
+                kind=verdict.kind,
+                tier=verdict.tier,
                 witness_sha256=None if correct else sha256(png),
                 steady=clean[row].steady,
                 rounded_away=result.rounded_away and correct,

@@ -57,8 +57,12 @@ def evaluate(
     modalities: Sequence[str] = (),
     limit: int | None = None,
     skip_invalid: bool = False,
+    skip_failed: bool = False,
+    max_failed: float = 0.1,
     images: str | Path | None = None,
     answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = None,
+    max_new_tokens: int | None = None,
+    revision: str | None = None,
     batch_size: int | Literal["auto"] = "auto",
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
@@ -81,8 +85,12 @@ def evaluate(
         modalities: only these; empty for all.
         limit: size of a balanced, seeded sample; unset: 24 phantoms, or all of any other data.
         skip_invalid: leave faulty rows out, and say so in the result.
+        skip_failed: leave questions that fail in a model out of every result, and say so there.
+        max_failed: stop where more than this share of a model's questions fail.
         images: folder of the images, where it is not found.
         answer_mode: instead of the card's.
+        max_new_tokens: length limit of a generated answer, instead of the card's.
+        revision: hub commit or tag, instead of the card's.
         batch_size: questions per chunk.
         device: "auto", "cpu", "cuda", "cuda:1", …
         dtype: of the weights; "auto" takes the card's.
@@ -102,8 +110,12 @@ def evaluate(
         modalities=modalities,
         limit=limit,
         skip_invalid=skip_invalid,
+        skip_failed=skip_failed,
+        max_failed=max_failed,
         images=images,
         answer_mode=answer_mode,
+        max_new_tokens=max_new_tokens,
+        revision=revision,
         batch_size=batch_size,
         device=device,
         dtype=dtype,
@@ -131,8 +143,12 @@ class Options(TypedDict, total=False):
     modalities: Sequence[str]
     limit: int | None
     skip_invalid: bool
+    skip_failed: bool
+    max_failed: float
     images: str | Path | None
     answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None
+    max_new_tokens: int | None
+    revision: str | None
     batch_size: int | Literal["auto"]
     device: str
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
@@ -319,21 +335,23 @@ def _write_run(
                 for done in workers.work(work.chunks(model)):
                     work.record(done)
     given_away = without_images(inputs.dataset)
+    data = work.data()
     results = [
         summarise(
-            outcomes,
+            measured.outcomes,
             model=record.models[model],
-            data=plan.data,
-            threat=threat,
+            data=data,
+            threat=measured.threat,
             seed=settings.seed,
             environment=record.environment,
-            audit=findings,
+            audit=measured.audit,
             metrics=inputs.metrics,
             without_images=given_away,
             dependent=work.dependent(model),
+            failed=measured.failed,
         )
         for model in plan.models
-        for threat, outcomes, findings in work.by_threat(model)
+        for measured in work.measured(model)
     ]
     for result in results:
         folder.write_result(result)

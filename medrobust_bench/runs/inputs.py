@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.data.reopen import open_asked
 from medrobust_bench.data.source import sample
-from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.reports.metrics import find_metric
+from medrobust_bench.runs.models import card_of
 from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.specs.registry import load_specification
 from medrobust_bench.specs.threat import CLEAN
@@ -55,10 +54,9 @@ class Inputs:
 
 def unknown_names(settings: RunSettings) -> list[Problem]:
     """What is wrong with the names of models, threats and metrics; found at once, before data are read or torch."""
-    mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
     found = Reading([])
     for name in settings.models:
-        found.attempt(partial(resolve, name, answer_mode=mode))
+        found.attempt(partial(card_of, name, settings))
     for text in settings.threats:
         if text != CLEAN.name:
             found.attempt(partial(load_specification, text))
@@ -89,14 +87,13 @@ def read_inputs(
     """
     found = Reading(list(problems))
     adapters = adapters or {}
-    mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
     models: list[tuple[str, Card | Adapter]] = []
     smoothed: list[str] = []
     for name in settings.models:
         if name in adapters:
             models.append((name, adapters[name]))
             smoothed += [name] if adapters[name].record.smoothing else []
-        elif card := found.attempt(partial(resolve, name, answer_mode=mode)):
+        elif card := found.attempt(partial(card_of, name, settings)):
             models.append((card.id, card))
             smoothed += [card.id] if card.smoothing else []
     opened = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.records import Outcome
+    from medrobust_bench.records import Failure, Outcome
     from medrobust_bench.records.run import Plan
 
 
@@ -34,6 +34,10 @@ class Observer(Protocol):
         """A chunk under one threat is in the journal, or one of its certificates."""
         ...
 
+    def failed(self, failures: Sequence[Failure]) -> None:
+        """Questions came to no outcome under a threat; the run goes on."""
+        ...
+
 
 class Silent:
     """An observer that looks away."""
@@ -51,4 +55,7 @@ class Silent:
         """See `Observer`."""
 
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
+        """See `Observer`."""
+
+    def failed(self, failures: Sequence[Failure]) -> None:
         """See `Observer`."""

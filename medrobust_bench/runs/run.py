@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from medrobust_bench.data.reopen import reopen
-from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records import Failure, Outcome
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.reports.comparison import compare
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.thorough import audit_model, examinable
-from medrobust_bench.runs.models import open_model
+from medrobust_bench.runs.models import card_of, open_model
 from medrobust_bench.runs.recount import recount_model
 from medrobust_bench.runs.threats import open_altering, open_attack
 from medrobust_bench.specs.threat import CLEAN
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.records import Outcome, Result
+    from medrobust_bench.records import Result
     from medrobust_bench.records.run import RunRecord
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.reports.comparison import Comparison
@@ -50,7 +49,8 @@ class Run:
         folder: holds `run.json`, `journal.jsonl`, `witnesses/`, `results/` and `leaderboard.md`.
         record: `run.json`: plan, environment, models.
         threats: those of the plan, and the worst case over its attacks where there are several.
-        outcomes: by model and threat name, one outcome per question, in the plan's order of chunks.
+        outcomes: by model and threat name, one outcome per question that came to one, in the plan's order of chunks.
+        failures: the questions that did not, and why; empty where the run leaves them out (`skip_failed`).
         adapters: models that were in memory, by their name in the run.
         questions: the data set that was in memory; None: it is opened again where it was.
     """
@@ -59,6 +59,7 @@ class Run:
     record: RunRecord
     threats: tuple[ThreatSpec, ...]
     outcomes: Mapping[tuple[str, str], tuple[Outcome, ...]]
+    failures: tuple[Failure, ...] = ()
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
     questions: Dataset | None = None
 
@@ -187,18 +188,26 @@ class Run:
         chunks, plan = self._chunks(data, images), self.record.plan
         attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust" and not spec.remade]
         altering = [open_altering(spec) for spec in plan.threats if spec.remade]
-        return {
-            model: recount_model(
+        recounts = {}
+        for model, card in self._cards().items():
+            answered = self._answered(model)
+            asked = [[question for question in chunk if question.id in answered] for chunk in chunks]
+            recounts[model] = recount_model(
                 self._open(model, card, chunks, device),
-                chunks,
+                [chunk for chunk in asked if chunk],
                 attacks,
                 altering,
-                outcomes={spec.name: self.outcomes[model, spec.name] for spec in plan.threats},
-                witnesses={spec.name: self.witnesses(model, spec.name) for spec in plan.threats},
+                outcomes={
+                    spec.name: [one for one in self.outcomes[model, spec.name] if one.question in answered]
+                    for spec in plan.threats
+                },
+                witnesses={
+                    spec.name: [one for one in self.witnesses(model, spec.name) if one.question in answered]
+                    for spec in plan.threats
+                },
                 seed=plan.settings.seed,
             )
-            for model, card in self._cards().items()
-        }
+        return recounts
 
     def audit(
         self,
@@ -248,7 +257,9 @@ class Run:
                 by_id,
                 [open_attack(possible[name]) for name in attacks],
                 model=model,
-                clean=self.outcomes[model, CLEAN.name],
+                clean=[
+                    one for one in self.outcomes[model, CLEAN.name] if one.question in self._answered(model)
+                ],
                 size=questions,
                 seed=plan.settings.seed,
                 witnesses={
@@ -260,6 +271,13 @@ class Run:
                 records.append(record.model_copy(update={"findings": (*carried, *record.findings)}))
         return records
 
+    def _answered(self, model: str) -> frozenset[str]:
+        """The questions that came to an outcome under every threat."""
+        found = [
+            {one.question for one in self.outcomes[model, spec.name]} for spec in self.record.plan.threats
+        ]
+        return frozenset(set.intersection(*found))
+
     def _chunks(self, data: str | None, images: str | Path | None) -> list[list[Question]]:
         """The questions as the run bound them."""
         questions = {question.id: question for question in self.dataset(data, images).questions}
@@ -268,13 +286,12 @@ class Run:
     def _cards(self) -> dict[str, Card | Adapter]:
         """By name in the run, the models, none loaded."""
         settings = self.record.plan.settings
-        mode = None if settings.answer_mode is None else AnswerMode(settings.answer_mode)
         found: dict[str, Card | Adapter] = {}
         for name in settings.models:
             if name in self.adapters:
                 found[name] = self.adapters[name]
             else:
-                card = resolve(name, answer_mode=mode)
+                card = card_of(name, settings)
                 found[card.id] = card
         return found
 
@@ -313,10 +330,17 @@ def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Datase
     found: dict[tuple[str, str], dict[str, Outcome]] = {
         (model, threat.name): {} for model in record.plan.models for threat in record.plan.threats
     }
-    for outcome in run.journal.read():
-        of_threat = found.get((outcome.model, outcome.threat))
-        if of_threat is not None and outcome.question in planned:
-            of_threat[outcome.question] = outcome
+    failed: dict[tuple[str, str], dict[str, Failure]] = {key: {} for key in found}
+    for line in run.journal.lines():
+        key = line.model, line.threat
+        if key not in found or line.question not in planned:
+            continue
+        if isinstance(line, Outcome):
+            found[key][line.question] = line
+            failed[key].pop(line.question, None)
+        else:
+            failed[key][line.question] = line
+            found[key].pop(line.question, None)
     problems = [
         Problem(
             str(folder),
@@ -324,10 +348,18 @@ def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Datase
             f"finish it with `medrobust run --resume --out {folder}`",
         )
         for (model, threat), answered in found.items()
-        if len(answered) < len(planned)
+        if len(answered) + len(failed[model, threat]) < len(planned)
     ]
     if problems:
         raise InvalidInputError(problems)
+    failures = tuple(failure for of_threat in failed.values() for failure in of_threat.values())
+    if record.plan.settings.skip_failed:
+        skipped = {failure.question for failure in failures}
+        found = {
+            key: {name: outcome for name, outcome in answered.items() if name not in skipped}
+            for key, answered in found.items()
+        }
+        failures = ()
     outcomes: dict[tuple[str, str], tuple[Outcome, ...]] = {}
     threats = record.plan.threats
     for model in record.plan.models:
@@ -340,7 +372,7 @@ def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Datase
         of_model |= {spec.name: answers for spec, answers in worst}
         outcomes |= {(model, name): tuple(answers) for name, answers in of_model.items()}
     adapters = {adapter.record.id: adapter for adapter in models}
-    return Run(folder, record, threats, outcomes, adapters, data)
+    return Run(folder, record, threats, outcomes, failures, adapters, data)
 
 
 def _chosen(asked: Sequence[str], known: Sequence[str], where: str) -> list[str]:

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from medrobust_bench.attacks.threat import TrainedThreat
-from medrobust_bench.reports.worst_case import worst_cases
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records import SkippedRow
+from medrobust_bench.reports.worst_case import failed_under, worst_cases
 from medrobust_bench.runs.audit.blindness import dependent_answers, sampled_questions, strangers
 from medrobust_bench.runs.audit.carried import carried_audit
 from medrobust_bench.runs.engine.task import ChunkTask, ModelTask
+from medrobust_bench.specs.settings import FEWEST_FAILED
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.records import Finding, Outcome
+    from medrobust_bench.records import DataRecord, Failure, Finding, Outcome
     from medrobust_bench.records.folder import RunFolder
     from medrobust_bench.records.run import Plan
     from medrobust_bench.runs.engine.task import Done
     from medrobust_bench.runs.inputs import Inputs
     from medrobust_bench.runs.observer import Observer
     from medrobust_bench.specs.threat import ThreatSpec
+
+
+PROBED = 8
+"""Chunks among which a model finds questions that it can take, to see whether its scores are random."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the result of a model under a threat is made of.
+
+    Attributes:
+        threat: of the plan, or the worst case over several of its attacks.
+        outcomes: one per question that came to one, in the order of the data set.
+        failed: questions that did not, by kind of fault.
+        audit: what was found in the outcomes.
+    """
+
+    threat: ThreatSpec
+    outcomes: list[Outcome]
+    failed: dict[str, int]
+    audit: tuple[Finding, ...]
 
 
 class Work:
@@ -40,6 +66,7 @@ class Work:
         self._plan, self._folder, self._watch, self._inputs = plan, folder, watch, inputs
         self._questions = {question.id: question for question in inputs.dataset.questions}
         self._done = {(outcome.model, outcome.threat, outcome.question): outcome for outcome in finished}
+        self._failures: list[Failure] = []
         sampled = sampled_questions(self._questions, seed=plan.settings.seed)
         others = strangers(inputs.dataset.questions, seed=plan.settings.seed)
         self._unseen = {name: others.get(name) for name in sampled}
@@ -63,7 +90,7 @@ class Work:
             threats=self._inputs.threats,
             learning=learning,
             training=self._inputs.training if learning else (),
-            probe=tuple(self._questions[name] for name in self._plan.chunks[0]),
+            probe=tuple(self._questions[name] for chunk in self._plan.chunks[:PROBED] for name in chunk),
         )
 
     def chunks(self, model: str) -> list[ChunkTask]:
@@ -90,32 +117,106 @@ class Work:
         return tasks
 
     def record(self, done: Done) -> None:
-        """Write down what is done."""
-        self._folder.record_outcomes(done.outcomes, done.witnesses, chunk=done.chunk)
+        """Write down what is done.
+
+        Raises:
+            InvalidInputError: more questions have failed than the settings allow.
+        """
+        self._folder.record_outcomes(
+            done.outcomes,
+            done.witnesses,
+            chunk=done.chunk,
+            questions=self._plan.chunks[done.chunk],
+            failures=done.failures,
+        )
         self._done.update(
             {(outcome.model, outcome.threat, outcome.question): outcome for outcome in done.outcomes}
         )
-        self._watch.advanced(done.outcomes)
+        if done.outcomes:
+            self._watch.advanced(done.outcomes)
+        if done.failures:
+            self._failures += done.failures
+            self._watch.failed(done.failures)
+            self._stop_where_too_many_failed(done.failures[0].model)
 
     def dependent(self, model: str) -> dict[str, bool]:
         """Whether a model's clean answers are right and depend on the image, where that was asked."""
-        clean = [self._done[model, CLEAN.name, question] for question in self._questions]
-        return dependent_answers(clean, frozenset(self._unseen))
+        found = [self._done.get((model, CLEAN.name, question)) for question in self.asked()]
+        return dependent_answers([one for one in found if one is not None], frozenset(self._unseen))
 
-    def by_threat(self, model: str) -> list[tuple[ThreatSpec, list[Outcome], tuple[Finding, ...]]]:
-        """Per threat one outcome per question, in the order of the data set, and what their audit found.
+    def measured(self, model: str) -> list[Measured]:
+        """Per threat what its result is made of, in the plan's order; the worst cases come last.
 
-        The worst cases come last.
+        Raises:
+            InvalidInputError: a threat has no outcome at all.
         """
-        threats = self._plan.threats
+        threats, asked = self._plan.threats, self.asked()
         outcomes = {
-            threat.name: [self._done[model, threat.name, question] for question in self._questions]
+            threat.name: [
+                self._done[model, threat.name, question]
+                for question in asked
+                if (model, threat.name, question) in self._done
+            ]
             for threat in threats
         }
+        failures = [] if self._plan.settings.skip_failed else self._failures
+        of_model = [failure for failure in failures if failure.model == model]
+        empty = [name for name, found in outcomes.items() if not found]
+        if empty:
+            raise InvalidInputError([_too_many(model, of_model or self._failures, self._plan, self._folder)])
         runs = [(threat, outcomes[threat.name]) for threat in threats] + worst_cases(threats, outcomes)
-        options = {name: len(question.options) for name, question in self._questions.items()}
-        audits = carried_audit(runs, options, texts=self._inputs.dataset.option_texts)
-        return [(*run, findings) for run, findings in zip(runs, audits, strict=True)]
+        answered = set.intersection(*({one.question for one in found} for found in outcomes.values()))
+        audits = self._audits(
+            [(threat, [o for o in found if o.question in answered]) for threat, found in runs]
+        )
+        return [
+            Measured(threat, found, failed_under(threat, of_model), findings)
+            for (threat, found), findings in zip(runs, audits, strict=True)
+        ]
+
+    def asked(self) -> list[str]:
+        """The questions that count, in the order of the data set: without the failed ones where these are skipped."""
+        skipped = (
+            {failure.question for failure in self._failures} if self._plan.settings.skip_failed else set()
+        )
+        return [question for question in self._questions if question not in skipped]
+
+    def data(self) -> DataRecord:
+        """The data that results are about."""
+        data, asked = self._plan.data, self.asked()
+        if len(asked) == len(self._questions):
+            return data
+        reasons: dict[str, Failure] = {}
+        for failure in self._failures:
+            reasons.setdefault(failure.question, failure)
+        dataset = self._inputs.dataset
+        rest = replace(dataset, questions=tuple(self._questions[name] for name in asked))
+        skipped = [
+            SkippedRow(where=question, row=None, reason=f"failed: {failure}")
+            for question, failure in reasons.items()
+        ]
+        return data.model_copy(
+            update={
+                "n": len(asked),
+                "digest": rest.digest(),
+                "skipped": (*data.skipped, *skipped),
+                "groups": rest.groups(),
+                "preparation": rest.preparation(),
+            }
+        )
+
+    def _audits(self, runs: Sequence[tuple[ThreatSpec, list[Outcome]]]) -> list[tuple[Finding, ...]]:
+        """What the audit finds in outcomes of the same questions; nothing where no question met every threat."""
+        if not runs[0][1]:
+            return [()] * len(runs)
+        options = {name: len(one.options) for name, one in self._questions.items()}
+        return carried_audit(runs, options, texts=self._inputs.dataset.option_texts)
+
+    def _stop_where_too_many_failed(self, model: str) -> None:
+        failures = [failure for failure in self._failures if failure.model == model]
+        count = len({failure.question for failure in failures})
+        if count >= FEWEST_FAILED and count > self._plan.settings.max_failed * self._plan.data.n:
+            raise InvalidInputError([_too_many(model, failures, self._plan, self._folder)])
 
     def _threats_left(self, model: str) -> set[str]:
         """Names of the threats under which a question of a model is left to do."""
@@ -124,3 +225,16 @@ class Work:
             for threat in self._plan.threats
             if any((model, threat.name, question) not in self._done for question in self._questions)
         }
+
+
+def _too_many(model: str, failures: Sequence[Failure], plan: Plan, folder: RunFolder) -> Problem:
+    """So many failed questions that a result would mean nothing."""
+    count = len({failure.question for failure in failures})
+    ((kind, _times),) = Counter(failure.error for failure in failures).most_common(1)
+    example = next(failure for failure in failures if failure.error == kind)
+    what = f"{count} of {plan.data.n} questions failed, most with {kind}; such as {example}"
+    remedy = (
+        f"see {folder.journal.path} for the others, and what `medrobust models check` and `medrobust data check` find; "
+        f"then go on with `medrobust run --resume --out {folder.path}`, or allow more with --max-failed"
+    )
+    return Problem(model, what, remedy)

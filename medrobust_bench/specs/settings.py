@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 PHANTOM_LIMIT = 24
 
+FEWEST_FAILED = 10
+"""Failed questions that no share stops a run for."""
+
+OF_THE_ENDING = ("skip_failed", "max_failed")
+"""Settings that say what becomes of failed questions; they change no outcome, and may differ when a run is resumed."""
+
 _FLAGS = {"models": "--model", "threats": "--threat", "metrics": "--metric", "modalities": "--modality"}
 
 
@@ -56,9 +62,24 @@ class RunSettings(BaseModel):
         description=f"Size of a balanced, seeded sample; unset: {PHANTOM_LIMIT} phantoms, or all of any other data",
     )
     skip_invalid: bool = Field(default=False, description="Leave faulty rows out, and say so in the result")
+    skip_failed: bool = Field(
+        default=False,
+        description="Leave out questions that failed under any model or threat, and say so in the result",
+    )
+    max_failed: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of a model's questions that may fail before the run stops; "
+        f"fewer than {FEWEST_FAILED} never stop it",
+    )
     answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = Field(
         default=None, description="Overrides the card's answer mode"
     )
+    max_new_tokens: PositiveInt | None = Field(
+        default=None, description="Overrides the card's length limit of a generated answer"
+    )
+    revision: str | None = Field(default=None, description="Hub commit or tag; overrides the card's")
     batch_size: PositiveInt | Literal["auto"] = Field(
         default="auto", description="Questions per chunk; halved by itself where memory runs out"
     )

@@ -243,7 +243,7 @@ class InnerAttack:
 
 def corrected(strategy: AnswerStrategy, completion: str, question: Question) -> str:
     """A completion with the right answer in the place of its own; nothing but the answer where it cannot be read."""
-    choice = strategy.read(completion, question.options)
+    choice = strategy.read(completion, question.options).choice
     if choice is None:
         return strategy.write("", LETTERS[question.answer])
     return strategy.rewrite(completion, question.options, choice, question.answer, words=False)

@@ -10,9 +10,9 @@ from PIL import Image
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.question import LETTERS
+from medrobust_bench.models.answer_marks import opened_thought
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import chat_prompt
-from medrobust_bench.models.scoring import THINK, opens_rationale
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.examples import UNFIT_REMEDY, why_unusable
 
@@ -51,7 +51,7 @@ class Rows:
         self._checked = checked
         self._reasons: dict[int, str | None] = {}
         prompt = chat_prompt(processor, STRATEGIES[mode].prompt(questions[0]))
-        self._opening = THINK if opens_rationale(prompt) else ""
+        self._opening = opened_thought(prompt)
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         """Columns of these questions; a question that comes several times is drawn once."""

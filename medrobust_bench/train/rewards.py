@@ -39,7 +39,7 @@ class Rollout:
     @property
     def choice(self) -> int | None:
         """Index of the option that it names; None unless it keeps to the format to the letter."""
-        return STRATEGIES[self.mode].read(self.completion, self.question.options)
+        return STRATEGIES[self.mode].read(self.completion, self.question.options).choice
 
 
 def correctness(rollout: Rollout) -> float:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from medrobust_bench.attacks.budget import LinfBudget
+from medrobust_bench.attacks.losses import Loss
 from medrobust_bench.attacks.search import GENERATION_INTERVAL, AttackResult, Search
 from medrobust_bench.models.adapter import Answer, Batch
 
@@ -63,6 +64,14 @@ class ScriptedQuestion:
     def select(self, rows: Sequence[int]) -> ScriptedQuestion:
         assert list(rows) == [0]
         return self
+
+
+def scripted_loss(
+    loss: ScriptedQuestion, bound: ScriptedQuestion, pixels: torch.Tensor, completions: Sequence[str]
+) -> Loss:
+    """What `loss_at` gives where options are scored."""
+    scores = bound.scores(pixels)
+    return Loss(bound.of_scores(scores, bound.batch), scores[:, 1] > -0.5, scores[:, 1] > 0)
 
 
 def started(question: ScriptedQuestion, eps: Fraction = Fraction(50, 255), **settings: Any) -> Search:
@@ -181,6 +190,43 @@ def test_generated_answers_are_checked_at_intervals_with_the_best_image_of_each(
     assert GENERATION_INTERVAL == 5
     # The first at once, the best of the next five, the best of the rest at the end.
     assert question.asked == [101, 130, 140]
+    assert result.checks == 3
+
+
+class Writing(ScriptedQuestion):
+    """Answers in words; in company it says what `hasty` says. Losses stay those of scores."""
+
+    def __init__(self, hasty: Callable[[int], Answer], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._hasty = hasty
+        self.hasty: list[int] = []
+
+    def answer(self, images: Sequence[np.ndarray], *, exact: bool = True) -> list[Answer]:
+        if exact:
+            return super().answer(images)
+        levels = [int(image.flat[0]) for image in images]
+        self.hasty.extend(levels)
+        return [self._hasty(level) for level in levels]
+
+
+@pytest.mark.parametrize("claimed", [Answer(WRONG, "said"), Answer(None, "said")])
+def test_only_what_claims_a_success_is_answered_exactly(
+    claimed: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medrobust_bench.attacks.search.loss_at", scripted_loss)
+    right, wrong = Answer(RIGHT, "said"), Answer(WRONG, "said")
+    question = Writing(
+        lambda level: claimed if level > 120 else right,
+        loss=lambda level: level,
+        doubt=lambda level: True,
+        answer=lambda level: wrong if level > 130 else right,
+    )
+    question.generation = SimpleNamespace()  # type: ignore[assignment]
+    result = searched(question, [110, *[125] * 5, *[140] * 5])
+    assert question.hasty == [110, 125, 140]
+    assert question.asked == [125, 140], "a claim that does not hold does not break the question"
+    assert result.answer == wrong
+    assert result.image.flat[0] == 140
     assert result.checks == 3
 
 

@@ -168,7 +168,8 @@ def test_a_thought_is_expected_where_the_model_writes(tmp_path: Path, mode: Answ
 def test_another_thought_than_the_strict_one_is_refused(tmp_path: Path) -> None:
     folder = with_template_of(tmp_path, TEMPLATE + "{{- '<unused94>' -}}")
     with pytest.raises(InvalidInputError, match="reads <think>"):
-        opened(folder, AnswerMode.REASONING)
+        load_model(resolve(str(folder), answer_mode=AnswerMode.REASONING).model_copy(update={"strict": True}))
+    opened(folder, AnswerMode.REASONING)
     opened(folder, AnswerMode.GENERATE)
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from medrobust_bench.attacks.losses import Divergence, Focus, Margin, first_difference
 from medrobust_bench.data.question import LETTERS
+from medrobust_bench.models.adapter import afresh
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
 from tests.models.families import FAMILIES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 REASONING = STRATEGIES[AnswerMode.REASONING]
 OPTIONS = ("CT", "MRI", "No", "severe nodule")
@@ -84,3 +90,60 @@ def test_margins_are_the_likelihood_ratios_at_the_letter(model: HuggingFaceVLM) 
         torch.testing.assert_close(value[row], torch.stack(leads).max(), rtol=1e-4, atol=1e-4)
     (gradient,) = torch.autograd.grad(value.sum(), pixels)
     assert all(image.abs().sum() > 0 for image in gradient)
+
+
+@pytest.fixture
+def half(tmp_path_factory: pytest.TempPathFactory) -> HuggingFaceVLM:
+    folder = FAMILIES["Qwen2-VL"].save(tmp_path_factory.mktemp("half"))
+    return HuggingFaceVLM.from_pretrained(
+        folder, mode=AnswerMode.GENERATE, device="cpu", dtype="bfloat16", max_new_tokens=4
+    )
+
+
+def test_nothing_is_generated_alone_twice(half: HuggingFaceVLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    generate = half.complete_batch
+
+    def counted(prompts: list[str], images: list[NDArray[np.uint8]]) -> list[list[int]]:
+        sizes.append(len(prompts))
+        return generate(prompts, images)
+
+    monkeypatch.setattr(half, "complete_batch", counted)
+    bound = half.bind(synthetic_questions(64, 80))
+    clean, other = list(bound.batch.images), [255 - image for image in bound.batch.images]
+    first = bound.answer(clean)
+    assert sizes == [1, 1, 1]
+    assert bound.generation is not None
+    bound.generation.clean()
+    assert bound.answer(clean) == bound.answer(clean, exact=False) == first
+    assert bound.select([2]).answer(clean[2:]) == first[2:]
+    assert sizes == [1, 1, 1], "what was written alone is remembered"
+    bound.answer(other, exact=False)
+    assert sizes == [1, 1, 1, 3], "answers that only steer a search are written together"
+    alone = bound.select([0]).answer(other[:1])
+    assert sizes == [1, 1, 1, 3, 1], "a verdict is not taken from company"
+    assert bound.answer(other, exact=False)[0] == alone[0]
+    assert sizes[-1] == 2
+    afresh(bound).answer(clean)
+    assert sizes[-3:] == [1, 1, 1], "a bound batch made afresh remembers nothing"
+
+
+def test_what_was_written_together_is_confirmed_in_full_precision(
+    model: HuggingFaceVLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = model.bind(synthetic_questions(64, 80))
+    images = [255 - image for image in bound.batch.images]
+    together = bound.answer(images, exact=False)
+    sizes: list[int] = []
+    generate = model.complete_batch
+
+    def counted(prompts: list[str], images: list[NDArray[np.uint8]]) -> list[list[int]]:
+        sizes.append(len(prompts))
+        return generate(prompts, images)
+
+    monkeypatch.setattr(model, "complete_batch", counted)
+    assert bound.answer(images) == together
+    unconfirmed = len(sizes)  # two tokens are nearly equally likely
+    assert sizes == [1] * unconfirmed
+    assert afresh(bound).answer(images) == together
+    assert sizes == [1] * unconfirmed + [3] + [1] * unconfirmed

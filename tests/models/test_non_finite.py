@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import medrobust_bench
 from medrobust_bench.cli import main
-from medrobust_bench.models.averaged import is_stochastic, smoothed
+from medrobust_bench.models.averaged import smoothed
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.non_finite import NonFiniteLogitsError, refuse_non_finite
 from medrobust_bench.models.probes import synthetic_questions
@@ -82,7 +82,6 @@ def test_the_question_is_named_and_the_others_are_answered(
         assert caught.value.questions == ("synthetic-1",)
     rest = bound.select([0, 2])
     assert len(rest.answer(rest.batch.images)) == 2
-    assert not is_stochastic(bound)
 
 
 def test_a_smoothed_model_has_no_answer_either(
@@ -103,6 +102,25 @@ def test_tokens_that_are_ruled_out_are_no_fault() -> None:
     refuse_non_finite(logits, QUESTIONS, torch.tensor([[True, True], [True, False], [True, True]]))
     with pytest.raises(NonFiniteLogitsError, match="synthetic-1"):
         refuse_non_finite(logits, QUESTIONS)
+
+
+def test_a_run_counts_it_apart_and_answers_the_others(
+    tmp_path: Path, overflows: Callable[[HuggingFaceVLM, Question, float], None]
+) -> None:
+    adapter = opened(AnswerMode.LETTER)
+    data = medrobust_bench.load_data("phantoms", limit=16)
+    bad = data.questions[0]
+    alike = sum(question.text == bad.text for question in data.questions)
+    overflows(adapter, bad, float("nan"))
+    (tmp_path / "r").mkdir()
+    run = medrobust_bench.evaluate(
+        model=adapter, threats="noise:draws=1", data=data, out=tmp_path / "r", max_failed=0.9
+    )
+    named = {failure.question for failure in run.failures}
+    assert bad.id in named
+    assert len(named) == alike < 16
+    assert all("NonFiniteLogitsError" in str(failure) for failure in run.failures)
+    assert run["clean"].clean_accuracy.n == 16 - alike
 
 
 def poisoned(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:

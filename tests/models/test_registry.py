@@ -89,6 +89,21 @@ def test_a_folder_wins_over_a_hub_id_and_a_card_over_a_folder(
 def test_the_answer_mode_given_replaces_the_cards() -> None:
     assert resolve("qwen2-vl-2b", answer_mode=AnswerMode.REASONING).answer_mode is AnswerMode.REASONING
     assert resolve("med-r1").answer_mode is AnswerMode.REASONING
+    # The instruction belongs to the mode; all else to the model.
+    asked = resolve("medvlm-r1", answer_mode=AnswerMode.LETTER)
+    assert (asked.instruction, asked.stop) == (None, resolve("medvlm-r1").stop)
+    assert resolve("medvlm-r1", answer_mode=AnswerMode.REASONING).instruction is not None
+
+
+def test_the_length_limit_given_replaces_the_cards() -> None:
+    assert resolve("medvlm-r1", max_new_tokens=9).max_new_tokens == 9
+    assert resolve("medvlm-r1").max_new_tokens == 1024
+
+
+def test_a_revision_is_for_the_hub(folder: Path) -> None:
+    assert resolve("qwen2-vl-2b", revision="v1").revision == "v1"
+    assert "has no revision 'v1'" in problem_of(resolve, str(folder), revision="v1")
+    assert "has no revision" in problem_of(resolve, "safemed-r1-tiny", revision="v1")
 
 
 def test_a_source_beside_the_card(folder: Path) -> None:

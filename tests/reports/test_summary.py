@@ -104,6 +104,30 @@ def test_missing_or_repeated_questions_are_an_error(outcomes: list[Outcome]) -> 
         summary(outcomes, PGD)
 
 
+def test_generated_answers_are_counted_by_kind_and_rule() -> None:
+    told = [
+        outcome(0, clean=0, under=0, kind="read", tier="tags"),
+        outcome(1, clean=0, under=1, kind="read", tier="letter"),
+        outcome(2, clean=0, under=None, kind="truncated", tier="unparsed"),
+        outcome(3, clean=None, under=None),
+    ]
+    answers = summary(told, PGD).metrics.answers
+    assert answers is not None
+    assert answers.model_dump(mode="json") == {
+        "kinds": {"read": 2, "truncated": 1},
+        "tiers": {"tags": 1, "letter": 1},
+    }
+
+
+def test_a_journal_that_tells_no_kinds_reads_and_writes_as_before() -> None:
+    line = ATTACKED[0].model_dump(mode="json")
+    assert not {"kind", "tier"} & line.keys()
+    assert Outcome.model_validate(line) == ATTACKED[0]
+    result = summary(ATTACKED, PGD)
+    assert result.metrics.answers is None
+    assert "answers" not in result.model_dump(mode="json")["metrics"]
+
+
 DEPENDENT = {"q0": True, "q1": True, "q3": False}
 """Of the first question under attack, which stands, the image decides; of the third nobody knows."""
 

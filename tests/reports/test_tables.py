@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from medrobust_bench.data.phantoms.phantom import BANKS
-from medrobust_bench.records import Finding
+from medrobust_bench.records import AnswerCounts, AnswerKind, Finding, Tier
 from medrobust_bench.reports.grid import Grid, escape_markdown
-from medrobust_bench.reports.tables import accuracy_grid, modality_grid, print_run, run_table
+from medrobust_bench.reports.tables import accuracy_grid, answer_grid, modality_grid, print_run, run_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,31 @@ def test_one_row_per_model_and_one_column_per_measure(run: list[Result]) -> None
         "15.0 (5.2–36.0)",
         "0.0",
     )
+
+
+def test_generated_answers_are_told_by_rule_and_kind(make_result: Callable[..., Result]) -> None:
+    plain, told = make_result(model="letter"), make_result(model="writes")
+    answers = AnswerCounts(
+        kinds={AnswerKind.READ: 17, AnswerKind.TRUNCATED: 3}, tiers={Tier.TAGS: 16, Tier.TEXT: 1}
+    )
+    metrics = told.metrics.model_copy(update={"answers": answers})
+    writes = told.model_copy(update={"metrics": metrics})
+    assert answer_grid([plain]) is None
+    grid = answer_grid([plain, writes])
+    assert grid is not None
+    assert grid.header[2:] == (
+        "Answers",
+        "read by tags",
+        "read by text",
+        "unparsed",
+        "truncated",
+        "refused",
+    )
+    assert grid.rows == (("writes", writes.threat.name, "20", "16", "1", "0", "3", "0"),)
+    assert "How generated answers were read" in run_table([writes])
+    console = Console(record=True, width=80)
+    print_run([writes], console=console)
+    assert "clean, truncated" in console.export_text()
 
 
 def test_a_threat_that_one_model_lacks_leaves_a_gap(make_result: Callable[..., Result]) -> None:

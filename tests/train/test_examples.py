@@ -45,7 +45,7 @@ def test_completions_answer_right_in_the_form_of_their_task(questions: tuple[Que
         assert direct.completion == REASONING.write("", question.letter)
         assert direct.prompt == reason.prompt
         for example in (reason, direct):
-            assert REASONING.read(example.completion, question.options) == question.answer
+            assert REASONING.read(example.completion, question.options).choice == question.answer
         letter = build_example(question, Task.LETTER)
         assert (letter.prompt, letter.completion) == (
             STRATEGIES[AnswerMode.LETTER].prompt(question),

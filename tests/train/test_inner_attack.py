@@ -166,7 +166,7 @@ def test_the_right_letter_takes_the_place_of_the_models_own(questions: tuple[Que
     assert corrected(REASONING, "<think>An edema.</think><answer> B </answer>", shown) == (
         "<think>An edema.</think><answer> C </answer>"
     )
-    assert REASONING.read(corrected(REASONING, "gibberish", shown), shown.options) == 2
+    assert REASONING.read(corrected(REASONING, "gibberish", shown), shown.options).choice == 2
 
 
 @given(st.integers(0, 5), st.text(max_size=5), st.integers(0, 1000))

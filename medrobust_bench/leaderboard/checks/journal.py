@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.case import some
-from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.answers.registry import strategy_of
 from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.models.read_answer import kind_of
+from medrobust_bench.records import AnswerKind, Tier
 from medrobust_bench.runs.audit.blindness import ANOTHER, REPLACEMENTS
 from medrobust_bench.specs.threat import CLEAN
 
@@ -125,13 +127,19 @@ def texts(case: Case) -> list[Fault]:
     """What a model wrote is what was read from it; a model that scores options wrote nothing."""
     model = case.entry.result.model
     writes = case.generates and model.smoothing is None
-    strategy = STRATEGIES[AnswerMode(model.answer_mode)]
+    strategy = strategy_of(
+        case.cards[model.id].model_copy(update={"answer_mode": AnswerMode(model.answer_mode)})
+    )
 
     def wrong(o: Outcome, q: Question) -> bool:
         judged = o.threat == CLEAN.name or o.attacked
         if not (writes and judged):
-            return bool(o.text) and not (case.generates and judged)
-        return strategy.read(o.text, q.options) != o.choice
+            return bool(o.text or o.kind or o.tier) and not (case.generates and judged)
+        if o.kind is AnswerKind.TRUNCATED:
+            return o.choice is not None or o.tier is not Tier.UNPARSED
+        read = strategy.read(o.text, q.options)
+        told = (o.tier, o.kind) in ((None, None), (read.tier, kind_of(read, o.text)))
+        return read.choice != o.choice or not told
 
     checks: list[tuple[str, str, Callable[[Outcome, Question], bool]]] = [
         ("text", "does not say what its choice says", wrong),

@@ -25,18 +25,21 @@ if TYPE_CHECKING:
 class Generated:
     """The model answers as it likes; what it names is read, and what it leaves open is unparsed.
 
-    Scores are those of the letter as the first word of the answer, after an empty rationale where the model thinks.
+    Scores are those of the letter as the first word of the answer, after an empty rationale where the model thinks, and
+    after the mark that it is told to put there.
 
     Attributes:
         instruction: what the model is told to answer with.
         pattern: a card's pattern for the answer, see `read_answer`.
         thought: a card's pattern for the rationale.
+        mark: what the model is told to write right before its letter.
         thinks: whether the model thinks first; told to chat templates that listen.
     """
 
     instruction: str = "Answer with the letter of the right option."
     pattern: str | None = None
     thought: str | None = None
+    mark: str = ""
     thinks: bool = False
 
     generates = True
@@ -51,7 +54,8 @@ class Generated:
         """See `AnswerStrategy`."""
         opened = opened_thought(prompts[0])
         opens, closes = next((pair for pair in THOUGHTS if pair[0] == opened), THOUGHTS[0])
-        bridge = f"{'' if opened else opens}{closes}\n" if self.thinks or opened else ""
+        bridge = f"{'' if opened else opens}{closes}" if self.thinks or opened else ""
+        bridge += self.mark or ("\n" if bridge else "")
         return letter_scorer(tokenizer, prompts[0], questions, device, bridge)
 
     def write(self, rationale: str, letter: str) -> str:
@@ -61,19 +65,15 @@ class Generated:
             return f"{opens}{rationale}{closes}{letter}"
         return f"{letter}\n\n{rationale}" if rationale else letter
 
-    def read_answer(self, completion: str, options: Sequence[str]) -> ReadAnswer:
-        """What is read, with its tier and place."""
-        return read_answer(completion, options, pattern=self.pattern, thought=self.thought)
-
-    def read(self, completion: str, options: Sequence[str]) -> int | None:
+    def read(self, completion: str, options: Sequence[str]) -> ReadAnswer:
         """See `AnswerStrategy`."""
-        return self.read_answer(completion, options).choice
+        return read_answer(completion, options, pattern=self.pattern, thought=self.thought)
 
     def rewrite(
         self, completion: str, options: Sequence[str], answer: int, other: int, *, words: bool
     ) -> str:
         """See `AnswerStrategy`; a completion that does not answer with `answer` stays as it is."""
-        if self.read(completion, options) != answer:
+        if self.read(completion, options).choice != answer:
             return completion
         return rewrite_answer(
             completion, options, other, words=words, pattern=self.pattern, thought=self.thought

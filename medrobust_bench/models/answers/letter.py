@@ -10,6 +10,7 @@ import torch
 
 from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.answers.strategy import instructed
+from medrobust_bench.models.read_answer import UNPARSED, ReadAnswer, Tier
 from medrobust_bench.models.scoring import letter_tokens
 
 if TYPE_CHECKING:
@@ -26,14 +27,20 @@ _ONLY_A_LETTER = re.compile(rf"\s*([{LETTERS[0]}-{LETTERS[-1]}])\s*")
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """The model is asked for a letter only; the likeliest letter is the answer."""
+    """The model is asked for a letter only; the likeliest letter is the answer.
+
+    Attributes:
+        instruction: what the model is told to answer with.
+    """
+
+    instruction: str = "Answer with the letter of the right option only."
 
     generates = False
     thinks = False
 
     def prompt(self, question: Question) -> str:
         """See `AnswerStrategy`."""
-        return instructed(question, "Answer with the letter of the right option only.")
+        return instructed(question, self.instruction)
 
     def scorer(
         self, tokenizer: Any, prompts: Sequence[str], questions: Sequence[Question], device: torch.device
@@ -45,10 +52,13 @@ class Letter:
         """The letter; there is no place for a rationale."""
         return letter
 
-    def read(self, completion: str, options: Sequence[str]) -> int | None:
+    def read(self, completion: str, options: Sequence[str]) -> ReadAnswer:
         """The option of a completion that is nothing but one valid letter."""
         match = _ONLY_A_LETTER.fullmatch(completion)
-        return None if match is None else valid_option(match[1], len(options))
+        choice = None if match is None else valid_option(match[1], len(options))
+        if match is None or choice is None:
+            return UNPARSED
+        return ReadAnswer(choice=choice, tier=Tier.LETTER, span=match.span(1))
 
     def rewrite(
         self, completion: str, options: Sequence[str], answer: int, other: int, *, words: bool

@@ -9,6 +9,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from medrobust_bench.models.answers.strategy import instructed
+from medrobust_bench.models.read_answer import UNPARSED, ReadAnswer, Tier
 from medrobust_bench.models.scoring import continuation_tokens, token_log_likelihood
 
 if TYPE_CHECKING:
@@ -20,14 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OptionText:
-    """The model is asked for the text of an option; the likeliest text per token is the answer (OmniMedVQA)."""
+    """The model is asked for the text of an option; the likeliest text per token is the answer (OmniMedVQA).
+
+    Attributes:
+        instruction: what the model is told to answer with.
+    """
+
+    instruction: str = "Answer with the text of the right option only."
 
     generates = False
     thinks = False
 
     def prompt(self, question: Question) -> str:
         """See `AnswerStrategy`."""
-        return instructed(question, "Answer with the text of the right option only.")
+        return instructed(question, self.instruction)
 
     def scorer(
         self, tokenizer: Any, prompts: Sequence[str], questions: Sequence[Question], device: torch.device
@@ -44,9 +51,13 @@ class OptionText:
         """Not possible: the letter says nothing about the option's text."""
         raise NotImplementedError("models that answer with the text of an option are scored, not trained")
 
-    def read(self, completion: str, options: Sequence[str]) -> int | None:
+    def read(self, completion: str, options: Sequence[str]) -> ReadAnswer:
         """The option of which a completion is exactly the text."""
-        return options.index(completion.strip()) if completion.strip() in options else None
+        text = completion.strip()
+        if text not in options:
+            return UNPARSED
+        start = completion.index(text)
+        return ReadAnswer(choice=options.index(text), tier=Tier.TEXT, span=(start, start + len(text)))
 
     def rewrite(
         self, completion: str, options: Sequence[str], answer: int, other: int, *, words: bool

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.question import LETTERS
+from medrobust_bench.models.answer_marks import opened_thought
 from medrobust_bench.models.answers.letter import letter_scorer
 from medrobust_bench.models.answers.strategy import instructed
 from medrobust_bench.models.read_answer import read_answer
-from medrobust_bench.models.scoring import THINK, opens_rationale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.answers.letter import LetterScorer
+    from medrobust_bench.models.read_answer import ReadAnswer
 
 INSTRUCTION = (
     "Think first between <think> and </think>, then give the letter of the right option "
@@ -45,17 +46,16 @@ class Reasoning:
         self, tokenizer: Any, prompts: Sequence[str], questions: Sequence[Question], device: torch.device
     ) -> LetterScorer:
         """See `AnswerStrategy`."""
-        opened = opens_rationale(prompts[0])
-        bridge = EMPTY_RATIONALE.removeprefix(THINK) if opened else EMPTY_RATIONALE
+        bridge = EMPTY_RATIONALE.removeprefix(opened_thought(prompts[0]))
         return letter_scorer(tokenizer, prompts[0], questions, device, bridge)
 
     def write(self, rationale: str, letter: str) -> str:
         """See `AnswerStrategy`."""
         return f"<think>{rationale}</think><answer>{letter}</answer>"
 
-    def read(self, completion: str, options: Sequence[str]) -> int | None:
+    def read(self, completion: str, options: Sequence[str]) -> ReadAnswer:
         """Exactly one rationale and one letter, see `read_answer`."""
-        return read_answer(completion, options, strict=True).choice
+        return read_answer(completion, options, strict=True)
 
     def rewrite(
         self, completion: str, options: Sequence[str], answer: int, other: int, *, words: bool

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from medrobust_bench.data.question import Question
+    from medrobust_bench.models.read_answer import ReadAnswer
 
     Features = dict[str, Any]
     Look = Callable[[Sequence[int] | None], Features]
@@ -79,8 +80,8 @@ class AnswerStrategy(Protocol):
         """A completion that answers with this letter."""
         ...
 
-    def read(self, completion: str, options: Sequence[str]) -> int | None:
-        """Index of the option that a completion answers with; None where it cannot be told without guessing."""
+    def read(self, completion: str, options: Sequence[str]) -> ReadAnswer:
+        """Which option a completion answers with, and by which rule; none where it cannot be told without guessing."""
         ...
 
     def rewrite(

@@ -21,10 +21,12 @@ from medrobust_bench.reports.run_page.gallery import examples
 from medrobust_bench.reports.tables import (
     NOTE,
     accuracy_grid,
+    answer_grid,
     control_grids,
     describe_data,
     describe_threat,
     describe_without_images,
+    failed_lines,
     measured,
     short_modality,
 )
@@ -102,13 +104,14 @@ def render(
     )
     context: dict[str, Any] = {
         "title": f"{', '.join(plan.models)} on {plan.data.name}",
-        "data": describe_data(plan.data),
+        "data": describe_data(results[0].data),
         "synthetic": plan.data.synthetic,
         "note": NOTE,
         "given_away": describe_without_images(results),
         "accuracy": accuracy_grid(results).transposed(),
         "threats": [describe_threat(threat) for threat in plan.threats if threat.yields != "clean"],
-        "skipped": [f"{row.where}: {row.reason}" for row in plan.data.skipped],
+        "skipped": [f"{row.where}: {row.reason}" for row in results[0].data.skipped],
+        "failed": failed_lines(results),
         "figures": [
             {
                 "name": figure.name,
@@ -123,6 +126,7 @@ def render(
         "heat": heat_tables(accuracies),
         "corruptions": corruption_heat(results),
         "controls": control_grids(results),
+        "answers": answer_grid(results),
         "counts": _counts(results),
         "flips": [one for one in found if one is not None],
         "audit": [
@@ -144,6 +148,7 @@ def render(
         "modalities": "By modality",
         "corruptions": "Corruptions",
         "words": "Text in the image",
+        "answers": "Answers",
         "flips": "Flips",
         "audit": "Audit",
         "gallery": "Gallery",
@@ -156,6 +161,7 @@ def render(
             ("modalities", "heat"),
             ("corruptions", "corruptions"),
             ("words", "controls"),
+            ("answers", "answers"),
             ("flips", "flips"),
         )
         if not context[shown]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from scipy.stats import binomtest
 
+from medrobust_bench.records import AnswerKind
 from medrobust_bench.runs.audit.check import CARLINI, HERE, IMAGE_MATTERS, Check, above
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from medrobust_bench.records import Finding, Outcome
 
 SIGNIFICANCE = 0.05
+
+MOST_CUT_SHORT = 0.05
+"""Share of answers cut short beyond which a run warns."""
 
 FEWEST = 10
 """Questions of a modality below which its own baseline is not looked at."""
@@ -39,6 +43,9 @@ POSITIVE_CONTROL = Check(
     CARLINI,
 )
 UNPARSED = Check("unparsed, clean", "baseline", "How many clean answers cannot be parsed?", HERE)
+TRUNCATED = Check(
+    "answers cut short", "baseline", "How many generated answers does the length limit cut short?", HERE
+)
 UNPARSED_BREAKS = Check(
     "unparsed, attacked",
     "baseline",
@@ -164,6 +171,20 @@ def unparsed(clean: Sequence[Outcome]) -> Finding:
     share = sum(outcome.clean_choice is None for outcome in clean) / len(clean)
     meaning = f"{share:.1%} of the clean answers cannot be parsed and count as wrong"
     return UNPARSED.find(share, above(share, warn=0.05, fail=0.5), meaning)
+
+
+def cut_short(outcomes: Sequence[Outcome]) -> list[Finding]:
+    """Generated answers that their length limit cut short: they count as wrong, and say nothing about the model."""
+    told = [outcome for outcome in outcomes if outcome.kind is not None]
+    if not told:
+        return []
+    share = sum(outcome.kind is AnswerKind.TRUNCATED for outcome in told) / len(told)
+    verdict = above(share, warn=MOST_CUT_SHORT, fail=1.0)
+    remedy = "" if verdict == "pass" else ": raise --max-new-tokens"
+    meaning = (
+        f"{share:.1%} of {len(told)} answers were cut short by the length limit and count as wrong{remedy}"
+    )
+    return [TRUNCATED.find(share, verdict, meaning)]
 
 
 def format_breaks(outcomes: Sequence[Outcome]) -> list[Finding]:

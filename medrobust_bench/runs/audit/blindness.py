@@ -143,7 +143,7 @@ def replacement(image: NDArray[np.uint8], name: str, seed: int) -> NDArray[np.ui
 def answers_without_image(
     bound: BoundQuestions, *, seed: int, others: Mapping[str, Question]
 ) -> list[dict[str, int | None]]:
-    """What the deployed model answers when each image is replaced.
+    """What the deployed model answers when each image is replaced; generated answers all at once.
 
     Args:
         bound: B questions.
@@ -157,14 +157,13 @@ def answers_without_image(
         replacements(image, question_seed(seed, question.id), others.get(question.id))
         for image, question in zip(bound.batch.images, bound.batch.questions, strict=True)
     ]
+    asked = [(row, name) for row, made in enumerate(images) for name in REPLACEMENTS if name in made]
     choices: list[dict[str, int | None]] = [{} for _ in images]
-    for name in REPLACEMENTS:
-        rows = [row for row, made in enumerate(images) if name in made]
-        if not rows:
-            continue
-        answers = bound.select(rows).answer([images[row][name] for row in rows])
-        for row, answer in zip(rows, answers, strict=True):
-            choices[row][name] = answer.choice
+    answers = bound.select([row for row, _ in asked]).answer(
+        [images[row][name] for row, name in asked], exact=bound.generation is None
+    )
+    for (row, name), answer in zip(asked, answers, strict=True):
+        choices[row][name] = answer.choice
     return choices
 
 

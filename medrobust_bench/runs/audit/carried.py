@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.runs.audit.baseline import (
     baselines,
+    cut_short,
     format_breaks,
     option_texts,
     positive_control,
@@ -60,7 +61,7 @@ def carried_audit(
     for run in runs:
         threat, outcomes = run
         if threat.name == CLEAN.name:
-            found = [steady(clean), unparsed(clean), *baselines(clean, options)]
+            found = [steady(clean), unparsed(clean), *cut_short(clean), *baselines(clean, options)]
             found += [] if texts is None else [option_texts(clean, texts)]
             found += blindness(clean)
         elif threat.yields == "certified":
@@ -115,6 +116,7 @@ def _of_attack(outcomes: Sequence[Outcome], *, white_box: bool) -> list[Finding]
             f"{rounded:.1%} of the attacked answers broke in floating point, and held as 8-bit images{reading}",
         ),
         *format_breaks(outcomes),
+        *cut_short(outcomes),
     ]
     if white_box:
         nothing = len(standing) == len(attacked)

@@ -18,6 +18,7 @@ from medrobust_bench.runs.audit import (
 IN_EVERY_RUN = (
     carried.STEADY,
     baseline.UNPARSED,
+    baseline.TRUNCATED,
     baseline.CHANCE,
     baseline.MAJORITY,
     baseline.OPTION_TEXTS,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.records import Outcome
+    from medrobust_bench.records import Failure, Outcome
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.specs.settings import RunSettings
 
@@ -32,7 +32,7 @@ class ModelTask:
         threats: in the plan's order, not trained.
         learning: names of those that are trained against this model first.
         training: questions of the training split for them.
-        probe: a few questions of one image shape, scored twice to see whether scores are random.
+        probe: questions of which a few are scored twice, to see whether scores are random.
     """
 
     model: str
@@ -72,8 +72,10 @@ class Done:
         chunk: its index in the plan.
         outcomes: of one threat.
         witnesses: the images that broke an answer.
+        failures: questions that came to no outcome under that threat.
     """
 
     chunk: int
     outcomes: tuple[Outcome, ...]
     witnesses: tuple[Witness, ...] = ()
+    failures: tuple[Failure, ...] = ()

@@ -8,15 +8,19 @@ from medrobust_bench.attacks.altering import AlteringThreat
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.cohen import Certification
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records import Failure
 from medrobust_bench.runs.chunk import Chunk
+from medrobust_bench.runs.engine.faults import separately
 from medrobust_bench.runs.engine.task import Done
 from medrobust_bench.runs.models import how_asked, open_model
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
-    from medrobust_bench.records import ModelRecord
+    from medrobust_bench.records import ModelRecord, Outcome
+    from medrobust_bench.records.witness import Witness
     from medrobust_bench.runs.engine.task import AnyThreat, ChunkTask, ModelTask
     from medrobust_bench.runs.models import Asked
 
@@ -67,26 +71,98 @@ class Worker:
     def work(self, task: ChunkTask, threats: Sequence[AnyThreat]) -> Iterator[Done]:
         """Do what is left of a chunk; it is bound once and meets every threat in turn.
 
+        A question that the model cannot take, or that fails under a threat, costs itself and nothing else.
+
         Args:
             task: the chunk.
             threats: what `trained()` gave, here or at another worker.
         """
-        chunk = Chunk(self._adapter, self._task.model, task.questions, seed=self._task.settings.seed)
-        known = dict(task.clean)
-        if task.left[CLEAN.name]:
-            others = {name: other for name, other in task.unseen.items() if other is not None}
-            answered = chunk.without_images(chunk.clean(), frozenset(task.unseen), others)
-            known |= {outcome.question: outcome for outcome in answered}
-            yield Done(task.index, tuple(answered))
-        clean = [known[question.id] for question in task.questions]
+        new = task.left[CLEAN.name]
+        old = sorted({row for rows in task.left.values() for row in rows} - set(new))
+        bound, unbound = separately(lambda rows: self._bind(task, rows), old)
+        answered, unanswered = separately(lambda rows: self._answer(task, rows), new)
+        parts = [chunk for _rows, chunk in bound] + [chunk for _rows, (chunk, _outcomes) in answered]
+        outcomes = [outcome for _rows, (_chunk, found) in answered for outcome in found]
+        clean = {**task.clean, **{outcome.question: outcome for outcome in outcomes}}
+        lost = dict(unbound) | dict(unanswered)
+        if new:
+            yield self._done(task, CLEAN.name, outcomes, failed=dict(unanswered))
         for threat in threats:
-            rows = task.left[threat.spec.name]
+            name = threat.spec.name
+            left = set(task.left[name])
+            failed = {row: lost[row] for row in left & lost.keys()}
             if isinstance(threat, Certification):
-                for outcome in chunk.certify(threat, clean, rows):
-                    yield Done(task.index, (outcome,))
-            elif isinstance(threat, AlteringThreat):
-                if rows:
-                    yield Done(task.index, tuple(chunk.alter(threat, clean)))
-            elif rows:
-                outcomes, witnesses = chunk.attack(threat, clean)
-                yield Done(task.index, tuple(outcomes), tuple(witnesses))
+                if failed:
+                    yield self._done(task, name, [], failed=failed)
+                for row in sorted(left - lost.keys()):
+                    yield self._meet(task, threat, parts, clean, {row}, {})
+            elif left:
+                yield self._meet(task, threat, parts, clean, left - lost.keys(), failed)
+
+    def _bind(self, task: ChunkTask, rows: Sequence[int]) -> Chunk:
+        questions = [task.questions[row] for row in rows]
+        return Chunk(self._adapter, self._task.model, questions, seed=self._task.settings.seed)
+
+    def _answer(self, task: ChunkTask, rows: Sequence[int]) -> tuple[Chunk, list[Outcome]]:
+        """Bind questions and answer them on their clean images, and some of them without."""
+        chunk = self._bind(task, rows)
+        others = {name: other for name, other in task.unseen.items() if other is not None}
+        return chunk, chunk.without_images(chunk.clean(), frozenset(task.unseen), others)
+
+    def _meet(
+        self,
+        task: ChunkTask,
+        threat: AnyThreat,
+        parts: Sequence[Chunk],
+        clean: Mapping[str, Outcome],
+        asked: AbstractSet[int],
+        failed: Mapping[int, Exception],
+    ) -> Done:
+        """Let the rows that are asked meet a threat, in the parts in which they are bound."""
+        row_of = {question.id: row for row, question in enumerate(task.questions)}
+        lost = dict(failed)
+        outcomes: list[Outcome] = []
+        witnesses: list[Witness] = []
+        for part in parts:
+            wanted = [place for place, question in enumerate(part.questions) if row_of[question.id] in asked]
+
+            def work(
+                places: Sequence[int], part: Chunk = part
+            ) -> tuple[Sequence[Outcome], Sequence[Witness]]:
+                chunk = part.select(places)
+                before = [clean[question.id] for question in chunk.questions]
+                if isinstance(threat, Certification):
+                    return list(chunk.certify(threat, before, range(len(before)))), ()
+                if isinstance(threat, AlteringThreat):
+                    return chunk.alter(threat, before), ()
+                return chunk.attack(threat, before)
+
+            done, alone = separately(work, wanted)
+            for _places, (found, images) in done:
+                outcomes += found
+                witnesses += images
+            lost |= {row_of[part.questions[place].id]: error for place, error in alone}
+        return self._done(task, threat.spec.name, outcomes, witnesses, failed=lost)
+
+    def _done(
+        self,
+        task: ChunkTask,
+        threat: str,
+        outcomes: Sequence[Outcome],
+        witnesses: Sequence[Witness] = (),
+        *,
+        failed: Mapping[int, Exception],
+    ) -> Done:
+        """What became of a chunk under a threat, in the chunk's order."""
+        place = {question.id: row for row, question in enumerate(task.questions)}
+        return Done(
+            chunk=task.index,
+            outcomes=tuple(sorted(outcomes, key=lambda one: place[one.question])),
+            witnesses=tuple(sorted(witnesses, key=lambda one: place[one.question])),
+            failures=tuple(
+                Failure.of(
+                    failed[row], model=self._task.model, threat=threat, question=task.questions[row].id
+                )
+                for row in sorted(failed)
+            ),
+        )

@@ -29,20 +29,20 @@ def test_every_mode_has_its_strategy() -> None:
 def test_it_reads_the_corpus_as_it_is_meant() -> None:
     strategy = STRATEGIES[AnswerMode.GENERATE]
     for completion in corpus.completions():
-        assert strategy.read(completion.text, completion.options) == completion.choice
+        assert strategy.read(completion.text, completion.options).choice == completion.choice
 
 
 def test_what_it_writes_it_reads() -> None:
     strategy = Generated()
     for letter in "ABCD":
         for rationale in ("", "The border is sharp."):
-            assert strategy.read(strategy.write(rationale, letter), OPTIONS) == "ABCD".index(letter)
+            assert strategy.read(strategy.write(rationale, letter), OPTIONS).choice == "ABCD".index(letter)
 
 
 def test_a_card_gives_instruction_and_patterns() -> None:
     strategy = Generated(instruction="Judge.", pattern=r"Verdict: (\w)", thought=r"~.*?~")
     assert strategy.prompt(QUESTION).endswith("\nJudge.")
-    answer = strategy.read_answer("~Verdict: A~ B or C. Verdict: D", OPTIONS)
+    answer = strategy.read("~Verdict: A~ B or C. Verdict: D", OPTIONS)
     assert (answer.choice, answer.tier) == (3, Tier.PATTERN)
 
 
@@ -53,10 +53,10 @@ def test_a_card_chooses_how_its_model_is_asked_and_read() -> None:
     thinking = strategy_of(cards["medvlm-r1"])
     assert thinking.thinks
     assert "single-letter choice" in thinking.prompt(QUESTION)
-    assert thinking.read("<think>A?</think> <answer> B. Nevus </answer>", OPTIONS) == 1
+    assert thinking.read("<think>A?</think> <answer> B. Nevus </answer>", OPTIONS).choice == 1
     usual = strategy_of(cards["med-r1"])
     assert usual.prompt(QUESTION) == STRATEGIES[AnswerMode.REASONING].prompt(QUESTION)
-    assert usual.read(usual.write("Not A.", "C"), OPTIONS) == 2
+    assert usual.read(usual.write("Not A.", "C"), OPTIONS).choice == 2
 
 
 def test_scores_of_a_model_that_thinks_come_after_an_empty_rationale() -> None:
@@ -85,7 +85,7 @@ def test_a_checkpoint_answers_in_its_own_words_and_can_be_attacked(name: str) ->
     answers = bound.answer(list(bound.batch.images))
     for row, answer in enumerate(answers):
         assert answer.text
-        assert answer.choice == Generated().read(answer.text, bound.batch.questions[row].options)
+        assert answer.choice == Generated().read(answer.text, bound.batch.questions[row].options).choice
     written = generation.clean()
     scored = generation.logits(bound.batch.pixels(), written)
     assert scored.tokens.shape[0] == 2

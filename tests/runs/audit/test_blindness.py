@@ -94,7 +94,7 @@ class ByHeart:
         chosen._bound, chosen._notices, chosen._known = self._bound.select(rows), self._notices, self._known  # type: ignore[attr-defined]
         return chosen
 
-    def answer(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+    def answer(self, images: Sequence[NDArray[np.uint8]], *, exact: bool = True) -> list[Answer]:
         given = []
         for question, image in zip(self._bound.batch.questions, images, strict=True):  # type: ignore[attr-defined]
             real = not self._notices or image.tobytes() in self._known

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from medrobust_bench.records import AttemptRecord, Finding, Outcome
 from medrobust_bench.runs.audit.baseline import (
     baselines,
+    cut_short,
     format_breaks,
     option_texts,
     positive_control,
@@ -258,3 +259,12 @@ def test_a_few_wrong_answers_show_nothing(n: int, verdict: str) -> None:
     found = baselines(clean, {f"q{number}": 4 for number in range(n)})[0]
     assert found.verdict == verdict
     assert "attack" not in found.meaning
+
+
+@pytest.mark.parametrize(("cut", "verdict"), [(0, "pass"), (2, "pass"), (3, "warn"), (40, "warn")])
+def test_more_than_one_in_twenty_answers_cut_short_warns(cut: int, verdict: str) -> None:
+    kinds = ["truncated"] * cut + ["read"] * (40 - cut)
+    (finding,) = cut_short([outcome(number, kind=kind) for number, kind in enumerate(kinds)])
+    assert (finding.value, finding.verdict) == (cut / 40, verdict)
+    assert ("--max-new-tokens" in finding.meaning) == (verdict == "warn")
+    assert cut_short(journal(20, 40)) == []
