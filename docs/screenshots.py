@@ -1,7 +1,7 @@
-"""Makes the documentation's screenshots of the leaderboard and of a report: `python docs/screenshots.py RUN…`.
+"""Makes the documentation's screenshots of the leaderboard, and of a run's report: `python docs/screenshots.py [RUN]`.
 
-RUN… are finished runs of registered models on phantoms; the first one's report is shown. Needs Chromium (Debian:
-`apt-get install chromium`; elsewhere $CHROMIUM) and playwright.
+The leaderboard is that of the submissions in this repository. RUN is a finished run; without one, the pictures of a
+report stay as they are. Needs Chromium (Debian: `apt-get install chromium`; elsewhere $CHROMIUM) and playwright.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from playwright.sync_api import sync_playwright
 
 from medrobust_bench.data.reopen import reopen
 from medrobust_bench.leaderboard.names import slug
+from medrobust_bench.leaderboard.registry import read_registry
 from medrobust_bench.leaderboard.site.pages import write_site
 from medrobust_bench.leaderboard.submissions import read_results
-from medrobust_bench.leaderboard.submit import submit
-from medrobust_bench.models.cards import read_cards
 from medrobust_bench.reports.run_page.page import write_report
 from medrobust_bench.runs.run import load_run
+
+ROOT = Path(__file__).parents[1]
+SHOWN = "safemed-r1-tiny"
+"""The model whose page is shown."""
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
@@ -39,32 +42,32 @@ SHOTS = (
 def main() -> None:
     """Read the command line and make the pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("run", nargs="?", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the pictures")
     parser.add_argument(
         "--whole", action="store_true", help="whole pages in every window and colour, to look at"
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pages = build(arguments.runs, Path(folder))
+        pages = build(arguments.run, Path(folder))
         shots = whole_pages(pages) if arguments.whole else SHOTS
         for path in photograph(pages, arguments.out, shots, whole=arguments.whole):
             print(path)
 
 
-def build(runs: list[Path], root: Path) -> dict[str, Path]:
-    """Submit the runs, build the site and the first one's report; returns the pages by name."""
-    cards = read_cards()
-    finished = [load_run(run) for run in runs]
-    for run in finished:
-        submit(run, root / "submissions")
-    first = finished[0]
-    report, *_figures = write_report(
-        first, root / "report" / "index.html", dataset=reopen(first.record.plan), limit=6
-    )
-    index, *_others = write_site(read_results(root / "submissions", cards=cards), root / "site", cards=cards)
-    model = index.parent / "models" / f"{slug(first.record.plan.models[0])}.html"
-    return {"site/index.html": index, "model": model, "report/index.html": report}
+def build(run: Path | None, root: Path) -> dict[str, Path]:
+    """Build the site, and the run's report; returns the pages by name."""
+    cards, _problems = read_registry(ROOT / "model_cards")
+    submissions = read_results(ROOT / "leaderboards" / "submissions", cards=cards)
+    index, *_others = write_site(submissions, root / "site", cards=cards)
+    pages = {"site/index.html": index, "model": index.parent / "models" / f"{slug(SHOWN)}.html"}
+    if run is not None:
+        finished = load_run(run)
+        dataset = reopen(finished.record.plan)
+        pages["report/index.html"], *_figures = write_report(
+            finished, root / "report" / "index.html", dataset=dataset, limit=6
+        )
+    return pages
 
 
 def whole_pages(pages: dict[str, Path]) -> tuple[tuple[str, str, tuple[int, int], str, None], ...]:
@@ -94,6 +97,8 @@ def photograph(
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         for name, page_name, (width, height), scheme, selector in shots:
+            if page_name not in pages:
+                continue
             page = browser.new_page(
                 viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
             )

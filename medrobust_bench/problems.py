@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_STEERING = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
+"""Unicode categories: control, format (which turn text round or hide it), private use, surrogates, separators."""
+
+
+def plain(text: str) -> str:
+    """A text without characters that steer what shows it, line breaks and tabs aside: for pages and tables."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter in "\n\t" or unicodedata.category(letter) not in _STEERING
+        else "\N{REPLACEMENT CHARACTER}"
+        for letter in text
+    )
 
 
 def printable(text: str) -> str:

@@ -67,6 +67,10 @@ class AlteringThreat(Protocol):
         """What a list of alterations lacks or has too much, in a few words; None where it is what the threat makes."""
         ...
 
+    def fewest_passes(self, question: Question) -> int:
+        """Forward passes that a question costs at least that withstands everything."""
+        ...
+
     def remake(
         self, question: Question, clean: NDArray[np.uint8], seed: int, alteration: Alteration
     ) -> NDArray[np.uint8]:

@@ -96,6 +96,10 @@ class CorruptionsByChance(_Corruptions):
             f"lacks {lacking[0]}" if lacking else f"has {added[0]} too much" if added else "is out of order"
         )
 
+    def fewest_passes(self, question: Question) -> int:
+        """See `AlteringThreat`."""
+        return len(self.planned(question))
+
     def remake(self, question: Question, clean: Image, seed: int, alteration: Alteration) -> Image:
         """See `AlteringThreat`."""
         if alteration not in (
@@ -173,6 +177,11 @@ class WorstCorruption(_Corruptions):
         """See `AlteringThreat`: one image, where any kind fits."""
         expected = 1 if self.kinds(question) else 0
         return None if len(alterations) == expected else f"has {len(alterations)} images, not {expected}"
+
+    def fewest_passes(self, question: Question) -> int:
+        """See `AlteringThreat`: one of each kind, every query, and the answer to the worst."""
+        kinds = len(self.kinds(question))
+        return kinds + self.spec.queries + 1 if kinds else 0
 
     def remake(self, question: Question, clean: Image, seed: int, alteration: Alteration) -> Image:
         """See `AlteringThreat`."""

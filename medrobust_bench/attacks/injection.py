@@ -153,6 +153,10 @@ class Injection:
             else "has controls of another text"
         )
 
+    def fewest_passes(self, question: Question) -> int:
+        """See `AlteringThreat`: every text, and the answers to the worst one and its controls."""
+        return self.spec.queries + 1 + len(CONTROLS)
+
     def remake(
         self, question: Question, clean: NDArray[np.uint8], seed: int, alteration: Alteration
     ) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from medrobust_bench.models.averaged import AveragedQuestions, log_mean
+from medrobust_bench.models.pixels import to_images
 from medrobust_bench.models.scoring import lead_of_reference, token_log_likelihood
 
 if TYPE_CHECKING:
@@ -106,6 +107,21 @@ def loss_at(
         leads = lead_of_reference(scored.logits.detach(), scored.tokens)
         lead = leads.masked_fill(~scored.real, torch.inf).amin(-1)
     return Loss(value, ~(lead >= batch.tolerance), lead < 0)  # what is not a number may be anything
+
+
+def loss_of_answers(bound: BoundQuestions, pixels: torch.Tensor) -> Loss:
+    """The loss of a model that gives answers and no scores: 1 where the answer is wrong, else 0.
+
+    Args:
+        bound: B questions.
+        pixels: [B, 3, H, W] float in [0, 1]; asked about rounded to 8 bits.
+    """
+    answers = bound.answer(to_images(pixels))
+    wrong = torch.tensor(
+        [answer.choice != right for answer, right in zip(answers, bound.batch.answers, strict=True)],
+        device=pixels.device,
+    )
+    return Loss(wrong.to(pixels), wrong, wrong)
 
 
 def _average(

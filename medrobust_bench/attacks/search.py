@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from medrobust_bench.attacks.attack_result import AttackResult, Attempt
-from medrobust_bench.attacks.losses import CrossEntropy, loss_at
+from medrobust_bench.attacks.losses import CrossEntropy, loss_at, loss_of_answers
+from medrobust_bench.models.adapter import NoScoresError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,8 +123,7 @@ class Search:
         if rows:
             tried = _in_range(pixels[rows]).requires_grad_(gradient)
             with torch.set_grad_enabled(gradient):
-                completions = [self._entries[row].completion for row in rows]
-                loss = loss_at(self._loss, self._select(rows), tried, completions)
+                loss = self._loss_at(rows, tried)
             if gradient:
                 (open_gradient,) = torch.autograd.grad(loss.value.sum(), tried)
                 gradients[rows] = open_gradient.to(gradients.dtype)
@@ -156,6 +156,14 @@ class Search:
     def results(self) -> list[AttackResult]:
         """What was found out about each of the B questions."""
         return [self._result(row, entry) for row, entry in enumerate(self._entries)]
+
+    def _loss_at(self, rows: list[int], tried: torch.Tensor) -> Loss:
+        """The loss of some questions; of a model that gives answers alone, whether they are wrong."""
+        completions = [self._entries[row].completion for row in rows]
+        try:
+            return loss_at(self._loss, self._select(rows), tried, completions)
+        except NoScoresError:
+            return loss_of_answers(self._select(rows), tried)
 
     def _select(self, rows: list[int]) -> BoundQuestions:
         if self._selected[0] != rows:

@@ -263,7 +263,7 @@ def _smoothed_names(certified: RunRecord, model: str, attacked: RunRecord, rows:
     return {
         name
         for name, record in attacked.models.items()
-        if record.weights_sha256 == weights
+        if record.weights_sha256 == weights is not None
         and record.smoothing is not None
         and (record.smoothing.sigma, record.smoothing.base) == (certificate.sigma, certificate.base)
     }

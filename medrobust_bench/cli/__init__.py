@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "Compare two runs question by question; fail when robustness regressed.",
     "audit": "Examine a run's attacks with the model at hand: can their robust accuracy be believed?",
     "replay": "Recount a run's robust accuracy from its stored images alone; fail where it disagrees.",
+    "transfer": "Put the images that broke a run's models to another model.",
     "submit": "Turn a finished run into submissions to the leaderboard.",
     "verify": "Check submissions: every number, image and certificate; on a CPU, without attacking.",
     "card": "Print a model card's robustness section, as the Hugging Face hub reads it.",

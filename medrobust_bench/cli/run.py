@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     "models",
     multiple=True,
     metavar="NAME",
-    help="Card id, card file, checkpoint folder or hub id, as SOURCE or SOURCE=NAME; repeatable.",
+    help="Card id, card file, checkpoint folder, hub id, or openai:NAME of a server; as SOURCE or SOURCE=NAME; "
+    "repeatable.",
 )
 @click.option(
     "--threat",
@@ -94,6 +95,15 @@ if TYPE_CHECKING:
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Type of the weights."
 )
 @click.option("--seed", type=int, help="Seed of the sample and of every attack.")
+@click.option("--base-url", metavar="URL", help="Address of the server of openai:NAME, up to and with /v1.")
+@click.option(
+    "--key-variable",
+    metavar="NAME",
+    help="Environment variable with the server's key, if not OPENAI_API_KEY.",
+)
+@click.option("--concurrency", type=int, metavar="N", help="Requests to a server at the same time.")
+@click.option("--price-input", type=float, metavar="P", help="The server's price per million tokens read.")
+@click.option("--price-output", type=float, metavar="P", help="… and per million tokens written.")
 @click.option(
     "--trust-remote-code", is_flag=True, default=None, help="Run code from the checkpoint's repository."
 )
@@ -146,6 +156,9 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     with _stopped_by_hand(out), progress() as observer:
         finished = carry_out(settings, out, resume=resume, observer=observer)
     print_run(finished.results)
+    for model in finished.models:
+        if (usage := finished.usage(model)) is not None:
+            click.echo(f"\n{model}, weights unknown: {usage.summary}")
     click.echo(f"\nWritten to {out}:")
     for name, what in (
         ("leaderboard.md", "this table"),

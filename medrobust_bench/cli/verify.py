@@ -108,8 +108,7 @@ def command(
     failed = sum(map(bool, blocks))
     _tell(blocks)
     seconds = timeout or 600 + 240 * (minutes or 0)
-    memory = 4 * 10**9 if wish is None else None
-    with Guard(seconds=seconds, memory=memory, prepare=report.__module__) as guard:
+    with Guard(seconds=seconds, memory=4 * 10**9, prepare=report.__module__) as guard:
         for path in files:
             try:
                 found: Report | Ended = guard.call(report, path, cards=known, data=where, wish=wish)

@@ -152,7 +152,8 @@ def _model(result: Result, links: Mapping[str, str]) -> str:
     model = result.model
     label = escape_markdown(model.id)
     linked = f"[{label}]({links[model.id]})" if model.id in links else label
-    return f"{linked} ({escape_markdown(model.answer_mode)}, {escape_markdown(model.dtype)})"
+    weights = "weights unknown" if model.weights_sha256 is None else escape_markdown(model.dtype)
+    return f"{linked} ({escape_markdown(model.answer_mode)}, {weights})"
 
 
 def _worst(result: Result) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
+    from medrobust_bench.data.reopen import Place
     from medrobust_bench.leaderboard.entry import Entry
     from medrobust_bench.leaderboard.evidence import Proof
     from medrobust_bench.models.cards import Card
@@ -38,6 +39,7 @@ class Claim:
         document: the same as it was written, before anything was converted.
         cards: the model registry.
         dataset: the questions that it says it asked, opened anew.
+        place: where the data set is on this machine.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Claim:
     document: object
     cards: Mapping[str, Card]
     dataset: Dataset
+    place: Place
 
     @cached_property
     def questions(self) -> dict[str, Question]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import yaml
 
-from medrobust_bench.models.cards import Dtype
+from medrobust_bench.models.cards import ENDPOINT, Dtype
 from medrobust_bench.records.files import replace_file
 
 if TYPE_CHECKING:
@@ -47,10 +47,14 @@ def write_draft(model: ModelRecord, folder: Path) -> Path | None:
     if path.exists():
         return None
     known = model.dtype in get_args(Dtype)
+    server = model.server if model.weights_sha256 is None else None
+    place: dict[str, object] = {"source": model.id if _HUB_ID.fullmatch(model.id) else NO_SOURCE}
+    if server is not None:
+        place = {"adapter": ENDPOINT, "source": server.model, "endpoint": {"base_url": server.base_url}}
     fields = {
         "id": card_id(model.id),
         "title": model.id,
-        "source": model.id if _HUB_ID.fullmatch(model.id) else NO_SOURCE,
+        **place,
         "revision": model.revision,
         "weights_sha256": model.weights_sha256 if known else None,
         "identity": None if model.identity is None else model.identity.model_dump(),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from medrobust_bench.leaderboard.names import slug
 from medrobust_bench.records import Finding, Record, Result
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ENTRY_VERSION: Final = "1.0"
 
 JOURNAL, WITNESSES, ANSWERS = "journal.jsonl", "witnesses.parquet", "answers.csv"
+
+LARGEST_FILE = 5_000_000
+"""Bytes of a submission file; an honest one has a few thousand."""
 
 LARGEST_IN_REPOSITORY = 20_000_000
 """Bytes of evidence that a pull request may carry; more belongs into a data set on the hub."""
@@ -61,6 +64,16 @@ class Entry(Record):
     )
     selection: Selection
     evidence: tuple[Evidence, ...] = Field(min_length=1, max_length=3)
+
+
+def read_readable(path: Path) -> Entry | None:
+    """A submission file that may be anybody's; None where it is none, too large, or cannot be read."""
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            return None
+        return Entry.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def entry_path(result: Result) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from pydantic import ValidationError
-
 from medrobust_bench.certify.fault import SHOWN, Fault
-from medrobust_bench.leaderboard.entry import Entry, evidence_folder
+from medrobust_bench.leaderboard.entry import evidence_folder, read_readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from medrobust_bench.leaderboard.entry import Entry
 
 _PART: Final = re.compile(r"[A-Za-z0-9][\w.=+-]*", re.ASCII)
 """A name of a file or folder that the program itself would give."""
@@ -56,9 +56,8 @@ def proper(name: str) -> bool:
 
 def _manifest(path: Path) -> set[str]:
     """The names of a submission's evidence; empty where it cannot be read, which its verification says."""
-    try:
-        entry = Entry.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+    entry = read_readable(path)
+    if entry is None:
         return set()
     return {file.name for file in entry.evidence if file.hub is None}
 

@@ -33,12 +33,12 @@ class Ended:
 
 
 class Guard:
-    """A process that does one piece of work after the other, and is begun anew after one that had to be ended.
+    """A process that does one piece of work after the other, and is begun anew after one that was ended or swelled.
 
     Args:
         seconds: that a piece of work may take.
-        memory: bytes of address space that the process may add to what it has when it starts; None: no limit. Only
-            where the system can limit it.
+        memory: bytes of address space that the process may add to what it has when it starts, until a piece of work
+            calls `unlimited`; None: no limit. Only where the system can limit it.
         prepare: module that is imported before the clock starts.
     """
 
@@ -71,12 +71,14 @@ class Guard:
             if not connection.poll(self.seconds):
                 self._end()
                 return Ended(f"took longer than {self.seconds:g} seconds")
-            done, value = connection.recv()
+            done, value, swelled = connection.recv()
         except EOFError:
             code = self._end()
             return Ended(
                 f"ended the process that checks it (exit code {code}): memory, depth, or a fault of ours"
             )
+        if swelled:
+            self._end()
         if not done:
             raise InvalidInputError(value)
         return value
@@ -110,21 +112,43 @@ class Guard:
         return process.exitcode
 
 
+def unlimited() -> None:
+    """Let the piece of work that calls it take the memory that it needs: what is a stranger's has been looked at."""
+    _limit(None)
+
+
+def _limit(memory: int | None) -> None:
+    """Allow so many bytes beside those that are in use now, or as many as there are."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    with suppress(ValueError, OSError):  # less was allowed from outside
+        resource.setrlimit(resource.RLIMIT_DATA, (hard if memory is None else used + memory, hard))
+
+
+def _soft_limit() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_DATA)[0]
+
+
 def _serve(connection: Connection, memory: int | None, prepare: str) -> None:
     """Work until nobody asks any more; what is not bad input ends the process, and says so on its error output."""
     import_module(prepare)
-    if memory is not None and sys.platform != "win32":
-        import resource
-
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_DATA, (used + memory, used + memory))
+    if memory is not None:
+        _limit(memory)
+    limited = _soft_limit()
     connection.send("ready")
     with suppress(EOFError, KeyboardInterrupt):
         while True:
             function, arguments, options = connection.recv()
             try:
-                value = (True, function(*arguments, **options))
+                done, value = True, function(*arguments, **options)
             except InvalidInputError as error:
-                value = (False, error.problems)
-            connection.send(value)
+                done, value = False, error.problems
+            connection.send((done, value, _soft_limit() != limited))

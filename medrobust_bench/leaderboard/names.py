@@ -31,6 +31,19 @@ _ALIKE = str.maketrans(
 """Letters that a reader takes for another, after Unicode's list of confusables (UTS #39)."""
 
 
+_SCRIPTS: Final = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "GEORGIAN")
+"""Whose letters look like each other's."""
+
+
+def mixes_scripts(name: str) -> bool:
+    """Whether a word holds letters of two scripts that look alike (UTS #39, "mixed-script confusables")."""
+    for word in name.split():
+        scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in word if letter.isalpha()}
+        if len(scripts & set(_SCRIPTS)) > 1:
+            return True
+    return False
+
+
 def slug(name: str) -> str:
     """A name as a file name: letters, digits, underscores, dots and hyphens, no dot at either end."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"

@@ -1,8 +1,8 @@
-"""Texts of strangers, made harmless wherever they are shown: the one place where that is done.
+"""Texts of strangers, made harmless where tables and pages of a leaderboard show them.
 
-Markdown tables and HTML templates escape for themselves (`reports.grid.escape_markdown`, Jinja's autoescape); what they
-cannot know stands here: spreadsheets that run cells, schemes of links, characters that steer a terminal or turn text
-round.
+Markdown tables, terminals and HTML templates escape for themselves and let no character through that steers
+(`reports.grid`, `reports.pages`); what they cannot know stands here: spreadsheets that run cells, schemes of links,
+Markdown of strangers.
 """
 
 from __future__ import annotations
@@ -13,32 +13,21 @@ from typing import TYPE_CHECKING, Final
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from medrobust_bench.problems import plain
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from markdown_it.token import Token
 
-_RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r")
-_STEERING = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
-"""Unicode categories: control, format (which turn text round or hide it), private use, surrogates, separators."""
-
-
-def plain(text: str) -> str:
-    """A text without characters that steer, line breaks aside."""
-    return "".join(
-        letter
-        if letter == "\n" or unicodedata.category(letter) not in _STEERING
-        else "\N{REPLACEMENT CHARACTER}"
-        for letter in text
-    )
+_RUN_BY_SPREADSHEETS = ("=", "+", "-", "@")
 
 
 def cell(text: str) -> str:
     """A text as a cell that no spreadsheet runs: quoted by an apostrophe where it begins like a formula."""
     flat = " ".join(plain(text).split())
-    return (
-        f"'{flat}" if text.startswith(_RUN_BY_SPREADSHEETS) or flat.startswith(_RUN_BY_SPREADSHEETS) else flat
-    )
+    seen = unicodedata.normalize("NFKC", flat)  # a full-width = is one to some of them
+    return f"'{flat}" if text.startswith(("\t", "\r")) or seen.startswith(_RUN_BY_SPREADSHEETS) else flat
 
 
 def is_link(url: str) -> bool:

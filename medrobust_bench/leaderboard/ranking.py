@@ -146,7 +146,7 @@ def order(result: Result) -> tuple[float, float, str, str, str, int]:
     """Sorts results of one board, best first."""
     scores, model = result.metrics, result.model
     values = -headline(scores).value, -scores.clean_accuracy.value
-    return (*values, model.id, model.answer_mode, model.dtype + model.weights_sha256, result.seed)
+    return (*values, model.id, model.answer_mode, model.dtype + (model.weights_sha256 or ""), result.seed)
 
 
 def ranks(contestants: Sequence[Contestant]) -> list[Rank]:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medrobust_bench.leaderboard.guard import unlimited
 from medrobust_bench.leaderboard.replay import replay
 from medrobust_bench.leaderboard.verification import verify
 from medrobust_bench.problems import printable
@@ -77,6 +78,7 @@ def report(
     case = verdict.case
     replayed = None
     if wish is not None and verdict.accepted and case is not None:
+        unlimited()
         card = cards[case.entry.result.model.id]
         replayed = replay(
             case,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from medrobust_bench.leaderboard.checks.identity import COMMIT
 from medrobust_bench.leaderboard.checks.losses import falling
 from medrobust_bench.leaderboard.checks.neighbours import rivalry
+from medrobust_bench.models.cards import ENDPOINT
 from medrobust_bench.runs.audit.blindness import DEPENDENCE
 from medrobust_bench.specs.registry import is_official
 
@@ -34,6 +35,8 @@ def unranked(entry: Entry, card: Card | None) -> list[str]:
     """
     chosen, audit = entry.selection, (*entry.clean_audit, *entry.result.audit)
     reasons = []
+    if entry.result.model.weights_sha256 is None and entry.result.threat.white_box:
+        reasons.append("its weights are unknown, and this board is for attacks that need them")
     if not is_official(entry.result.threat):
         reasons.append("not an official threat")
     if chosen.split != "test" or chosen.modalities or chosen.seed != 0:
@@ -60,7 +63,7 @@ def doubted(path: Path, entry: Entry, proof: Proof) -> list[str]:
         entry: what it holds.
         proof: its evidence.
     """
-    share = falling(proof.threat)
+    share = falling(proof.threat) if entry.result.threat.white_box else 0.0  # random draws need not rise
     fell = [f"the loss of {share:.0%} of the standing questions never rose"] if share > MOST_FALLING else []
     return fell + rivalry(path, entry, proof)
 
@@ -75,6 +78,8 @@ def _unpinned(card: Card | None) -> list[str]:
     """What of a model's identity its card leaves open."""
     if card is None:
         return ["its model has no card"]
+    if card.adapter == ENDPOINT:
+        return [] if card.submitter is not None else ["its card names no submitter"]
     reasons = []
     if card.weights_sha256 is None:
         reasons.append("its card has no weights_sha256: whose weights were measured is open")

@@ -12,6 +12,7 @@ from medrobust_bench.leaderboard.checks.threat import normal_text
 from medrobust_bench.leaderboard.entry import Entry
 from medrobust_bench.leaderboard.names import MODEL, THREAT, harmless
 from medrobust_bench.leaderboard.replay.record import ReplayRecord, kept
+from medrobust_bench.leaderboard.strict_json import read_strictly
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import READABLE, Result
 
@@ -87,17 +88,20 @@ def _read(path: Path) -> tuple[Submission | None, list[Problem]]:
     where = str(path)
     try:
         content = path.read_bytes()
-        document = json.loads(content)
+        document = read_strictly(content)
     except OSError as error:
         return None, [Problem(where, f"cannot be read: {error}", "correct its permissions")]
+    except UnicodeDecodeError:
+        return None, [Problem(where, "is not UTF-8", "copy it from the run again")]
     except json.JSONDecodeError as error:
         return None, [
             Problem(where, f"is not JSON: {error.msg}", "copy it from the run again", row=error.lineno)
         ]
-    except UnicodeDecodeError:
-        return None, [Problem(where, "is not UTF-8", "copy it from the run again")]
+    except ValueError as error:
+        return None, [Problem(where, f"is not JSON: {error}", "copy it from the run again")]
     submitted = isinstance(document, dict) and "entry_version" in document
-    reported = document["result"] if submitted and isinstance(document.get("result"), dict) else document
+    given = document["result"] if isinstance(document, dict) and submitted else document
+    reported = given if isinstance(given, dict) else document
     version = reported.get("schema_version") if isinstance(reported, dict) else None
     if version not in READABLE:
         what = "is no result file" if version is None else f"has schema version {version!r}"
@@ -157,7 +161,6 @@ def _other_weights(submission: Submission, cards: Mapping[str, Card]) -> list[Pr
     card = cards.get(model.id)
     if card is None or card.weights_sha256 in (None, model.weights_sha256) or card.dtype != model.dtype:
         return []
-    what = (
-        f"was measured on weights {model.weights_sha256[:12]}…, the card {card.id} says {card.weights_sha256}"
-    )
+    measured = "unknown" if model.weights_sha256 is None else f"{model.weights_sha256[:12]}…"
+    what = f"was measured on weights {measured}, the card {card.id} says {card.weights_sha256}"
     return [Problem(str(submission.path), what, "measure the card's weights, or give this model its own id")]

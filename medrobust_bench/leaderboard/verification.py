@@ -19,7 +19,7 @@ from medrobust_bench.data.source import PHANTOMS, open_data, sample
 from medrobust_bench.leaderboard import checks
 from medrobust_bench.leaderboard.case import Case, Claim
 from medrobust_bench.leaderboard.checks.names import hostile
-from medrobust_bench.leaderboard.entry import ENTRY_VERSION, Entry
+from medrobust_bench.leaderboard.entry import ENTRY_VERSION, LARGEST_FILE, Entry
 from medrobust_bench.leaderboard.evidence import read_proof
 from medrobust_bench.leaderboard.folder import strays_of
 from medrobust_bench.leaderboard.standing import why_unranked
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.models.cards import Card
-
-LARGEST_FILE = 5_000_000
-"""Bytes of a submission file; an honest one has a few thousand."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +82,14 @@ def verify(path: Path, *, cards: Mapping[str, Card], data: Mapping[str, Place] |
         return Verdict(path, tuple(harmful))
     dataset = open_selection(entry, data or {})
     _with_training(entry, dataset)
-    claim = Claim(path, entry, document[1], cards, dataset)
+    claim = Claim(path, entry, document[1], cards, dataset, place_of(entry, data or {}))
     faults = [fault for check in checks.CLAIM for fault in check(claim)]
     faults += strays_of(path, entry)
     proof, unreadable = read_proof(path, entry)
     faults += unreadable
     if proof is None or any(fault.check in ("data", "threat", "form") for fault in faults):
         return Verdict(path, tuple(faults))
-    case = Case(path, entry, claim.document, cards, dataset, proof)
+    case = Case(path, entry, claim.document, cards, dataset, claim.place, proof)
     faults += _of_evidence(case)
     reasons = () if faults else why_unranked(path, entry, proof, cards)
     return Verdict(path, tuple(faults), tuple(reasons), case)
@@ -143,19 +140,29 @@ def read_entry(content: bytes) -> tuple[Entry | None, list[Fault]]:
         ]
 
 
-def open_selection(entry: Entry, data: Mapping[str, Place]) -> Dataset:
-    """The questions that a submission says it asked, from the data set on this machine.
+def place_of(entry: Entry, data: Mapping[str, Place]) -> Place:
+    """Where the data set of a submission is on this machine.
 
     Raises:
-        InvalidInputError: the data set is not at hand or cannot be opened.
+        InvalidInputError: nobody says.
     """
-    name, chosen = entry.result.data.name, entry.selection
+    name = entry.result.data.name
     place = data.get(name, Place(PHANTOMS) if name == PHANTOMS else None)
     if place is None:
         remedy = f"say where it is: --data {name}=PATH"
         if name in shipped_cards():
             remedy += f" for a copy of its files, or --data {name} for the hub or its cache"
         raise InvalidInputError([Problem(name, "the data set is needed to check this", remedy)])
+    return place
+
+
+def open_selection(entry: Entry, data: Mapping[str, Place]) -> Dataset:
+    """The questions that a submission says it asked, from the data set on this machine.
+
+    Raises:
+        InvalidInputError: the data set is not at hand or cannot be opened.
+    """
+    place, chosen = place_of(entry, data), entry.selection
     dataset = open_data(
         place.source,
         split=chosen.split,

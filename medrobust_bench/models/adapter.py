@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 
 
+class NoScoresError(ValueError):
+    """A model that gives no scores of options, as some servers do, or none for a question."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A deployed answer.
@@ -154,6 +158,9 @@ class BoundQuestions(Protocol):
         Returns:
             [B, K] float32 with K the largest number of options in the batch, -inf where a question has fewer;
             differentiable in `pixels`. For a reasoning model: the answer letter after an empty rationale.
+
+        Raises:
+            NoScoresError: the model gives none.
         """
         ...
 

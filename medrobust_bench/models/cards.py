@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from medrobust_bench.front_matter import read_document
+from medrobust_bench.models.endpoint.settings import EndpointOptions, EndpointSettings
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.read_answer import read_answer
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -45,6 +46,9 @@ def _regular_expression(pattern: str) -> str:
 
 
 Pattern = Annotated[Text, AfterValidator(_regular_expression)]
+
+ENDPOINT = "endpoint"
+"""The adapter of models behind a server."""
 
 SHIPPED = "checkpoints/"
 """How the source of a checkpoint inside the package begins."""
@@ -75,10 +79,20 @@ class FrontMatter(_Section):
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     title: Text
-    adapter: Text = Field(default="huggingface", description="huggingface, or the name of an entry point")
+    adapter: Text = Field(
+        default="huggingface",
+        description="huggingface; endpoint, for a model behind a server; or the name of an entry point",
+    )
     source: Text = Field(
         description="Hub id (owner/name, or owner/name/folder for one of several checkpoints), a checkpoint "
-        "shipped with the package (checkpoints/…), or a folder beside the card (./…)"
+        "shipped with the package (checkpoints/…), a folder beside the card (./…), or a server's name of the model"
+    )
+    endpoint: EndpointOptions | None = Field(
+        default=None, description="With adapter endpoint: address of the server, and how it is asked"
+    )
+    answers_from: EndpointSettings | None = Field(
+        default=None,
+        description="A server that serves the same weights and answers in their place; gradients stay local",
     )
     revision: Text | None = Field(default=None, description="Hub commit or tag; null follows the main branch")
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
@@ -136,6 +150,23 @@ class FrontMatter(_Section):
     def _digest_needs_dtype(self) -> FrontMatter:
         if self.weights_sha256 is not None and self.dtype == "auto":
             raise ValueError("weights_sha256 holds for one dtype: give dtype as float32, bfloat16 or float16")
+        return self
+
+    @model_validator(mode="after")
+    def _server_or_weights(self) -> FrontMatter:
+        if self.adapter != ENDPOINT:
+            if self.endpoint is not None:
+                raise ValueError("endpoint is for adapter: endpoint; weights at hand may take answers_from")
+            return self
+        given = [
+            name
+            for name in ("revision", "weights_sha256", "prompt", "smoothing", "answers_from")
+            if getattr(self, name) is not None
+        ]
+        if given:
+            raise ValueError(f"{', '.join(given)}: a server does not say, or does not take it")
+        if self.answer_mode is AnswerMode.OPTION_TEXT:
+            raise ValueError("a server does not score the texts of options: take letter or generate")
         return self
 
     @model_validator(mode="after")

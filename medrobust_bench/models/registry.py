@@ -7,19 +7,27 @@ import json
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+from pydantic import ValidationError
 
 from medrobust_bench import extensions
-from medrobust_bench.models.cards import Card, TrainingData, read_card, read_cards
+from medrobust_bench.models.cards import ENDPOINT, Card, TrainingData, read_card, read_cards
+from medrobust_bench.models.endpoint.settings import EndpointOptions
 from medrobust_bench.models.peft_adapter import ADAPTER_FILE, adapter_problem
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from medrobust_bench.models.adapter import Adapter
 
 ADAPTER_GROUP = "medrobust_bench.adapters"
 HUGGING_FACE = "huggingface"
+SERVED = "openai:"
+"""How the name of a model behind a server begins."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)+")
 _CALLED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -48,22 +56,26 @@ def resolve(
     answer_mode: AnswerMode | None = None,
     revision: str | None = None,
     max_new_tokens: int | None = None,
+    endpoint: Mapping[str, Any] | None = None,
 ) -> Card:
     """The card of a model.
 
     Args:
         name: a card's id, a card's file (`*.md`), a local folder with a checkpoint, or a hub id
             (`owner/name`, or `owner/name/folder` where a repository holds several checkpoints); tried in this
-            order. A folder that is called like a card needs `./` in front. With `=NAME` behind it, results call the
-            model NAME: two folders of one name can so run together.
-        answer_mode: replaces the card's, and with it the instruction, which belongs to the mode; for a folder or hub
-            id without a card, default `letter`.
+            order. A folder that is called like a card needs `./` in front. `openai:NAME` is the model that a server
+            calls NAME. With `=NAME` behind it, results call the model NAME: two folders of one name can so run
+            together.
+        answer_mode: replaces the card's, and with it the instruction, which belongs to the mode; for a model without a
+            card, default `letter`.
         revision: replaces the card's hub revision.
         max_new_tokens: replaces the card's length limit of a completion.
+        endpoint: of a model behind a server, fields of `EndpointOptions` that replace the card's; of no meaning for
+            others.
 
     Raises:
         InvalidInputError: nothing of that name, everything wrong with the card, an adapter that is not installed,
-            or a local checkpoint that is not there. A hub id is not looked up.
+            or a local checkpoint that is not there. A hub id is not looked up, nor a server.
     """
     found = _named(name)
     changes = {"answer_mode": answer_mode, "revision": revision, "max_new_tokens": max_new_tokens}
@@ -77,6 +89,8 @@ def resolve(
     given["identity"] = pins
     card = found.model_copy(update=given)
     _loader(card)
+    if card.adapter == ENDPOINT:
+        return _of_server(card, endpoint or {})
     # What the source of another adapter means is for that adapter to say.
     local = card.adapter == HUGGING_FACE and isinstance(checkpoint(card), Path)
     if local and revision is not None:
@@ -138,6 +152,24 @@ def checkpoint(card: Card) -> str | Path:
     return card.source
 
 
+def _of_server(card: Card, changes: Mapping[str, Any]) -> Card:
+    """The card of a model behind a server, with these options in place of its own."""
+    options = {**dict(card.endpoint or EndpointOptions()), **changes}
+    try:
+        return Card.model_validate({**dict(card), "endpoint": EndpointOptions.model_validate(options)})
+    except ValidationError as error:
+        raise InvalidInputError(
+            [
+                Problem(
+                    str(card.path or card.id),
+                    f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": "),
+                    "correct the flag, or the card",
+                )
+                for fault in error.errors()
+            ]
+        ) from error
+
+
 def _named(name: str) -> Card:
     """The card of `SOURCE` or `SOURCE=NAME`; a folder whose own name has an equals sign is no such thing."""
     source, equals, called = name.rpartition("=")
@@ -154,6 +186,8 @@ def _find(name: str) -> Card:
     cards = read_cards()
     if name in cards:
         return cards[name]
+    if served := name.removeprefix(SERVED) if name.startswith(SERVED) else "":
+        return _ad_hoc(name, served, adapter=ENDPOINT)
     path = Path(name).expanduser()
     if path.suffix == ".md":
         return read_card(path)
@@ -180,11 +214,12 @@ def _is_path(name: str) -> bool:
     return name.startswith(("./", "../", "~")) or Path(name).is_absolute()
 
 
-def _ad_hoc(model_id: str, source: str) -> Card:
+def _ad_hoc(model_id: str, source: str, *, adapter: str = HUGGING_FACE) -> Card:
     """The card of a model that has none."""
     return Card(
         id=model_id,
         title=model_id,
+        adapter=adapter,
         source=source,
         answer_mode=AnswerMode.LETTER,
         licence="unknown",
@@ -216,11 +251,11 @@ def _is_json_object(path: Path) -> bool:
 
 
 def _loader(card: Card) -> AdapterLoader:
-    if card.adapter == HUGGING_FACE:
-        return _load_hugging_face
+    if card.adapter in _BUILT_IN:
+        return _BUILT_IN[card.adapter]
     added = extensions.extension(ADAPTER_GROUP, card.adapter)
     if added is None:
-        known = ", ".join([HUGGING_FACE, *extensions.names(ADAPTER_GROUP)])
+        known = ", ".join([*_BUILT_IN, *extensions.names(ADAPTER_GROUP)])
         remedy = f"install the package that provides it; known here: {known}"
         raise InvalidInputError(
             [Problem(str(card.path or card.id), f"there is no adapter {card.adapter!r}", remedy)]
@@ -253,6 +288,15 @@ def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code
         stop=card.stop,
         **length,
     )
+
+
+def _load_endpoint(card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Adapter:
+    from medrobust_bench.models.endpoint.adapter import open_endpoint
+
+    return open_endpoint(card)
+
+
+_BUILT_IN: Final[dict[str, AdapterLoader]] = {HUGGING_FACE: _load_hugging_face, ENDPOINT: _load_endpoint}
 
 
 def _download_folder(source: str, revision: str | None) -> Path:

@@ -19,14 +19,15 @@ from medrobust_bench.records.outcome import Outcome
 from medrobust_bench.records.result import Result
 from medrobust_bench.records.run import Plan, RunRecord, file_stem, former_file_stem
 from medrobust_bench.records.suite import is_suite
+from medrobust_bench.records.usage import UsageRecord
 from medrobust_bench.records.witness import read_witnesses, write_witnesses
-from medrobust_bench.specs.settings import OF_THE_ENDING
+from medrobust_bench.specs.settings import DECIDES_NOTHING, OF_THE_ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from medrobust_bench.records.failure import Failure
-    from medrobust_bench.records.model import ModelRecord
+    from medrobust_bench.records.model import ModelRecord, ServerRecord
     from medrobust_bench.records.witness import Witness
 
 
@@ -256,6 +257,20 @@ class RunFolder:
         path = self.result_path(result.model.id, result.threat.name)
         replace_file(path, result.model_dump_json(indent=2).encode() + b"\n")
 
+    def replies_path(self, model: str) -> Path:
+        """Where the replies of a server are kept, for one model."""
+        return self.path / "replies" / f"{file_stem(model, 'replies')}.sqlite"
+
+    def write_usage(self, model: str, usage: UsageRecord) -> None:
+        """Write `replies/<model>--replies.json`: what a server was asked for a model, and what it cost."""
+        path = self.replies_path(model).with_suffix(".json")
+        replace_file(path, usage.model_dump_json(indent=2).encode() + b"\n")
+
+    def read_usage(self, model: str) -> UsageRecord | None:
+        """What a server was asked for a model; None where no server was."""
+        path = self.replies_path(model).with_suffix(".json")
+        return UsageRecord.model_validate_json(path.read_bytes()) if path.exists() else None
+
     def write_table(self, table: str) -> None:
         """Write `leaderboard.md`."""
         replace_file(self.path / "leaderboard.md", table.encode())
@@ -285,7 +300,7 @@ def _check_names(plan: Plan) -> None:
 def _differences(begun: RunRecord, now: RunRecord) -> list[tuple[str, object, object]]:
     """What differs, and not what only follows from it: settings decide data, data decide chunks."""
     settings = begun.plan.settings.model_copy(
-        update={name: getattr(now.plan.settings, name) for name in OF_THE_ENDING}
+        update={name: getattr(now.plan.settings, name) for name in (*OF_THE_ENDING, *DECIDES_NOTHING)}
     )
     parts = (
         (settings, now.plan.settings),
@@ -308,7 +323,13 @@ def _differences(begun: RunRecord, now: RunRecord) -> list[tuple[str, object, ob
 
 
 def _weights(model: ModelRecord) -> str:
-    return f"{model.weights_sha256[:12]} ({model.dtype}, {model.answer_mode})"
+    weights = "of unknown weights" if model.weights_sha256 is None else model.weights_sha256[:12]
+    server = "" if model.server is None else f", answers of {_server(model.server)}"
+    return f"{weights} ({model.dtype}, {model.answer_mode}{server})"
+
+
+def _server(server: ServerRecord) -> str:
+    return f"{server.answered_as or server.model} {server.fingerprint or ''} at {server.base_url}"
 
 
 def _short(value: object) -> str:

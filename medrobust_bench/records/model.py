@@ -67,21 +67,51 @@ class Smoothing(Record):
     )
 
 
+class ServerRecord(Record):
+    """The server whose answers were measured, and what it says about itself."""
+
+    base_url: str = Field(description="Its address, up to and with /v1")
+    model: str = Field(description="The name under which it was asked for the model")
+    answered_as: str | None = Field(
+        default=None, description="Its own name of the model that gave the first answer"
+    )
+    fingerprint: str | None = Field(default=None, description="Its own name of its configuration, then")
+    scores: bool = Field(default=False, description="Whether it gave log-probabilities of the option letters")
+    request_sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of what every request holds beside question and image: sampling settings, length limit, "
+        "system turn, stop texts, instruction",
+    )
+    compared: int | None = Field(
+        default=None,
+        ge=1,
+        description="Clean questions put to the local weights as well, where a server answers for them",
+    )
+    agreed: int | None = Field(default=None, ge=0, description="Those that both answered alike")
+
+
 class ModelRecord(Record):
     """Which model produced a result."""
 
     id: str = Field(description="Card id, hub id or folder name")
     revision: str | None = Field(default=None, description="Hub commit or tag; null for a local folder")
-    weights_sha256: str = Field(
+    weights_sha256: str | None = Field(
+        default=None,
         pattern=r"^[0-9a-f]{64}$",
-        description="SHA-256 over name, dtype, shape and bytes of every loaded parameter and buffer, by name",
+        description="SHA-256 over name, dtype, shape and bytes of every loaded parameter and buffer, by name; null "
+        "where the weights are unknown, as behind a server",
     )
     dtype: str = Field(
         pattern=r"^[a-z0-9_]{1,40}$",
-        description="Floating-point type of the parameters during evaluation, e.g. float32",
+        description="Floating-point type of the parameters during evaluation, e.g. float32; unknown behind a server",
     )
     answer_mode: Literal["letter", "option-text", "reasoning", "generate"]
-    parameters: int = Field(ge=0, description="Number of parameters")
+    parameters: int = Field(ge=0, description="Number of parameters; 0 where it is unknown")
+    server: ServerRecord | None = Field(
+        default=None,
+        exclude_if=lambda server: server is None,
+        description="Where the answers came from, unless from weights at hand",
+    )
     trust_remote_code: bool = Field(
         default=False, description="Whether code from the checkpoint's repository was run"
     )

@@ -306,15 +306,16 @@ def _notes(baseline: AnsweredRun, current: AnsweredRun, old: str, new: str) -> l
     whole, asked = baseline.record.plan.data.n, current.record.plan.data.n
     if asked < whole:
         notes.append(f"on {asked} of the baseline's {whole} questions")
+    same_weights = before.weights_sha256 == after.weights_sha256 is not None
     parts = []
     if before.identity is not None and after.identity is not None:
         parts = before.identity.differences(after.identity)
     if parts:
-        same = "both have the same weights, but " if before.weights_sha256 == after.weights_sha256 else ""
+        same = "both have the same weights, but " if same_weights else ""
         notes.append(f"{same}another model is compared: another {', another '.join(parts)}")
-    elif before.weights_sha256 == after.weights_sha256:
+    elif same_weights:
         notes.append("both have the same weights")
-    for name in ("revision", "dtype", "answer_mode", "trust_remote_code", "draws", "smoothing"):
+    for name in ("revision", "dtype", "answer_mode", "server", "trust_remote_code", "draws", "smoothing"):
         told = [_told(getattr(model, name)) for model in (before, after)]
         if told[0] != told[1]:
             notes.append(f"{name.replace('_', ' ')}: {' and '.join(told)}")

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from tabulate import tabulate
 
+from medrobust_bench.problems import plain, printable
+
 if TYPE_CHECKING:
     from medrobust_bench.records import Estimate
 
@@ -58,19 +60,23 @@ class Grid:
 
     def rich(self) -> Table:
         """A table for `rich.console.Console.print`."""
-        table = Table(title=escape(self.title), title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(title=_shown(self.title), title_justify="left", box=box.SIMPLE_HEAD)
         for column, name in enumerate(self.header):
             table.add_column(
-                escape(name), justify="left" if column < self.names else "right", overflow="fold"
+                _shown(name), justify="left" if column < self.names else "right", overflow="fold"
             )
         for row in self.rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*map(_shown, row))
         return table
+
+
+def _shown(text: str) -> str:
+    return escape(plain(text))
 
 
 def escape_markdown(text: str) -> str:
     """Text that renders as itself wherever Markdown stands, a table cell or a link's label included."""
-    flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    flat = printable(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKDOWN.sub(r"\\\1", flat)
 
 

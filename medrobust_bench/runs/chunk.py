@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.attacks.attack_result import attack_standing
 from medrobust_bench.data.image import to_png
-from medrobust_bench.models.adapter import in_full_precision
+from medrobust_bench.models.adapter import afresh, in_full_precision
 from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.records import AttemptRecord, Outcome
 from medrobust_bench.records.witness import Witness, sha256
@@ -64,7 +64,9 @@ class Chunk:
         """Answer the clean images on the deployed path, and once more to see whether they repeat."""
         start, images = time.perf_counter(), self._bound.batch.images
         answers = self._bound.answer(images)
-        again = self._adapter.bind(self.questions).answer(images)  # a bound batch remembers what it generated
+        again = afresh(self._adapter.bind(self.questions)).answer(
+            images
+        )  # a bound batch remembers what it generated
         seconds = _share(start, len(answers))
         return [
             self._outcome(

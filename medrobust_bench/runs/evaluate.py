@@ -14,12 +14,15 @@ from medrobust_bench.data.baselines import without_images
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.source import open_data
 from medrobust_bench.models.cards import Card
+from medrobust_bench.models.endpoint.cache import ReplyCache
+from medrobust_bench.models.endpoint.settings import Prices
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.run import RunRecord
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.runs.engine.local import LocalEngine
 from medrobust_bench.runs.inputs import read_inputs
+from medrobust_bench.runs.models import server_faults
 from medrobust_bench.runs.observer import Silent
 from medrobust_bench.runs.plan import environment, make_plan
 from medrobust_bench.runs.run import Run, load_run
@@ -68,13 +71,18 @@ def evaluate(
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     trust_remote_code: bool = False,
     seed: int = 0,
+    base_url: str | None = None,
+    key_variable: str | None = None,
+    concurrency: int | None = None,
+    price_input: float | None = None,
+    price_output: float | None = None,
     observer: Observer | None = None,
 ) -> Run:
     """Measure robust accuracy; `medrobust run` as a function.
 
     Args:
-        model: one or several: card ids, card files, checkpoint folders, hub ids, or adapters of your own; unset, the
-            shipped ones of the demonstration.
+        model: one or several: card ids, card files, checkpoint folders, hub ids, `openai:NAME` for a model behind a
+            server, or adapters of your own; unset, the shipped ones of the demonstration.
         threats: one or several: as on the command line, specifications, or threats of your own; unset, the official
             ones of the demonstration. Clean answers are always measured.
         data: as on the command line, a `Dataset`, or a reader of your own; unset, phantoms.
@@ -96,6 +104,11 @@ def evaluate(
         dtype: of the weights; "auto" takes the card's.
         trust_remote_code: run code from a hub checkpoint's repository.
         seed: of the sample and of every attack.
+        base_url: address of the server of `openai:NAME`.
+        key_variable: environment variable that holds its key.
+        concurrency: requests to it at the same time.
+        price_input: what it charges per million tokens read.
+        price_output: and per million tokens written.
         observer: told about progress.
 
     Raises:
@@ -121,6 +134,11 @@ def evaluate(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         seed=seed,
+        base_url=base_url,
+        key_variable=key_variable,
+        concurrency=concurrency,
+        price_input=price_input,
+        price_output=price_output,
     )
     return carry_out(
         asked.settings,
@@ -154,6 +172,11 @@ class Options(TypedDict, total=False):
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
     trust_remote_code: bool
     seed: int
+    base_url: str | None
+    key_variable: str | None
+    concurrency: int | None
+    price_input: float | None
+    price_output: float | None
 
 
 @dataclass(frozen=True)
@@ -329,11 +352,15 @@ def _write_run(
     for model in plan.models:
         if work.remains(model):
             watch.loading(model)
-            with engine.opened(work.task(model)) as workers:
-                watch.asked(model, workers.asked.notes)
-                record = folder.enter_model(record, model, workers.record, workers.asked.prompt)
-                for done in workers.work(work.chunks(model)):
-                    work.record(done)
+            remedy = f"see to the server, then go on with `medrobust run --resume --out {folder.path}`"
+            try:
+                with server_faults(model, remedy=remedy), engine.opened(work.task(model)) as workers:
+                    watch.asked(model, workers.asked.notes)
+                    record = folder.enter_model(record, model, workers.record, workers.asked.prompt)
+                    for done in workers.work(work.chunks(model)):
+                        work.record(done)
+            finally:
+                _write_usage(folder, model, inputs.models[model])
     given_away = without_images(inputs.dataset)
     data = work.data()
     results = [
@@ -356,6 +383,17 @@ def _write_run(
     for result in results:
         folder.write_result(result)
     folder.write_table(run_table(results))
+
+
+def _write_usage(folder: RunFolder, model: str, source: Card | Adapter) -> None:
+    """Count what a server was asked for a model, now and before the run was interrupted."""
+    path = folder.replies_path(model)
+    if not path.exists():
+        return
+    options = source.endpoint if isinstance(source, Card) else None
+    replies = ReplyCache(path)
+    folder.write_usage(model, replies.totals(Prices() if options is None else options.prices))
+    replies.close()
 
 
 def _frozen_threats(

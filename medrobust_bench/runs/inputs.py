@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.data.reopen import open_asked
 from medrobust_bench.data.source import sample
+from medrobust_bench.models.cards import ENDPOINT, Card
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.reports.metrics import find_metric
 from medrobust_bench.runs.models import card_of
 from medrobust_bench.runs.threats import load_threat
-from medrobust_bench.specs.registry import load_specification
+from medrobust_bench.specs.registry import load_specification, official_threats
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
-    from medrobust_bench.models.cards import Card
     from medrobust_bench.reports.metrics import Metric
     from medrobust_bench.specs.settings import RunSettings
+    from medrobust_bench.specs.threat import ThreatSpec
 
 T = TypeVar("T")
 
@@ -55,11 +56,12 @@ class Inputs:
 def unknown_names(settings: RunSettings) -> list[Problem]:
     """What is wrong with the names of models, threats and metrics; found at once, before data are read or torch."""
     found = Reading([])
-    for name in settings.models:
-        found.attempt(partial(card_of, name, settings))
-    for text in settings.threats:
-        if text != CLEAN.name:
-            found.attempt(partial(load_specification, text))
+    cards = [found.attempt(partial(card_of, name, settings)) for name in settings.models]
+    specs = [found.attempt(partial(load_specification, text)) for text in _threats(settings)]
+    found.problems += unsuitable(
+        [card.id for card in cards if card is not None and card.adapter == ENDPOINT],
+        [spec for spec in specs if spec is not None],
+    )
     for metric in settings.metrics:
         found.attempt(partial(find_metric, metric))
     return found.problems
@@ -97,9 +99,7 @@ def read_inputs(
             models.append((card.id, card))
             smoothed += [card.id] if card.smoothing else []
     opened = [
-        (threats or {}).get(text) or found.attempt(partial(load_threat, text))
-        for text in settings.threats
-        if text != CLEAN.name
+        (threats or {}).get(text) or found.attempt(partial(load_threat, text)) for text in _threats(settings)
     ]
     asked = [threat for threat in opened if threat]
     if any(threat.spec.yields == "certified" for threat in asked):
@@ -110,6 +110,12 @@ def read_inputs(
             )
             for name in smoothed
         )
+    blind = [
+        name
+        for name, model in models
+        if (model.adapter == ENDPOINT if isinstance(model, Card) else not model.differentiable)
+    ]
+    found.problems += unsuitable(blind, [threat.spec for threat in asked])
     metrics = {name: found.attempt(partial(find_metric, name)) for name in settings.metrics}
     found.twice([name for name, _model in models], "--model", "name it once, or two models apart: PATH=NAME")
     found.twice([threat.spec.name for threat in asked], "--threat")
@@ -126,6 +132,40 @@ def read_inputs(
         training=training,
         metrics={name: metric for name, metric in metrics.items() if metric},
     )
+
+
+def unsuitable(models: Sequence[str], specs: Sequence[ThreatSpec]) -> list[Problem]:
+    """What models without a gradient in their pixels cannot meet.
+
+    Args:
+        models: names of those that give none.
+        specs: what they are asked to meet.
+    """
+    needed = [spec.name for spec in specs if spec.white_box]
+    possible = [spec.name for spec in official_threats() if not spec.white_box and not spec.needs_scores]
+    remedy = (
+        f"take threats that need answers alone ({', '.join(possible)}), or those that need scores of options where the "
+        "model gives them; or attack a model whose weights you have, and put its images to this one with "
+        "`medrobust transfer`"
+    )
+    what = f"gives no gradient in the pixels, which {', '.join(needed)} need"
+    return [Problem(name, what, remedy) for name in models if needed]
+
+
+def scoreless(model: str, specs: Sequence[ThreatSpec]) -> list[Problem]:
+    """What a model that gives answers alone, and no scores of options, cannot meet."""
+    needed = [spec for spec in specs if spec.needs_scores]
+    remedies = dict.fromkeys(
+        "base=generate certifies by counting answers" if spec.yields == "certified" else "take rays instead"
+        for spec in needed
+    )
+    what = f"gives no scores of options, which {', '.join(spec.name for spec in needed)} need"
+    return [Problem(model, what, "; ".join(remedies))] if needed else []
+
+
+def _threats(settings: RunSettings) -> list[str]:
+    """The threats that are asked for, beside clean answers."""
+    return [text for text in settings.threats if text != CLEAN.name]
 
 
 def _read_training(

@@ -1,21 +1,25 @@
-"""A model, opened as a run wants it: the one place where evaluation, replay, audit and verification get theirs."""
+"""A model, opened as a run wants it: the one place where evaluation, replay, audit and transfer get theirs."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from medrobust_bench.models.adapter import Prompting
+from medrobust_bench.models.adapter import NoScoresError, Prompting
 from medrobust_bench.models.averaged import TRIED, AveragedVLM, wrap_if_stochastic
 from medrobust_bench.models.cards import Card
+from medrobust_bench.models.endpoint.adapter import EndpointVLM
+from medrobust_bench.models.endpoint.client import EndpointError, RejectedRequestError
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import load_model, resolve
 from medrobust_bench.problems import InvalidInputError, Problem
-from medrobust_bench.runs.engine.faults import separately
+from medrobust_bench.runs.engine.faults import OF_A_QUESTION, OF_THE_RUN, separately
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
@@ -34,6 +38,7 @@ def card_of(name: str, settings: RunSettings) -> Card:
         answer_mode=None if settings.answer_mode is None else AnswerMode(settings.answer_mode),
         revision=settings.revision,
         max_new_tokens=settings.max_new_tokens,
+        endpoint=settings.endpoint,
     )
 
 
@@ -45,8 +50,12 @@ def open_model(
     dtype: str = "auto",
     trust_remote_code: bool = False,
     expected: ModelRecord | None = None,
+    replies: Path | None = None,
 ) -> Adapter:
     """Load a model, wrap it in its expectation where its scores are random, and hold it against what a run had.
+
+    A server is asked the first question, so that it says who it is, and whether it gives scores; its answers are asked
+    for twice by the run itself, and never averaged.
 
     Args:
         model: its card, or the model itself where it is in memory already.
@@ -55,19 +64,76 @@ def open_model(
         dtype: "auto" takes the card's.
         trust_remote_code: whether code from the checkpoint's repository may run.
         expected: the model of an earlier run, whose weights, template, … this one must have.
+        replies: where the replies of a server are kept; unset, in memory.
 
     Raises:
-        InvalidInputError: the model cannot be loaded, or is not the one expected.
+        InvalidInputError: the model cannot be loaded, or is not the one expected, or its server is not there.
     """
     loaded = (
         load_model(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
         if isinstance(model, Card)
         else model
     )
-    adapter = wrap_if_stochastic(loaded, _takeable(loaded, questions))
+    adapter: Adapter
+    if isinstance(loaded, EndpointVLM):
+        adapter = _introduced(loaded if replies is None else loaded.keeping(replies), questions)
+    else:
+        adapter = wrap_if_stochastic(loaded, _takeable(loaded, questions))
     if expected is not None and (changed := _changed(expected, adapter.record)):
         raise InvalidInputError([Problem(expected.id, changed, "give the checkpoint of the run, as it was")])
     return adapter
+
+
+@contextmanager
+def server_faults(model: str, *, remedy: str) -> Iterator[None]:
+    """Inside it, a server that answers no more is the user's to mend; what it answered is kept.
+
+    Raises:
+        InvalidInputError: with the remedy.
+    """
+    try:
+        yield
+    except EndpointError as error:
+        raise InvalidInputError(
+            [Problem(model, str(error), f"what is finished is kept: {remedy}")]
+        ) from error
+
+
+def gives_scores(adapter: Adapter, questions: Sequence[Question]) -> bool:
+    """Whether a model gives scores of options; the first question that it takes tells."""
+    for question in questions[:TRIED]:
+        try:
+            bound = adapter.bind([question])
+            with torch.no_grad():
+                bound.scores(bound.batch.pixels())
+        except NoScoresError:
+            return False
+        except OF_THE_RUN:
+            raise
+        except OF_A_QUESTION:
+            continue
+        return True
+    return True
+
+
+def _introduced(served: EndpointVLM, questions: Sequence[Question]) -> EndpointVLM:
+    """A server's model that has said who it is, in its answer to the first question that it takes."""
+    said = ""
+    for question in questions[:TRIED]:
+        bound = served.bind([question])
+        try:
+            with server_faults(served.id, remedy="start the server, or correct --base-url"):
+                bound.answer(bound.batch.images)
+        except RejectedRequestError as error:
+            said = said or str(error)
+        else:
+            return served
+    remedy = "does the model take images? Settings for the server go into the `endpoint` section of a card"
+    raise InvalidInputError([Problem(served.id, f"the server does not take a request: {said}", remedy)])
+
+
+def _weights(model: ModelRecord) -> str:
+    return "unknown" if model.weights_sha256 is None else model.weights_sha256[:12]
 
 
 class Asked(NamedTuple):
@@ -94,11 +160,21 @@ def how_asked(adapter: Adapter, question: Question) -> Asked:
 def _changed(then: ModelRecord, now: ModelRecord) -> str:
     """In what a model is not the one of an earlier run; "" where it is. It may be loaded on another device."""
     if then.weights_sha256 != now.weights_sha256:
-        return f"had the weights {then.weights_sha256[:12]} in the run and has {now.weights_sha256[:12]} now"
+        return f"had the weights {_weights(then)} in the run and has {_weights(now)} now"
+    if (server := _server(then)) != _server(now):
+        return f"was answered by {server} in the run and is by {_server(now)} now"
     if then.identity is None or now.identity is None:
         return ""
     parts = then.identity.differences(now.identity)
     return f"has another {', another '.join(parts)} than in the run" if parts else ""
+
+
+def _server(model: ModelRecord) -> str:
+    """Who answers for a model, wherever it is now, and how it is asked."""
+    server = model.server
+    if server is None:
+        return "its own weights"
+    return f"{server.answered_as or server.model}, asked in the way {server.request_sha256[:12]}"
 
 
 def _takeable(adapter: Adapter, questions: Sequence[Question]) -> list[Question]:

@@ -5,21 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
 from medrobust_bench.data.reopen import reopen
+from medrobust_bench.models.cards import Card
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Failure, Outcome
+from medrobust_bench.records.files import replace_file
 from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.run import file_stem
+from medrobust_bench.records.transfer import Transfer
 from medrobust_bench.reports.comparison import compare
 from medrobust_bench.reports.tables import run_table
+from medrobust_bench.reports.transfer_table import transfer_page
 from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.thorough import audit_model, examinable
-from medrobust_bench.runs.models import card_of, open_model
+from medrobust_bench.runs.models import card_of, open_model, server_faults
+from medrobust_bench.runs.plan import environment
 from medrobust_bench.runs.recount import recount_model
 from medrobust_bench.runs.threats import open_altering, open_attack
+from medrobust_bench.runs.transfer import transferred
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -28,8 +35,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
-    from medrobust_bench.models.cards import Card
-    from medrobust_bench.records import Result
+    from medrobust_bench.records import Result, UsageRecord
     from medrobust_bench.records.run import RunRecord
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.reports.comparison import Comparison
@@ -110,6 +116,10 @@ class Run:
     def witnesses(self, model: str, threat: str) -> list[Witness]:
         """The images that broke an answer, in the order in which they were found."""
         return RunFolder(self.folder).witnesses(model, threat)
+
+    def usage(self, model: str) -> UsageRecord | None:
+        """What a server was asked for a model, and what it cost; None where no server was."""
+        return RunFolder(self.folder).read_usage(model)
 
     def dataset(self, data: str | None = None, images: str | Path | None = None) -> Dataset:
         """The questions, opened again and held against the digest in the plan.
@@ -208,6 +218,113 @@ class Run:
                 seed=plan.settings.seed,
             )
         return recounts
+
+    def transfer(
+        self,
+        model: str | Adapter,
+        *,
+        threats: Sequence[str] = (),
+        data: str | None = None,
+        images: str | Path | None = None,
+        answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None = None,
+        device: str | None = None,
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        trust_remote_code: bool = False,
+        base_url: str | None = None,
+        key_variable: str | None = None,
+        concurrency: int | None = None,
+        tell: Callable[[str], None] = lambda what: None,
+    ) -> list[Transfer]:
+        """Put the images that broke an answer to another model: forward passes only, no attack.
+
+        Args:
+            model: the target, as in `evaluate`.
+            threats: the attacks whose images are taken; by default all that keep images.
+            data: where the data set is now; by default where it was.
+            images: the folder of its images now, where it is not found.
+            answer_mode: instead of the target's card's.
+            device: instead of the run's.
+            dtype: of the target's weights; "auto" takes the card's.
+            trust_remote_code: run code from the target's repository.
+            base_url: address of the server of `openai:NAME`.
+            key_variable: environment variable that holds its key.
+            concurrency: requests to it at the same time.
+            tell: told what is about to be done.
+
+        Returns:
+            One per model of the run and attack; also written to `transfer_folder`, with a table.
+
+        Raises:
+            InvalidInputError: no attack keeps images, or data or target are not to be had.
+        """
+        plan = self.record.plan
+        settings = plan.settings.model_copy(
+            update={
+                "answer_mode": answer_mode,
+                "revision": None,
+                "max_new_tokens": None,
+                "base_url": base_url,
+                "key_variable": key_variable,
+                "concurrency": concurrency,
+            }
+        )
+        card = card_of(model, settings) if isinstance(model, str) else model
+        kept = {spec.name: spec for spec in plan.threats if spec.yields == "robust" and not spec.remade}
+        if not kept:
+            remedy = "run it with an attack, such as --threat pgd-linf"
+            raise InvalidInputError(
+                [Problem(str(self.folder), "holds no attack whose images are kept", remedy)]
+            )
+        attacks = [
+            (source, name)
+            for source in self.models
+            for name in _chosen(threats, list(kept), f"{self.folder}: threats")
+        ]
+        chunks = self._chunks(data, images)
+        name = card.id if isinstance(card, Card) else card.record.id
+        folder = self.transfer_folder(name)
+        tell(f"loading {name}")
+        adapter = open_model(
+            card,
+            questions=chunks[0],
+            device=device or plan.settings.device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            replies=folder / "replies.sqlite",
+        )
+        tell(f"answering {plan.data.n} clean images and the images of {len(attacks)} attacks")
+        with server_faults(name, remedy="see to the server and give the same command again"):
+            outcomes, failed = transferred(
+                adapter,
+                chunks,
+                target=name,
+                clean={source: self.outcomes[source, CLEAN.name] for source in self.models},
+                witnesses={attack: self.witnesses(*attack) for attack in attacks},
+            )
+        for failure in failed:
+            tell(f"left out: {failure}")
+        transfers = [
+            Transfer(
+                source=self.record.models[source],
+                target=adapter.record.model_copy(update={"id": name}),
+                data=plan.data,
+                threat=kept[threat],
+                seed=plan.settings.seed,
+                outcomes=tuple(outcomes[source, threat]),
+                failed=failed,
+                environment=environment(device or plan.settings.device),
+            )
+            for source, threat in attacks
+        ]
+        for transfer in transfers:
+            path = folder / f"{file_stem(transfer.source.id, transfer.threat.name)}.json"
+            replace_file(path, transfer.model_dump_json(indent=2).encode() + b"\n")
+        replace_file(folder / "transfer.md", transfer_page(transfers).encode())
+        return transfers
+
+    def transfer_folder(self, target: str) -> Path:
+        """Where `transfer` to a model writes: `transfer/<target>` in the run's folder."""
+        return self.folder / "transfer" / file_stem(target, "transfer")
 
     def audit(
         self,

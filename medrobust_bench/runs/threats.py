@@ -18,6 +18,7 @@ _CARRIED_OUT_BY = {
     "pgd": "attacks.pgd:Pgd",
     "apgd": "attacks.apgd:Apgd",
     "square": "attacks.square:Square",
+    "rays": "attacks.rays:Rays",
     "auto": "attacks.auto:Auto",
     "patch": "attacks.patch:Patch",
     "patch-universal": "attacks.universal_patch:UniversalPatch",

@@ -91,6 +91,7 @@ class Work:
             learning=learning,
             training=self._inputs.training if learning else (),
             probe=tuple(self._questions[name] for chunk in self._plan.chunks[:PROBED] for name in chunk),
+            replies=self._folder.replies_path(model),
         )
 
     def chunks(self, model: str) -> list[ChunkTask]:

@@ -25,7 +25,7 @@ class ApgdSpec(NormBallSpec):
 
     kind: Literal["apgd"]
     steps: int = Field(ge=2)
-    restarts: int = Field(default=1, ge=1)
+    restarts: int = Field(default=1, ge=1, le=1_000)
     loss: Loss = "cross-entropy"
     focus: Focus = "words"
 

@@ -32,7 +32,7 @@ class AutoSpec(NormBallSpec):
     pgd_step_size: Positive
     steps: int = Field(ge=2)
     queries: int = Field(ge=0)
-    restarts: int = Field(default=1, ge=1)
+    restarts: int = Field(default=1, ge=1, le=1_000)
 
     @model_validator(mode="after")
     def _square_in_linf_only(self) -> Self:

@@ -55,6 +55,11 @@ class CertificationSpec(ThreatSpec):
         return radii
 
     @property
+    def needs_scores(self) -> bool:
+        """Where it smooths the option of highest likelihood; where it counts answers, not."""
+        return self.base == "likelihood"
+
+    @property
     def summary(self) -> str:
         """The specification in one line."""
         radii = ", ".join(exact_text(radius) for radius in self.radii)

@@ -21,6 +21,7 @@ from medrobust_bench.specs.injection import InjectionSpec
 from medrobust_bench.specs.noise import NoiseSpec
 from medrobust_bench.specs.patch import PatchSpec
 from medrobust_bench.specs.pgd import PgdSpec
+from medrobust_bench.specs.rays import RaysSpec
 from medrobust_bench.specs.square import SquareSpec
 from medrobust_bench.specs.threat import CleanSpec, ThreatSpec, WorstCaseSpec
 from medrobust_bench.specs.universal_patch import UniversalPatchSpec
@@ -57,6 +58,7 @@ _BUILT_IN: dict[str, type[ThreatSpec]] = {
         PgdSpec,
         ApgdSpec,
         SquareSpec,
+        RaysSpec,
         AutoSpec,
         PatchSpec,
         UniversalPatchSpec,

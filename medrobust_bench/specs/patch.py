@@ -29,7 +29,7 @@ class PatchSpec(ThreatSpec):
     places: int = Field(default=1, ge=1, le=10_000)
     steps: int = Field(ge=1)
     step_size: Positive
-    restarts: int = Field(default=1, ge=1)
+    restarts: int = Field(default=1, ge=1, le=1_000)
 
     @model_validator(mode="before")
     @classmethod

@@ -27,7 +27,7 @@ class PgdSpec(NormBallSpec):
     kind: Literal["pgd"]
     steps: int = Field(ge=1)
     step_size: Positive
-    restarts: int = Field(default=1, ge=1)
+    restarts: int = Field(default=1, ge=1, le=1_000)
     loss: Loss = "cross-entropy"
     focus: Focus = "words"
 

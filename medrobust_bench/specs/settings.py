@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 PHANTOM_LIMIT = 24
 
+DECIDES_NOTHING = ("key_variable", "concurrency", "price_input", "price_output")
+"""Settings that may differ where a run is resumed: no answer depends on them."""
+
 FEWEST_FAILED = 10
 """Failed questions that no share stops a run for."""
 
@@ -38,7 +41,7 @@ class RunSettings(BaseModel):
     models: tuple[str, ...] = Field(
         default=("tiny-sft-reasoning", "safemed-r1-tiny"),
         min_length=1,
-        description="Card ids, card files, checkpoint folders or hub ids",
+        description="Card ids, card files, checkpoint folders, hub ids, or openai:NAME for a model behind a server",
     )
     threats: tuple[str, ...] = Field(
         default=("pgd-linf", "pgd-l2", "patch", "certified-l2-quick"),
@@ -87,6 +90,35 @@ class RunSettings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     trust_remote_code: bool = Field(default=False, description="Run code from a hub checkpoint's repository")
     seed: int = Field(default=0, ge=0, description="Seed of the sample and of every attack")
+    base_url: str | None = Field(
+        default=None, description="Address of the server of openai:NAME, such as http://localhost:8000/v1"
+    )
+    key_variable: str | None = Field(
+        default=None, description="Environment variable that holds the server's key; unset: OPENAI_API_KEY"
+    )
+    concurrency: PositiveInt | None = Field(
+        default=None, description="Requests to a server at the same time; unset: the card's, else 8"
+    )
+    price_input: float | None = Field(
+        default=None,
+        ge=0,
+        description="What a server charges per million tokens read, for the count of costs",
+    )
+    price_output: float | None = Field(
+        default=None, ge=0, description="What it charges per million tokens written"
+    )
+
+    @property
+    def endpoint(self) -> dict[str, Any]:
+        """What is said about servers, in place of what a model card says: fields of `EndpointOptions`."""
+        prices = {"input": self.price_input, "output": self.price_output}
+        given: dict[str, Any] = {
+            "base_url": self.base_url,
+            "key_variable": self.key_variable,
+            "concurrency": self.concurrency,
+            "prices": {name: price for name, price in prices.items() if price is not None} or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def questions_per_chunk(self) -> int:

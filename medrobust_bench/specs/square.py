@@ -25,7 +25,7 @@ class SquareSpec(NormBallSpec):
     kind: Literal["square"]
     norm: Literal["linf"]
     queries: int = Field(ge=1)
-    restarts: int = Field(default=1, ge=1)
+    restarts: int = Field(default=1, ge=1, le=1_000)
     first_share: Share = Fraction(4, 5)
 
     @field_validator("first_share")
@@ -34,6 +34,11 @@ class SquareSpec(NormBallSpec):
         if share == 1:
             raise ValueError("first_share must be below 1")
         return share
+
+    @property
+    def needs_scores(self) -> bool:
+        """It keeps a square that lowers the lead of the right option."""
+        return True
 
     @property
     def summary(self) -> str:

@@ -21,6 +21,7 @@ class ThreatSpec(BaseModel):
         yields: the accuracy that it measures: on clean images; "robust", where an adversary chose the images;
             "certified", where no adversary can; "corrupted", where chance did.
         white_box: whether it differentiates through the model; a model without gradients in the pixels cannot meet it.
+        needs_scores: whether it compares scores of options; a model that gives answers alone cannot meet it.
         norm_ball: whether it may move every pixel within a norm ball (it has `norm`, `eps` and `radius` then).
         ensemble: whether it keeps the worst case over several attacks, and so breaks what any of them breaks.
         family: threats of one family share a worst case: what does the same kind of thing to an image.
@@ -43,6 +44,11 @@ class ThreatSpec(BaseModel):
 
     name: str
     kind: str
+
+    @property
+    def needs_scores(self) -> bool:
+        """See above; what differentiates through the model does."""
+        return self.white_box
 
     @property
     def summary(self) -> str:

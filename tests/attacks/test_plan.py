@@ -23,6 +23,7 @@ SPECS: list[dict[str, Any]] = [
     {"kind": "apgd", **BALL, "steps": 5, "loss": "margin"},
     {"kind": "apgd", **BALL, "steps": 4, "loss": "targeted", "restarts": 2},
     {"kind": "square", **BALL, "queries": 30},
+    {"kind": "rays", **BALL, "queries": 30},
     {"kind": "noise", **BALL, "draws": 3},
     {"kind": "patch", "area": "0.01", "places": 2, "steps": 3, "restarts": 2},
     {

@@ -119,7 +119,7 @@ def test_a_file_is_a_specification(tmp_path: Path) -> None:
         ("name: 'pgd-linf:x'\nkind: pgd\nnorm: linf\neps: 1/255\nsteps: 1\n", "contains a colon"),
         (
             "name: a\nkind: fgsm\n",
-            "kind 'fgsm' is unknown → use one of pgd, apgd, square, auto, patch, ",
+            "kind 'fgsm' is unknown → use one of pgd, apgd, square, rays, auto, patch, ",
         ),
         ("name: a\n", "kind None is unknown"),
         ("name: a\nkind: pgd\nnorm: linf\neps: 1/255\nsteps: 1\nstep: 2\n", "unknown key 'step'"),

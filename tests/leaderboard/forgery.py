@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,10 +16,13 @@ from medrobust_bench.leaderboard.verification import verify
 from medrobust_bench.records.witness import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from medrobust_bench.models.cards import Card
+
+
+Line = dict[str, Any]
+Make = Callable[[str], "Forgery"]
+
+SHIPPED = Path(__file__).parents[2] / "leaderboards" / "submissions"
 
 
 class Forgery:
@@ -69,3 +74,52 @@ def reasons(path: Path, cards: dict[str, Card]) -> str:
     assert not verdict.accepted
     assert not verdict.ranked
     return "\n".join(map(str, verdict.faults))
+
+
+def under_threat(change: Callable[[Line], object]) -> Callable[[list[Line]], list[Line]]:
+    """Change every attacked line, or every certificate's."""
+
+    def rewrite(lines: list[Line]) -> list[Line]:
+        for line in lines:
+            if line["attacked"] or line["certificate"]:
+                change(line)
+        return lines
+
+    return rewrite
+
+
+def standing(change: Callable[[Line], object]) -> Callable[[list[Line]], list[Line]]:
+    return under_threat(lambda line: change(line) if line["correct"] else None)
+
+
+def broken(change: Callable[[Line], object]) -> Callable[[list[Line]], list[Line]]:
+    return under_threat(lambda line: change(line) if not line["correct"] else None)
+
+
+def every(change: Callable[[Line], object]) -> Callable[[list[Line]], list[Line]]:
+    def rewrite(lines: list[Line]) -> list[Line]:
+        for line in lines:
+            change(line)
+        return lines
+
+    return rewrite
+
+
+def losses(change: Callable[[list[float]], list[float | None]]) -> Callable[[Line], None]:
+    """Change the losses of every run."""
+
+    def rewrite(line: Line) -> None:
+        for attempt in line["attempts"]:
+            attempt["losses"] = change(attempt["losses"])
+
+    return rewrite
+
+
+def rewrite(made: Forgery, model: str, threat: str, change: Callable[[list[Line]], list[Line]]) -> None:
+    """Falsify another submission of the same folder."""
+    other = object.__new__(Forgery)
+    other.path = made.path.parents[1] / threat / f"{model}.json"
+    other.folder = other.path.with_suffix("")
+    other.document = json.loads(other.path.read_text())
+    other.journal(change)
+    other.save()

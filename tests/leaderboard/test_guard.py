@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 
+import numpy as np
 import pytest
 
-from medrobust_bench.leaderboard.guard import Ended, Guard
+from medrobust_bench.leaderboard.guard import Ended, Guard, unlimited
 from medrobust_bench.problems import InvalidInputError, Problem
 
 
@@ -20,7 +21,12 @@ def last(seconds: float) -> None:
 
 
 def swell() -> int:
-    return len(bytearray(8 * 10**9))
+    return np.empty(2 * 10**9, dtype=np.uint8).size
+
+
+def swell_allowed() -> int:
+    unlimited()
+    return swell()
 
 
 def crash() -> None:
@@ -44,3 +50,7 @@ def test_work_goes_on_after_every_piece_that_had_to_be_ended() -> None:
         with pytest.raises(InvalidInputError, match="here: is wrong"):
             guard.call(refuse)
         assert guard.call(double, 3) == 6
+        assert guard.call(swell_allowed) == 2 * 10**9, (
+            "work that has looked at what is a stranger's may need more"
+        )
+        assert isinstance(guard.call(swell), Ended), "and the next piece of work may not"

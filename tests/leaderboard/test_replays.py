@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from medrobust_bench.attacks.universal_patch import UniversalPatch
 from medrobust_bench.cli import main
+from medrobust_bench.data.dataset import Dataset
+from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.leaderboard.build import render
 from medrobust_bench.leaderboard.replay import Wish, replay_with
 from medrobust_bench.leaderboard.replay.hidden import Hidden, read_seed
+from medrobust_bench.leaderboard.replay.kinds import Repeater
 from medrobust_bench.leaderboard.replay.record import keep, kept
 from medrobust_bench.leaderboard.submissions import read_results
+from medrobust_bench.leaderboard.submit import submit
 from medrobust_bench.leaderboard.verification import verify
 from medrobust_bench.problems import InvalidInputError
-from tests.toy_runs import SchooledAdapter
+from medrobust_bench.runs.run import load_run
+from tests.leaderboard.conftest import card
+from tests.toy_runs import SchooledAdapter, make_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,3 +106,21 @@ def test_options_that_go_together_are_asked_for_together(words: list[str], hones
     done = CliRunner().invoke(main, ["verify", str(honest), *words])
     assert done.exit_code == 2
     assert "Usage" in done.stderr
+
+
+def test_a_patch_for_all_images_is_trained_again_on_the_same_questions(tmp_path: Path) -> None:
+    toy = SchooledAdapter("weak", lean=0.04)
+    run = make_run(tmp_path / "run", toy, threats=("patch-universal:training=3,epochs=1",), limit=12)
+    (path,) = submit(load_run(run), tmp_path / "submissions")
+    case = verify(path, cards={toy.name: card(toy)}).case
+    assert case is not None
+    found = replay_with(toy, case, Wish(seed=1, count=100))
+    standing = next(one for one in found.agreements if one.kind == "standing answers")
+    assert standing.asked == standing.of > 0
+    assert not standing.disagreements
+    questions = open_data("phantoms", split="train").questions
+    assert Repeater(toy, case)._threat.content.tolist() == (  # type: ignore[attr-defined]
+        UniversalPatch(case.specification)  # type: ignore[arg-type]
+        .train(toy, sample(Dataset("phantoms", "train", questions), 3).questions, seed=0)
+        .content.tolist()
+    )

@@ -174,7 +174,7 @@ def test_an_entry_point_loads_its_own_cards(tmp_path: Path) -> None:
 def test_an_adapter_that_is_not_installed(tmp_path: Path) -> None:
     problem = problem_of(resolve, str(write_card(tmp_path, "adapter: theirs")))
     assert "there is no adapter 'theirs'" in problem
-    assert "known here: huggingface, mine" in problem
+    assert "known here: huggingface, endpoint, mine" in problem
 
 
 @pytest.mark.usefixtures("plugin")

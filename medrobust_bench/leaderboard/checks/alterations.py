@@ -45,6 +45,10 @@ def _fault(outcome: Outcome, case: Case, threat: AlteringThreat) -> str | None:
         return lacking
     if not asked and alterations:
         return "was altered although the clean answer is wrong"
+    if asked and outcome.correct and outcome.forward_passes < threat.fewest_passes(question):
+        return (
+            f"stands after {outcome.forward_passes} passes, the threat takes {threat.fewest_passes(question)}"
+        )
     if outcome.attacked != bool(alterations):
         return "does not say whether it was altered"
     if outcome.witness_sha256 is not None or outcome.attempts:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.draft import unfilled
-from medrobust_bench.leaderboard.names import BOASTS, skeleton
+from medrobust_bench.leaderboard.names import BOASTS, mixes_scripts, skeleton
 from medrobust_bench.leaderboard.registry import shipped_with_the_program
+from medrobust_bench.models.cards import ENDPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,7 +46,10 @@ def card(claim: Claim) -> list[Fault]:
         if meant != given
     ]
     if found.weights_sha256 not in (None, model.weights_sha256):
-        faults.append(Fault("model", f"weights {model.weights_sha256[:12]}… are not those of its card"))
+        weights = "unknown" if model.weights_sha256 is None else f"{model.weights_sha256[:12]}…"
+        faults.append(Fault("model", f"weights {weights} are not those of its card"))
+    if (found.adapter == ENDPOINT) != (model.weights_sha256 is None):
+        faults.append(Fault("model", "its card and its result do not agree on whether its weights are known"))
     if found.identity is not None and model.identity is not None:
         faults += [
             Fault("model", f"its {part} is not the one that its card pins")
@@ -72,6 +76,8 @@ def likeness(claim: Claim) -> list[Fault]:
         faults.append(
             Fault("model", "its card's title is longer than 80 characters, or holds control characters")
         )
+    if mixes_scripts(own.title):
+        faults.append(Fault("model", "its card's title mixes scripts in a word, whose letters look alike"))
     if boast := next((word for word in BOASTS if word in " ".join(own.title.casefold().split())), None):
         faults.append(Fault("model", f"its card's title says {boast!r}, which is not for a card to say"))
     for name in (own.id, own.title):
@@ -90,24 +96,25 @@ def copies(claim: Claim) -> list[Fault]:
     twins = [
         other.id
         for other in _earlier(own, claim.cards)
-        if (other.weights_sha256 == model.weights_sha256 or _same_source(own, other))
+        if (other.weights_sha256 == model.weights_sha256 is not None or _same_source(own, other))
         and other.smoothing == own.smoothing
     ]
     return [Fault("model", f"has the weights of {', '.join(twins)}")] if twins else []
 
 
-def family(model: str, weights: str, cards: Mapping[str, Card]) -> str:
+def family(model: str, weights: str | None, cards: Mapping[str, Card]) -> str:
     """Equal for models that count once when ranks are computed: of one submitter, or with the same weights.
 
     Args:
         model: the id in a result.
-        weights: the digest in it.
+        weights: the digest in it; None: unknown.
         cards: the model registry.
     """
     own = cards.get(model)
     if own is None:
         return f"weights {weights}"
-    first = min((other.id for other in cards.values() if other.weights_sha256 == weights), default=model)
+    same = (other.id for other in cards.values() if other.weights_sha256 == weights is not None)
+    first = min(same, default=model)
     submitter = cards[first].submitter if cards[first].submitter is not None else own.submitter
     return f"model {first}" if submitter is None else f"submitter {submitter.lower()}"
 
@@ -124,4 +131,5 @@ def _called(card: Card) -> tuple[str, ...]:
 
 
 def _same_source(own: Card, other: Card) -> bool:
-    return (own.source, own.revision) == (other.source, other.revision)
+    servers = [None if card.endpoint is None else card.endpoint.base_url for card in (own, other)]
+    return (own.source, own.revision, servers[0]) == (other.source, other.revision, servers[1])

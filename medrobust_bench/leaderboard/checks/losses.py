@@ -61,8 +61,12 @@ def different(case: Case) -> list[Fault]:
 
 
 def falling(outcomes: Sequence[Outcome]) -> float:
-    """Share of the standing questions whose attack never came above where it began."""
-    standing = [outcome for outcome in outcomes if outcome.attacked and outcome.correct and outcome.attempts]
+    """Share of the standing questions whose attack never came above where it began; of one image alone none can."""
+    standing = [
+        outcome
+        for outcome in outcomes
+        if outcome.attacked and outcome.correct and any(len(one.losses) > 1 for one in outcome.attempts)
+    ]
     fell = [o for o in standing if all(_rise(attempt) <= HARDLY for attempt in o.attempts)]
     return len(fell) / len(standing) if standing else 0.0
 

@@ -15,8 +15,11 @@ from medrobust_bench.leaderboard.entry import WITNESSES
 from medrobust_bench.leaderboard.png import NotPlainError, read_plain
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.leaderboard.case import Case
+    from medrobust_bench.leaderboard.evidence import Proof
     from medrobust_bench.records.witness import Witness
 
 
@@ -76,3 +79,17 @@ def _fault(witness: Witness, case: Case, threat: Threat) -> str | None:
     if np.array_equal(pixels, clean):
         return "the image is the clean one, which was answered right"
     return threat.budget((height, width), case.seed(witness.question)).violation(clean, pixels)
+
+
+def witness_images(case: Case, proof: Proof) -> dict[str, NDArray[np.uint8]]:
+    """The witnesses of a proof by question, those that are plain images of their question's size."""
+    found = {}
+    for witness in proof.witnesses:
+        clean = case.images.get(witness.question)
+        if clean is None:
+            continue
+        try:
+            found[witness.question] = read_plain(witness.image, (clean.shape[1], clean.shape[0]))
+        except NotPlainError:
+            continue
+    return found

@@ -100,11 +100,17 @@ def replay_with(
 def _another(submitted: ModelRecord, loaded: ModelRecord) -> str | None:
     """In what the loaded model is not the submitted one; None where it is."""
     if submitted.weights_sha256 != loaded.weights_sha256:
-        return f"weights are {loaded.weights_sha256[:12]}…, submitted were {submitted.weights_sha256[:12]}…"
+        return (
+            f"weights are {_short(loaded.weights_sha256)}, submitted were {_short(submitted.weights_sha256)}"
+        )
     if submitted.identity is None or loaded.identity is None:
         return None
     parts = submitted.identity.differences(loaded.identity)
     return f"another {', another '.join(parts)} than was submitted" if parts else None
+
+
+def _short(weights: str | None) -> str:
+    return "unknown" if weights is None else f"{weights[:12]}…"
 
 
 def _shares(repeater: Repeater, case: Case, claims: dict[str, int], wish: Wish) -> dict[str, int]:

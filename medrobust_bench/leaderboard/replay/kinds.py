@@ -11,7 +11,7 @@ from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.certificate import Certificate
 from medrobust_bench.certify.cohen import SmoothedQuestion
 from medrobust_bench.data.image import from_png
-from medrobust_bench.data.source import PHANTOMS, open_data
+from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.runs.audit.blindness import replacements
 from medrobust_bench.runs.chunk import Chunk
 from medrobust_bench.runs.threats import open_altering, open_attack
@@ -82,12 +82,16 @@ class Repeater:
         threat = open_attack(self.case.specification)
         if not isinstance(threat, TrainedThreat):
             return threat
-        data, seed = self.case.entry.result.data, self.case.entry.selection.seed
-        assert data.name == PHANTOMS, (
-            "a trained threat is repeated where its training split is always at hand"
+        chosen = self.case.entry.selection
+        training = open_data(
+            self.case.place.source,
+            split="train",
+            skip_invalid=chosen.skip_invalid,
+            modalities=chosen.modalities,
+            images=self.case.place.images,
         )
-        training = open_data(PHANTOMS, split="train").questions[: threat.training_questions]
-        return threat.train(self.adapter, training, seed=seed)
+        drawn = sample(training, threat.training_questions, seed=chosen.seed)  # as a run does
+        return threat.train(self.adapter, drawn.questions, seed=chosen.seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -12,7 +13,7 @@ from markupsafe import Markup
 from medrobust_bench.leaderboard.build import told_audit, told_date, told_replay
 from medrobust_bench.leaderboard.evidence import read_beside
 from medrobust_bench.leaderboard.names import slug
-from medrobust_bench.leaderboard.neutral import cell, html, plain
+from medrobust_bench.leaderboard.neutral import cell, html
 from medrobust_bench.leaderboard.ranking import RANKS, boards, certified, headline
 from medrobust_bench.leaderboard.verification import open_selection
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -39,7 +40,7 @@ from medrobust_bench.reports.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from jinja2 import Environment
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.ranking import Board, Standing
     from medrobust_bench.leaderboard.submissions import Submission
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.records import Estimate, Finding, Outcome, Result, Scores
+    from medrobust_bench.records import Estimate, Finding, Result, Scores
     from medrobust_bench.reports.run_page.gallery import Example
 
 COLUMNS = (
@@ -60,15 +61,15 @@ COLUMNS = (
     ("Clean (%)", "number"),
     ("Texts alone (%)", "number"),
     ("Worst modality (%)", "number"),
-    ("Certified (%)", "number"),
     ("Unparsed (%)", "number"),
     ("Audit", "text"),
     ("Done again", "text"),
     ("Data", "text"),
-    ("Questions", "number"),
-    ("Date", "text"),
 )
 GALLERY = 6
+
+Cell = tuple[float | str, str, Sequence[str]]
+"""What a cell is sorted by, what it shows, and the small lines below."""
 
 
 def write_site(
@@ -140,26 +141,18 @@ def _row(standing: Standing) -> dict[str, Any]:
     first, clean, rate = headline(result.metrics), result.metrics.clean_accuracy, result.metrics.unparsed_rate
     worst = result.metrics.worst_modality
     at_worst = None if worst is None else headline(result.metrics.by_modality[worst])
-    grid = certified(result.metrics)
-    cells = [
-        (first.value, percent(first.value), _interval(first)),
+    cells: list[Cell] = [
+        (first.value, percent(first.value), (_interval(first), *_radii(result))),
         _estimate_cell(result.metrics.credited_accuracy),
-        (clean.value, percent(clean.value), _interval(clean)),
+        _estimate_cell(clean),
         _texts_cell(result),
-        ("", MISSING, "")
+        ("", MISSING, ())
         if worst is None or at_worst is None
-        else (at_worst.value, percent(at_worst.value), short_modality(worst)),
-        (
-            grid[0].value,
-            " / ".join(percent(one.value) for one in grid),
-            "r ≥ " + " / ".join(f"{one.radius:g}" for one in grid),
-        )
-        if grid
-        else ("", MISSING, ""),
+        else (at_worst.value, percent(at_worst.value), (short_modality(worst),)),
         (
             rate.clean,
             percent(rate.clean),
-            "" if rate.adversarial is None else f"attacked {percent(rate.adversarial)}",
+            () if rate.adversarial is None else (f"attacked {percent(rate.adversarial)}",),
         ),
     ]
     return {
@@ -172,24 +165,31 @@ def _row(standing: Standing) -> dict[str, Any]:
         "cells": [{"value": value, "text": text, "small": small} for value, text, small in cells],
         "questions": result.data.n,
         "date": told_date(standing.submission),
-        "audit": told_audit(standing.submission),
-        "replayed": told_replay(standing.submission),
+        "audit": told_audit(standing.submission).split(", "),
+        "replayed": told_replay(standing.submission).split(": ", 1),
     }
 
 
-def _estimate_cell(estimate: Estimate | None) -> tuple[float | str, str, str]:
-    return (
-        ("", MISSING, "")
-        if estimate is None
-        else (estimate.value, percent(estimate.value), _interval(estimate))
-    )
+def _estimate_cell(estimate: Estimate | None) -> Cell:
+    if estimate is None:
+        return "", MISSING, ()
+    return estimate.value, percent(estimate.value), (_interval(estimate),)
 
 
-def _texts_cell(result: Result) -> tuple[float | str, str, str]:
+def _radii(result: Result) -> list[str]:
+    """The radius that ranks, and what is certified at the others."""
+    grid = certified(result.metrics)
+    if not grid:
+        return []
+    first, *others = grid
+    return [f"r ≥ {first.radius:g}", *(f"{percent(one.value)} at {one.radius:g}" for one in others)]
+
+
+def _texts_cell(result: Result) -> Cell:
     found = result.without_images
     if found is None or found.option_texts is None:
-        return "", MISSING, ""
-    return found.option_texts, percent(found.option_texts), f"chance {percent(found.chance)}"
+        return "", MISSING, ()
+    return found.option_texts, percent(found.option_texts), (f"chance {percent(found.chance)}",)
 
 
 def _interval(estimate: Estimate) -> str:
@@ -220,13 +220,16 @@ def _model(
     results = [submission.result for submission in submissions]
     context = {
         "model": model.id,
-        "title": model.id if card is None else plain(card.title),
+        "title": model.id if card is None else card.title,
         "facts": [
             f"answers by {model.answer_mode}",
-            model.dtype,
-            f"{model.parameters:,} parameters",
+            *(
+                ["weights unknown"]
+                if model.weights_sha256 is None
+                else [model.dtype, f"{model.parameters:,} parameters"]
+            ),
             *(["runs code of its own"] if model.trust_remote_code else []),
-            *([] if card is None else [f"licence {plain(card.licence)}"]),
+            *([] if card is None else [f"licence {card.licence}"]),
         ],
         "about": "" if card is None else _about(card),
         "synthetic": all(result.data.synthetic for result in results),
@@ -290,8 +293,8 @@ def _evidence(
         if entry is None or proof is None:
             continue
         model = entry.result.model.id
-        outcomes[model, "clean"] = _neutral(proof.clean)
-        outcomes[model, entry.result.threat.name] = _neutral(proof.threat)
+        outcomes[model, "clean"] = proof.clean
+        outcomes[model, entry.result.threat.name] = proof.threat
         witnesses[model, entry.result.threat.name] = proof.witnesses
         if not questions:
             try:
@@ -303,11 +306,6 @@ def _evidence(
         return outcomes, []
     found = examples(outcomes, lambda *key: witnesses.get(key, ()), questions, limit=GALLERY)
     return outcomes, found
-
-
-def _neutral(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
-    """With what the model wrote made harmless."""
-    return tuple(outcome.model_copy(update={"text": plain(outcome.text)}) for outcome in outcomes)
 
 
 def _tables(standings: Sequence[Board]) -> dict[str, bytes]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from medrobust_bench.models.adapter import Answer, Batch
+from medrobust_bench.models.adapter import Answer, Batch, NoScoresError
 from medrobust_bench.models.endpoint.chat import Prompt
 from medrobust_bench.models.pixels import to_images
+from medrobust_bench.records import AnswerKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.models.endpoint.chat import Chat
-
-
-class NoScoresError(ValueError):
-    """The server gives no log-probabilities, or none of an option's letter."""
+    from medrobust_bench.models.endpoint.chat import Chat, EndpointAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +57,9 @@ class EndpointQuestions:
         Raises:
             NoScoresError: the server gives none.
         """
-        answers = self.chat.ask(self.prompts, to_images(pixels))
-        rows = [
-            answer.scores
-            for answer in answers
-            if answer.scores is not None and max(answer.scores) > -math.inf
-        ]
-        if len(rows) < len(answers):
+        answers = self.chat.ask(self.prompts, to_images(pixels)) if self.chat.gives_letters else []
+        rows = [answer.scores for answer in answers if answer.scores is not None]
+        if len(rows) < len(self.prompts):
             raise NoScoresError(
                 f"{self.chat.client.settings.base_url} gives no log-probabilities of option letters: "
                 "only threats that look at answers alone can run"
@@ -76,8 +68,19 @@ class EndpointQuestions:
 
     def answer(self, images: Sequence[NDArray[np.uint8]], *, exact: bool = True) -> list[Answer]:
         """See `BoundQuestions`; every question is a request of its own, so it is exact as far as the server is."""
-        return [Answer(answer.choice, answer.text) for answer in self.chat.ask(self.prompts, images)]
+        return [_answer(answer) for answer in self.chat.ask(self.prompts, images)]
+
+    def afresh(self) -> EndpointQuestions:
+        """See `Remembering`: the server is asked once more."""
+        return replace(self, chat=self.chat.afresh())
 
     def select(self, rows: Sequence[int]) -> EndpointQuestions:
         """See `BoundQuestions`."""
         return replace(self, batch=self.batch.rows(rows), prompts=tuple(self.prompts[row] for row in rows))
+
+
+def _answer(given: EndpointAnswer) -> Answer:
+    """An answer as the rest of the program knows it: one by letter has no text, and no kind unless it was refused."""
+    if given.scores is not None and given.kind is not AnswerKind.REFUSED:
+        return Answer(given.choice)
+    return Answer(given.choice, given.text, given.kind, given.tier)

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from medrobust_bench.models.endpoint.reply import Reply
+from medrobust_bench.models.endpoint.settings import Prices
+from medrobust_bench.records import UsageRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_TOTALS = """SELECT COUNT(*), SUM(json_extract(reply, '$.prompt_tokens')),
+SUM(json_extract(reply, '$.completion_tokens')), SUM(json_extract(reply, '$.refused')),
+SUM(json_extract(reply, '$.truncated')) FROM replies"""
+_NAMES = "SELECT DISTINCT json_extract(reply, '$.fingerprint') FROM replies"
 _SCHEMA = "CREATE TABLE IF NOT EXISTS replies (request TEXT PRIMARY KEY, reply TEXT NOT NULL) STRICT"
 
 
@@ -58,13 +64,36 @@ class ReplyCache:
                 "INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, reply.model_dump_json())
             )
 
+    def totals(self, prices: Prices) -> UsageRecord:
+        """What all replies that are kept have cost."""
+        with self._lock:
+            counts = self._connection.execute(_TOTALS).fetchone()
+            named = self._connection.execute(_NAMES).fetchall()
+        requests, prompt, completion, refused, truncated = (int(count or 0) for count in counts)
+        return UsageRecord(
+            requests=requests,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            refused=refused,
+            truncated=truncated,
+            cost=(prompt * prices.input + completion * prices.output) / 1e6 if prices != Prices() else None,
+            fingerprints=tuple(sorted(name for (name,) in named if name)),
+        )
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
 
 
-def request_key(base_url: str, body: Mapping[str, Any]) -> str:
-    """Hex SHA-256 of a request, the key left out: it never decides an answer."""
-    canonical = json.dumps({"base_url": base_url, "body": body}, sort_keys=True, ensure_ascii=False)
+def request_key(base_url: str, body: Mapping[str, Any], *, repeat: int = 0) -> str:
+    """Hex SHA-256 of a request, the key left out: it never decides an answer.
+
+    Args:
+        base_url: of the server.
+        body: of the request.
+        repeat: how often the same was asked before on purpose.
+    """
+    parts = {"base_url": base_url, "body": body} | ({"repeat": repeat} if repeat else {})
+    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

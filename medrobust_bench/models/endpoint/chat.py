@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +82,35 @@ class Chat:
         read: Callable[[str, Sequence[str]], ReadAnswer] = read_answer,
     ) -> None:
         self.client = client
-        self.gives_letters = letters
+        self._letters = letters
         self._system = system
         self._stop = list(stop)
         self._read = read
+
+    @property
+    def gives_letters(self) -> bool:
+        """Whether letters' log-probabilities are asked for, and not known to be withheld."""
+        return self._letters
+
+    def afresh(self) -> Chat:
+        """The same, which asks once more what it has asked already."""
+        return self.asking(self.client.afresh())
+
+    def asking(self, client: ChatClient) -> Chat:
+        """The same with another client."""
+        other = copy(self)
+        other.client = client
+        return other
+
+    def constant(self) -> dict[str, Any]:
+        """What every request holds beside question and image."""
+        settings = self.client.settings
+        return settings.request() | {
+            "letters": self._letters,
+            "length": settings.max_tokens,
+            "system": self._system,
+            "stop": self._stop,
+        }
 
     def ask(self, prompts: Sequence[Prompt], images: Sequence[NDArray[np.uint8]]) -> list[EndpointAnswer]:
         """The answers to B prompts about B images, arrays uint8 [H, W, 3].
@@ -94,11 +120,11 @@ class Chat:
             RejectedRequestError: the server does not take a request.
             EndpointError: no answer after all tries.
         """
-        if self.gives_letters and prompts:
+        if self._letters and prompts:
             answers = self._by_letter(prompts, images)
             if answers is not None:
                 return answers
-            self.gives_letters = False
+            self._letters = False
         bodies = [self._body(prompt, image) for prompt, image in zip(prompts, images, strict=True)]
         replies = self.client.complete(bodies)
         return [self._generated(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
@@ -133,7 +159,7 @@ class Chat:
     def _lettered(self, prompt: Prompt, reply: Reply) -> EndpointAnswer:
         scores = letter_scores(dict(reply.first_token or ()), len(prompt.options))
         best = max(scores)
-        if reply.refused or best == -math.inf or scores.count(best) > 1:
+        if reply.refused or scores.count(best) > 1:
             kind = AnswerKind.REFUSED if reply.refused else AnswerKind.UNPARSED
             return EndpointAnswer(None, kind, None, reply.text, scores)
         return EndpointAnswer(scores.index(best), AnswerKind.READ, None, reply.text, scores)
@@ -166,15 +192,13 @@ def letter_scores(first_token: Mapping[str, float], count: int) -> tuple[float, 
         count: number of options.
 
     Returns:
-        `count` values. A letter that is not among the alternatives gets the log-probability of the least likely one,
-        which bounds its own; all get -inf where no letter is among them.
+        `count` finite values. A letter that is not among the alternatives gets the log-probability of the least likely
+        one, which bounds its own; so do all where no letter is among them. Without alternatives all are 0.
     """
     mass = [0.0] * count
     for token, logprob in first_token.items():
         letter = token.strip(" \t\n▁Ġ(*[")
         if len(letter) == 1 and 0 <= LETTERS.find(letter) < count:
             mass[LETTERS.index(letter)] += math.exp(logprob)
-    if not any(mass):
-        return (-math.inf,) * count
-    bound = min(first_token.values())
+    bound = min(first_token.values(), default=0.0)
     return tuple(math.log(value) if value > 0 else bound for value in mass)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.models.endpoint.reply import Reply
     from medrobust_bench.models.endpoint.settings import EndpointSettings, Prices
+    from medrobust_bench.records import UsageRecord
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds, those of the openai client
 
@@ -75,6 +77,10 @@ class ChatClient:
         settings: of the server.
         cache: replies that are known; by default in memory only.
 
+    Attributes:
+        usage: what was asked, in this process.
+        first: the first reply, in which the server says what it is; None before.
+
     Raises:
         InvalidInputError: the package `openai` is missing, or the key.
     """
@@ -82,6 +88,8 @@ class ChatClient:
     def __init__(self, settings: EndpointSettings, cache: ReplyCache | None = None) -> None:
         self.settings = settings
         self.usage = Usage()
+        self.first: Reply | None = None
+        self._repeat = 0
         self._cache = cache or ReplyCache()
         self._key = settings.key()
         self._openai = _package()
@@ -92,32 +100,53 @@ class ChatClient:
             max_retries=settings.retries,
         )
 
+    def afresh(self) -> ChatClient:
+        """The same, which asks once more what it has asked already; what it asked then is known again, too."""
+        other = copy(self)
+        other._repeat = self._repeat + 1
+        return other
+
+    def keeping(self, cache: ReplyCache) -> ChatClient:
+        """The same with other replies that are known."""
+        other = copy(self)
+        other._cache = cache
+        return other
+
+    def totals(self) -> UsageRecord:
+        """What was asked in this process and in those before it, as far as replies were kept."""
+        return self._cache.totals(self.settings.prices)
+
     def complete(self, bodies: Sequence[Mapping[str, Any]]) -> list[Reply]:
-        """The replies to requests, in their order; each is kept as soon as it is there.
+        """The replies to requests, in their order; each is kept as soon as it is there, and equal ones are asked once.
 
         Raises:
             InvalidInputError: the server refuses the key or does not know the model.
             RejectedRequestError: the server does not take a request.
             EndpointError: no answer after all tries.
         """
+        keys = [request_key(self.settings.base_url, body, repeat=self._repeat) for body in bodies]
         pool = ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="endpoint")
         try:
-            futures = [pool.submit(self._one, body) for body in bodies]
-            wait(futures, return_when=FIRST_EXCEPTION)
-            for future in futures:
+            futures = {
+                key: pool.submit(self._one, key, body)
+                for key, body in dict(zip(keys, bodies, strict=True)).items()
+            }
+            wait(futures.values(), return_when=FIRST_EXCEPTION)
+            for future in futures.values():
                 if future.done() and future.exception() is not None:
                     future.result()  # raises
-            return [future.result() for future in futures]
+            return [futures[key].result() for key in keys]
         finally:  # also on Ctrl-C: what has not begun is not begun
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _one(self, body: Mapping[str, Any]) -> Reply:
-        key = request_key(self.settings.base_url, body)
+    def _one(self, key: str, body: Mapping[str, Any]) -> Reply:
         if known := self._cache.get(key):
             self.usage.add(known, cached=True)
+            self.first = self.first or known
             return known
         reply = self._ask(body)
         self._cache.put(key, reply)
+        self.first = self.first or reply
         return reply
 
     def _ask(self, body: Mapping[str, Any]) -> Reply:

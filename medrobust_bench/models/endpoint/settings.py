@@ -32,15 +32,14 @@ class Prices(BaseModel):
     output: float = Field(default=0.0, ge=0, description="Per million tokens written")
 
 
-class EndpointSettings(BaseModel):
-    """A model of an OpenAI-compatible server, and how it is asked.
+class EndpointOptions(BaseModel):
+    """An OpenAI-compatible server, and how it is asked.
 
     The key is only ever named: what is written here can be published.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Annotated[str, Field(min_length=1)] = Field(description="The server's name of the model")
     base_url: Annotated[str, AfterValidator(_server)] = Field(
         default="https://api.openai.com/v1", description="Address of the server, up to and with /v1"
     )
@@ -91,6 +90,12 @@ class EndpointSettings(BaseModel):
                 [Problem(self.base_url, f"the environment has no {self.key_variable}", remedy)]
             )
         return key or _NO_KEY
+
+
+class EndpointSettings(EndpointOptions):
+    """A model of an OpenAI-compatible server, and how it is asked."""
+
+    model: Annotated[str, Field(min_length=1)] = Field(description="The server's name of the model")
 
     def request(self) -> dict[str, Any]:
         """The part of every request that does not depend on the question."""

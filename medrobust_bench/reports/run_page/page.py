@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medrobust_bench.data.dataset import Dataset
-    from medrobust_bench.records import Estimate, Finding, Result
+    from medrobust_bench.records import Estimate, Finding, ModelRecord, Result
     from medrobust_bench.reports.answered_run import AnsweredRun
     from medrobust_bench.reports.run_page.figures import Figure
     from medrobust_bench.reports.tables import Measured
@@ -254,15 +254,26 @@ def _counts(results: Sequence[Result]) -> str:
     return ", ".join(f"{name} {scores.clean_accuracy.n}" for name, scores in groups.items())
 
 
-def _environment(run: AnsweredRun) -> list[tuple[str, str]]:
-    models = [
-        (
-            f"Model {name}",
-            f"{model.parameters:,} parameters, {model.dtype}, answers by {model.answer_mode}, "
-            f"revision {model.revision or 'none'}, weights SHA-256 {model.weights_sha256}",
+def _model(model: ModelRecord) -> str:
+    """What is known of a model's identity."""
+    server = model.server
+    weights = (
+        "weights unknown"
+        if model.weights_sha256 is None
+        else f"{model.parameters:,} parameters, {model.dtype}, revision {model.revision or 'none'}, "
+        f"weights SHA-256 {model.weights_sha256}"
+    )
+    said = f"answers by {model.answer_mode}"
+    if server is not None:
+        said += (
+            f" from {server.base_url}, asked for {server.model}, answered as {server.answered_as or 'nobody'}"
         )
-        for name, model in run.record.models.items()
-    ]
+        said += f", fingerprint {server.fingerprint or 'none'}"
+    return f"{weights}; {said}"
+
+
+def _environment(run: AnsweredRun) -> list[tuple[str, str]]:
+    models = [(f"Model {name}", _model(model)) for name, model in run.record.models.items()]
     software = [
         (name.replace("_", "-"), str(value)) for name, value in run.record.environment.model_dump().items()
     ]

@@ -98,7 +98,7 @@ def optimisation_health(
     """
     attempts = {trial.question: trial.result.attempts for trial in trials}
     left = [trial for trial in trials if not trial.broken]
-    found = [
+    found: list[Finding | Skipped] = [
         *flat_losses(attempts),
         *rising_losses({trial.question: trial.result.attempts for trial in left}),
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from medrobust_bench.attacks.altering import AlteringThreat
     from medrobust_bench.attacks.threat import Threat
@@ -33,6 +34,7 @@ class ModelTask:
         learning: names of those that are trained against this model first.
         training: questions of the training split for them.
         probe: questions of which a few are scored twice, to see whether scores are random.
+        replies: where the replies of a server are kept.
     """
 
     model: str
@@ -42,6 +44,7 @@ class ModelTask:
     learning: frozenset[str]
     training: tuple[Question, ...]
     probe: tuple[Question, ...]
+    replies: Path
 
 
 @dataclass(frozen=True, slots=True)

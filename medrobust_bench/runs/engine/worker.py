@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from medrobust_bench.attacks.altering import AlteringThreat
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.cohen import Certification
-from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records import Failure
 from medrobust_bench.runs.chunk import Chunk
 from medrobust_bench.runs.engine.faults import separately
 from medrobust_bench.runs.engine.task import Done
-from medrobust_bench.runs.models import how_asked, open_model
+from medrobust_bench.runs.inputs import scoreless, unsuitable
+from medrobust_bench.runs.models import gives_scores, how_asked, open_model
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Worker:
     """Does the chunks of one model.
 
     Raises:
-        InvalidInputError: the model cannot be opened, or a threat needs gradients that it does not give.
+        InvalidInputError: the model cannot be opened, or a threat needs gradients or scores that it does not give.
     """
 
     def __init__(self, task: ModelTask) -> None:
@@ -41,12 +42,16 @@ class Worker:
             device=settings.device,
             dtype=settings.dtype,
             trust_remote_code=settings.trust_remote_code,
+            replies=task.replies,
         )
-        white_box = [threat.spec.name for threat in task.threats if threat.spec.white_box]
-        if white_box and not self._adapter.differentiable:
-            what = f"gives no gradient in the pixels, which {', '.join(white_box)} need"
-            remedy = "take gradient-free threats, such as noise"
-            raise InvalidInputError([Problem(where=task.model, what=what, remedy=remedy)])
+        specs = [threat.spec for threat in task.threats]
+        if self._adapter.differentiable:
+            return
+        problems = unsuitable([task.model], specs)
+        if not gives_scores(self._adapter, task.probe):
+            problems += scoreless(task.model, [spec for spec in specs if not spec.white_box])
+        if problems:
+            raise InvalidInputError(problems)
 
     @property
     def record(self) -> ModelRecord:

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import math
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from medrobust_bench.data.image import canonical
+from medrobust_bench.models.adapter import NoScoresError
 from medrobust_bench.models.answers.registry import STRATEGIES
-from medrobust_bench.models.endpoint.bound import EndpointQuestions, NoScoresError
+from medrobust_bench.models.endpoint.bound import EndpointQuestions
 from medrobust_bench.models.endpoint.chat import Chat
 from medrobust_bench.models.endpoint.client import ChatClient
 from medrobust_bench.models.endpoint.settings import EndpointSettings
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
+from tests.models.endpoint.models import by_brightness
 from tests.models.endpoint.server import Server, completion, serving
 
 pytest.importorskip("openai")
 
 QUESTIONS = synthetic_questions()[:3]
-
-
-def by_brightness(body: dict[str, Any]) -> dict[str, Any]:
-    """A model that prefers A the more, the darker the image is."""
-    url = body["messages"][-1]["content"][0]["image_url"]["url"]
-    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))
-    bright = 0.05 + 0.9 * float(image.mean()) / 255
-    logprobs = {"A": math.log(1 - bright), "B": math.log(bright), "C": -9.0}
-    return completion(max(logprobs, key=lambda token: logprobs[token]), logprobs=logprobs)
 
 
 def bound(server: Server, *, letters: bool = True) -> EndpointQuestions:

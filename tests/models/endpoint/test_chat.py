@@ -134,7 +134,7 @@ def test_letter_scores_take_letters_and_nothing_else() -> None:
     assert scores == pytest.approx((-1.0, -2.0, -3.0, -3.0)), (
         "a letter that is not listed: at most the least likely"
     )
-    assert letter_scores({"The": -0.1}, 2) == (-math.inf, -math.inf)
+    assert letter_scores({"The": -0.1, "It": -2.0}, 2) == (-2.0, -2.0), "no letter: none leads"
 
 
 def test_a_letter_that_is_no_likelier_than_an_unlisted_one_is_not_chosen(image: NDArray[np.uint8]) -> None:
