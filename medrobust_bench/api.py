@@ -105,13 +105,14 @@ def load_data(
     """
     from pathlib import Path
 
-    from medrobust_bench.data.source import open_data, sample
+    from medrobust_bench.data.source import open_data
 
-    dataset = open_data(
+    return open_data(
         source,
         split=split,
         skip_invalid=skip_invalid,
         modalities=modalities,
         images=None if images is None else Path(images),
+        limit=limit,
+        sample_seed=seed,
     )
-    return dataset if limit is None else sample(dataset, limit, seed=seed)

@@ -26,7 +26,7 @@ from medrobust_bench.specs.registry import official_threats
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 settings.register_profile("patient", deadline=None)  # a busy machine is not a wrong program
@@ -34,6 +34,14 @@ settings.load_profile("patient")
 
 OFFICIAL = {threat.kind: threat.model_dump(mode="json") for threat in (CLEAN, *official_threats())}
 """Of every kind, the fields of its last official specification."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDROBUST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

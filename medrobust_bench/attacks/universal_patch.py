@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from math import cos, floor, isqrt, radians, sin
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from medrobust_bench.attacks.losses import CrossEntropy, loss_at
 from medrobust_bench.attacks.plan import PlannedRun
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.data.image import canonical
+from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.specs.seeds import Purpose, stream
 
@@ -203,6 +205,7 @@ class _TrainedPatch(AdversarialPatchPyTorch):  # type: ignore[misc]
         estimator.nb_classes = max(2, len(bound.batch))  # ART knows no single class
         super().__init__(estimator, targeted=False, verbose=False, **settings)
         self._bound = bound
+        self._memory = MemoryLimit()
 
     def _train_step(self, images: torch.Tensor, target: torch.Tensor, mask: object = None) -> torch.Tensor:
         self._optimizer.zero_grad()  # ART lets the patch's gradients add up over all steps
@@ -212,8 +215,22 @@ class _TrainedPatch(AdversarialPatchPyTorch):  # type: ignore[misc]
     def _loss(self, images: torch.Tensor, target: torch.Tensor, mask: object) -> torch.Tensor:
         rows = target.argmax(dim=1).tolist()
         laid = self._random_overlay(images, self._patch, mask=mask).clamp(0, 1)
-        batch = self._bound.select(rows)
-        return -loss_at(CrossEntropy(), batch, laid, [""] * len(rows)).value.mean()
+        gradient = torch.stack(
+            self._memory.run(partial(self._gradient, rows, laid.detach()), range(len(rows)))
+        )
+        surrogate: torch.Tensor = -(laid * gradient).sum() / len(rows)  # has the mean loss's gradient
+        return surrogate
+
+    def _gradient(
+        self, rows: Sequence[int], laid: torch.Tensor, part: Sequence[int]
+    ) -> Sequence[torch.Tensor]:
+        """Gradients [3, H, W] of the losses of some of the questions in their images."""
+        images = laid[part[0] : part[-1] + 1].requires_grad_()
+        with torch.enable_grad():
+            bound = self._bound.select([rows[place] for place in part])
+            losses = loss_at(CrossEntropy(), bound, images, [""] * len(part)).value
+        (gradient,) = torch.autograd.grad(losses.sum(), images)
+        return gradient.unbind()
 
 
 def _side(area: float, height: int, width: int) -> int:

@@ -9,6 +9,7 @@ import click
 
 from medrobust_bench import __version__
 from medrobust_bench.cli.ending import ending, speak_any_encoding
+from medrobust_bench.threads import COMPUTING, settle_threads
 
 COMMANDS = {
     "run": "Measure a model's robust accuracy; with no arguments, the shipped models on phantoms.",
@@ -41,6 +42,8 @@ class LazyGroup(click.Group):
         """Import `medrobust_bench.cli.<name>` and return its `command`."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name in COMPUTING:
+            settle_threads()  # before the command imports torch
         command: click.Command = importlib.import_module(f"medrobust_bench.cli.{cmd_name}").command
         return command
 

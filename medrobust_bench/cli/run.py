@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from medrobust_bench.records import Failure
+    from medrobust_bench.specs.settings import RunSettings
 
 
 @click.command("run")
@@ -94,8 +96,18 @@ if TYPE_CHECKING:
 @click.option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Type of the weights."
 )
+@click.option(
+    "--float32-attack/--no-float32-attack",
+    default=None,
+    help="Attack what a model in half precision leaves standing again in float32 (default: yes).",
+)
 @click.option("--seed", type=int, help="Seed of the sample and of every attack.")
 @click.option("--base-url", metavar="URL", help="Address of the server of openai:NAME, up to and with /v1.")
+@click.option(
+    "--answers-from",
+    metavar="NAME",
+    help="What the server at --base-url calls the same weights: it answers for them, gradients stay here.",
+)
 @click.option(
     "--key-variable",
     metavar="NAME",
@@ -107,7 +119,12 @@ if TYPE_CHECKING:
 @click.option(
     "--trust-remote-code", is_flag=True, default=None, help="Run code from the checkpoint's repository."
 )
-def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -> None:
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what would be done and how long it takes at most, timed on a few questions; nothing is written.",
+)
+def command(config: Path | None, out: Path | None, resume: bool, dry_run: bool, **flags: Any) -> None:
     """Measure how often models still answer right when somebody tampers with the image.
 
     With no arguments: the shipped models on a balanced sample of synthetic phantoms, clean, attacked and
@@ -137,6 +154,9 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     values = {**base, **given}
     several = values.get("data", ())
     if not isinstance(several, str) and len(several) > 1:
+        if dry_run:
+            what, remedy = "forecasts one data set at a time", "name one with --data"
+            raise InvalidInputError([Problem("--dry-run", what, remedy)])
         _run_several(values, images, out, resume=resume, where=where)
         return
     if isinstance(several, list | tuple) and several:
@@ -149,6 +169,10 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     if not resume and (problems := [*unknown_names(settings), *RunFolder(out).check(resume=False)]):
         raise InvalidInputError(problems)
 
+    if dry_run:
+        _forecast(settings, out, resume=resume)
+        return
+
     from medrobust_bench.cli.progress import progress
     from medrobust_bench.reports.tables import print_run
     from medrobust_bench.runs.evaluate import carry_out
@@ -158,7 +182,7 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     print_run(finished.results)
     for model in finished.models:
         if (usage := finished.usage(model)) is not None:
-            click.echo(f"\n{model}, weights unknown: {usage.summary}")
+            click.echo(f"\nThe server of {model}: {usage.summary}")
     click.echo(f"\nWritten to {out}:")
     for name, what in (
         ("leaderboard.md", "this table"),
@@ -171,6 +195,22 @@ def command(config: Path | None, out: Path | None, resume: bool, **flags: Any) -
     if finished.failures:
         _list_failures(finished.failures, out)
         raise click.exceptions.Exit(1)
+
+
+def _forecast(settings: RunSettings, out: Path, *, resume: bool) -> None:
+    """Print what a run would take."""
+    from rich.console import Console
+    from transformers.utils.logging import disable_progress_bar
+
+    from medrobust_bench.runs.evaluate import prepare
+    from medrobust_bench.runs.forecast import forecast
+
+    disable_progress_bar()
+    seen = forecast(prepare(settings, out, resume=resume))
+    Console(width=None if sys.stdout.isatty() else 120).print(seen.grid().rich())
+    for sentence in seen.sentences():
+        click.echo(f"- {sentence}")
+    click.echo("Nothing was written.")
 
 
 def _run_several(

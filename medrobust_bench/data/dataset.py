@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from medrobust_bench.data.image_state import ImageState
     from medrobust_bench.data.question import Question
     from medrobust_bench.problems import Problem
 
@@ -24,8 +25,8 @@ class Dataset:
         questions: the questions, ids unique.
         skipped: rows left out, each with its reason (only when the caller allowed skipping).
         synthetic: whether the images are rendered rather than taken from patients.
-        steps: by question id, what making its image canonical does to it, in standing words ("grey levels windowed as
-            the DICOM header says"); questions whose image is taken as it is are left out.
+        states: by question id, what was found out about its image when the data set was opened; questions whose image
+            was not looked at are left out.
         notes: what a user should know about how the data set was understood.
         option_texts: by question id, the option that its texts alone recommend, as they were right in the training
             split (`baselines.option_text_choices`); None where there is no training split at hand.
@@ -36,13 +37,14 @@ class Dataset:
     questions: tuple[Question, ...]
     skipped: tuple[Problem, ...] = ()
     synthetic: bool = False
-    steps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    states: Mapping[str, ImageState] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     option_texts: Mapping[str, int] | None = None
 
     def preparation(self) -> dict[str, int]:
         """What was done to images to make them canonical, and to how many questions' images; the commonest first."""
-        counts = Counter(step for question in self.questions for step in self.steps.get(question.id, ()))
+        states = (self.states.get(question.id) for question in self.questions)
+        counts = Counter(step for state in states if state is not None for step in state.steps)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def groups(self) -> int | None:
@@ -54,7 +56,9 @@ class Dataset:
         """Hex SHA-256 over id, image content, text, options, answer and group, if any, of every question, in order."""
         total = hashlib.sha256()
         for question in self.questions:
-            parts = (question.id, question.image.digest(), question.text, *question.options, question.letter)
+            state = self.states.get(question.id)
+            seen = question.image.digest() if state is None or state.digest is None else state.digest
+            parts = (question.id, seen, question.text, *question.options, question.letter)
             if question.group is not None:
                 parts = (*parts, f"group {question.group}")
             total.update("\x1f".join(parts).encode() + b"\x1e")

@@ -40,6 +40,7 @@ INVERTED = "inverted: the file stores white as 0"
 _DEEP = ("I", "F")
 """How the modes of grey images deeper than 8 bits begin: I;16, I;16B, I;16L, I;16N, I, F."""
 _WHITE_IS_ZERO = 0  # PhotometricInterpretation of TIFF
+_ON_ITS_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
 _PHOTOMETRIC, _ORIENTATION, _RANGE_TAGS = 262, 274, ((340, 341), (280, 281))
 
 # Pillow's decoders let these through besides OSError when a file is damaged or hostile.
@@ -72,7 +73,7 @@ class Decoded:
 
     Attributes:
         image: 8 bits a channel, in any of Pillow's modes of that depth.
-        size: width and height as stored, before anything was turned or made smaller.
+        size: width and height of the upright image, before a coarse decoding made it smaller.
         steps: what was done to get there that changes what a reader sees, in a few standing words each.
     """
 
@@ -152,8 +153,7 @@ def _decode_picture(content: bytes, frame: int | None, coarse: bool) -> Decoded:
         if chosen:
             image.seek(chosen)
         size = image.size
-        if coarse:
-            image.draft(image.mode, (1, 1))
+        drafted = coarse and image.draft(image.mode, (1, 1)) is not None
         orientation = image.getexif().get(_ORIENTATION, 1)  # loading turns a TIFF, and forgets the tag
         image.load()
         steps = () if frame is None else (f"frame {chosen}",)
@@ -163,6 +163,10 @@ def _decode_picture(content: bytes, frame: int | None, coarse: bool) -> Decoded:
         upright = ImageOps.exif_transpose(image)
         if {orientation, image.getexif().get(_ORIENTATION, 1)} != {1}:
             steps = (*steps, UPRIGHT)
+        if not drafted:
+            size = upright.size
+        elif orientation in _ON_ITS_SIDE:
+            size = (size[1], size[0])
         upright.convert(
             "RGB"
         )  # what the canonical image does next can fail as well: colour spaces without RGB

@@ -6,7 +6,6 @@ import os
 import re
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import unquote
@@ -14,34 +13,30 @@ from urllib.parse import unquote
 from PIL import ImageOps
 
 from medrobust_bench.data.decoding import ImageError, decode
-from medrobust_bench.data.image import LONGEST_SIDE, EncodedImage, ImageSource, canonical_size, content_digest
+from medrobust_bench.data.image import (
+    LONGEST_SIDE,
+    EncodedImage,
+    ImageFile,
+    ImageSource,
+    canonical_size,
+    content_digest,
+)
+from medrobust_bench.data.image_cache import stamp_of
+from medrobust_bench.data.image_state import ImageState
 from medrobust_bench.data.rows import RowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from medrobust_bench.data.image_cache import ImageCache
+
 MISSING = "is missing"
 REDUCED = f"made smaller, to {LONGEST_SIDE} pixels on the longest side"
 
 _STAY_INSIDE = "write the image path relative to the data set's folder and keep the file inside it"
+_PLAIN = re.compile(r"[A-Za-z0-9_ ()-][A-Za-z0-9_. ()-]*")
+"""A file's name that needs no second look once its folder has been found."""
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class ImageState:
-    """What one image turned out to be.
-
-    Attributes:
-        digest: hex SHA-256 of its content; None where it could not be read.
-        fault: what is wrong with it; None where nothing is, or where it was not asked to be decoded.
-        remedy: what to do about the fault.
-        steps: what making it canonical does to it, in standing words; empty where it was not decoded.
-    """
-
-    digest: str | None
-    fault: str | None = None
-    remedy: str = ""
-    steps: tuple[str, ...] = ()
 
 
 class ImageFolder:
@@ -69,6 +64,7 @@ class ImageFolder:
         self._names: dict[Path, dict[str, str]] = {}
         # Images share few folders: resolving each folder once is several times faster than each image.
         self._inside: dict[str, bool] = {}
+        self._found: dict[str, tuple[Path, str]] = {}
         above = [folder.absolute(), self.path]
         blobs = (place / "blobs" for base in above for place in list(base.parents)[:4])
         self._blobs = next((place.resolve() for place in blobs if place.is_dir()), None)
@@ -82,6 +78,10 @@ class ImageFolder:
         Raises:
             RowError: the path is absolute, leaves the data set (by "..", or through a symbolic link), or is no path.
         """
+        around, _, last = name.rpartition("/")
+        if around in self._found and _PLAIN.fullmatch(last):
+            folder_path, first = self._found[around]
+            return self._unless_it_leads_out(folder_path / last, first, name)
         if "\\" in name or "\0" in name:
             raise RowError(f"image path {name!r} has a backslash or a zero byte in it", _STAY_INSIDE)
         if name.startswith("/") or re.match(r"[A-Za-z]:", name):
@@ -95,10 +95,16 @@ class ImageFolder:
         folder = "/".join(parts[:-1])
         if folder not in self._inside:
             self._inside[folder] = len(parts) < 2 or self._holds(path.parent, parts[0])
-        if not self._inside[folder] or (os.path.islink(path) and not self._may_follow(path, parts[0])):  # noqa: PTH114
-            what = f"image path {name!r} leads out of the data set's folder through a symbolic link"
-            remedy = "put the file itself there, or name the folder that holds the images (--images)"
-            raise RowError(what, remedy)
+        if not self._inside[folder]:
+            raise _leads_out(name)
+        if len(parts) > 1 and around.isascii():
+            self._found[around] = (path.parent, parts[0])
+        return self._unless_it_leads_out(path, parts[0] if parts else "", name)
+
+    def _unless_it_leads_out(self, path: Path, first: str, name: str) -> Path:
+        """The path of a file in a folder that is inside, unless the file is a link that must not be followed."""
+        if os.path.islink(path) and not self._may_follow(path, first):  # noqa: PTH114 (of very many files)
+            raise _leads_out(name)
         return path
 
     def notes(self) -> tuple[str, ...]:
@@ -165,6 +171,11 @@ class ImageFolder:
         return self._names[folder]
 
 
+def _leads_out(name: str) -> RowError:
+    what = f"image path {name!r} leads out of the data set's folder through a symbolic link"
+    return RowError(what, "put the file itself there, or name the folder that holds the images (--images)")
+
+
 def near_miss(path: Path) -> str | None:
     """A file beside a missing one that was probably meant: other letter case, or written as in a web address."""
     try:
@@ -176,18 +187,43 @@ def near_miss(path: Path) -> str | None:
 
 
 def inspect(
-    sources: Iterable[ImageSource], *, decode: Callable[[ImageSource, str], bool]
+    sources: Iterable[ImageSource],
+    *,
+    decode: Callable[[ImageSource, str], bool],
+    cache: ImageCache | None = None,
 ) -> dict[ImageSource, ImageState]:
     """Read every distinct image once, in parallel; hash it, and decode it where wanted.
 
     Args:
         sources: images, repeats allowed.
         decode: whether to decode an image, given the digest of its content.
+        cache: what is known of earlier times, which spares reading what has not changed since; None: all are read.
     """
     distinct = list(dict.fromkeys(sources))
+    states = {} if cache is None else cache.recall(distinct)
+    # With the stamp that the file had before: if it changes meanwhile, what is found is never taken for the new one's.
+    unknown = [
+        (source, stamp_of(source) if cache is not None and isinstance(source, ImageFile) else None)
+        for source in distinct
+        if not _suffices(source, states.get(source), decode)
+    ]
+    if not unknown:
+        return states
     # Reading, hashing and decoding all release the interpreter lock.
     with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 4)) as pool:
-        return dict(zip(distinct, pool.map(lambda source: _inspect(source, decode), distinct), strict=True))
+        found = list(pool.map(lambda asked: _inspect(asked[0], decode), unknown))
+    if cache is not None:
+        cache.keep({source: (state, stamp) for (source, stamp), state in zip(unknown, found, strict=True)})
+    return states | {source: state for (source, _stamp), state in zip(unknown, found, strict=True)}
+
+
+def _suffices(
+    source: ImageSource, known: ImageState | None, wanted: Callable[[ImageSource, str], bool]
+) -> bool:
+    """Whether what is known of an image is all that is asked."""
+    if known is None or known.digest is None:
+        return False
+    return known.shape is not None or not wanted(source, known.digest)
 
 
 def _inspect(source: ImageSource, wanted: Callable[[ImageSource, str], bool]) -> ImageState:
@@ -210,8 +246,13 @@ def _inspect(source: ImageSource, wanted: Callable[[ImageSource, str], bool]) ->
         decoded = decode(content, frame=source.frame, coarse=True)
     except ImageError as error:
         return ImageState(digest, error.what, error.remedy)
-    reduced = canonical_size(decoded.size) != decoded.size
-    return ImageState(digest, steps=(*decoded.steps, REDUCED) if reduced else decoded.steps)
+    return _decoded(digest, decoded.size, decoded.steps)
+
+
+def _decoded(digest: str, size: tuple[int, int], steps: tuple[str, ...] = ()) -> ImageState:
+    width, height = canonical_size(size)
+    reduced = (width, height) != size
+    return ImageState(digest, steps=(*steps, REDUCED) if reduced else steps, shape=(height, width))
 
 
 def _is_encoded(source: ImageSource) -> TypeGuard[EncodedImage]:
@@ -230,4 +271,4 @@ def _inspect_rendered(source: ImageSource, wanted: Callable[[ImageSource, str], 
         return ImageState(None, MISSING, "restore the file from the data set's source")
     except OSError as error:
         return ImageState(None, f"cannot be read: {error}", "replace the image")
-    return ImageState(digest, steps=(REDUCED,) if canonical_size(image.size) != image.size else ())
+    return _decoded(digest, image.size)

@@ -112,7 +112,11 @@ def _question(row: dict[str, object], images: ImageFolder) -> tuple[Question, st
 
 def _option_keys(row: dict[str, object]) -> list[str]:
     """Keys of the options in the order of their letters; a null stands for no option, as tables write it."""
-    return sorted(key for key, value in row.items() if _OPTION_KEY.fullmatch(key) and value is not None)
+    return sorted(
+        key
+        for key, value in row.items()
+        if key.startswith("option_") and _OPTION_KEY.fullmatch(key) and value is not None
+    )
 
 
 class OmniMedVQA:

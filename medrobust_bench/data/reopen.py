@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medrobust_bench.data.source import open_data, sample
+from medrobust_bench.data.source import open_data
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
@@ -28,13 +28,16 @@ class Place:
     images: Path | None = None
 
 
-def open_asked(settings: RunSettings, *, split: str | None = None, place: Place | None = None) -> Dataset:
-    """The data set of a run's settings, whole; see `open_data`.
+def open_asked(
+    settings: RunSettings, *, split: str | None = None, place: Place | None = None, limit: int | None = None
+) -> Dataset:
+    """The data set of a run's settings; see `open_data`.
 
     Args:
         settings: name it.
         split: instead of the settings'.
         place: where it is now, if not where the settings say.
+        limit: size of a sample by the settings' seed; None: whole.
     """
     if place is None:
         place = Place(settings.data, None if settings.images is None else Path(settings.images))
@@ -44,6 +47,8 @@ def open_asked(settings: RunSettings, *, split: str | None = None, place: Place 
         skip_invalid=settings.skip_invalid,
         modalities=settings.modalities,
         images=place.images,
+        limit=limit,
+        sample_seed=settings.seed,
     )
 
 
@@ -62,9 +67,7 @@ def reopen(plan: Plan, *, data: str | None = None, images: str | Path | None = N
     place = None
     if data is not None or images is not None:
         place = Place(settings.data if data is None else data, None if images is None else Path(images))
-    dataset = open_asked(settings, place=place)
-    if settings.sample_size is not None:
-        dataset = sample(dataset, settings.sample_size, seed=settings.seed)
+    dataset = open_asked(settings, place=place, limit=settings.sample_size)
     if dataset.digest() != plan.data.digest:
         what = f"does not hold the questions of the run: digest {dataset.digest()[:12]}, not {plan.data.digest[:12]}"
         raise InvalidInputError(

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.question import MAX_OPTIONS, MIN_OPTIONS
@@ -200,13 +201,15 @@ def text_of(row: dict[str, object], key: str) -> str:
     value = row[key]
     if not isinstance(value, str):
         raise RowError(f"`{key}` is {_kind(value)} instead of text", f"write `{key}` as text")
-    if not value.strip():
+    text = value.strip()
+    if not text:
         raise RowError(f"`{key}` is empty", f"fill in `{key}`")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise RowError(f"`{key}` holds half a character", f"write `{key}` as valid Unicode") from error
-    return value.strip()
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise RowError(f"`{key}` holds half a character", f"write `{key}` as valid Unicode") from error
+    return text
 
 
 def name_of(row: dict[str, object], key: str) -> str:
@@ -235,6 +238,7 @@ def _kind(value: object) -> str:
     return "an array" if isinstance(value, list) else "an object"
 
 
+@lru_cache(maxsize=1 << 16)  # options repeat: a hundred thousand questions have a few thousand
 def same_option(text: str) -> str:
     """What an option is compared by: what looks alike is alike.
 
@@ -254,7 +258,8 @@ def find_answer(answer: str, options: Sequence[str]) -> int:
     Raises:
         RowError: no option means the answer, or two do, so that two letters would be right.
     """
-    alike = [index for index, option in enumerate(options) if same_option(option) == same_option(answer)]
+    meant = same_option(answer)
+    alike = [index for index, option in enumerate(options) if same_option(option) == meant]
     if not alike:
         raise RowError(
             f"answer {answer!r} is not among its options{_look_alike(answer, options)}",

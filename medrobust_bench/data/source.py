@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.baselines import option_text_choices
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.image import ImageFile
+from medrobust_bench.data.image_cache import image_cache
 from medrobust_bench.data.image_files import MISSING, inspect, near_miss
 from medrobust_bench.data.phantoms.questions import NAME as PHANTOMS
 from medrobust_bench.data.reader import Reader, Request, reader_of
@@ -19,18 +22,35 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.specs.vocabulary import in_usual_order, modality_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from medrobust_bench.data.image import ImageSource
-    from medrobust_bench.data.image_files import ImageState
+    from medrobust_bench.data.image_cache import ImageCache
+    from medrobust_bench.data.image_state import ImageState
     from medrobust_bench.data.question import Question
     from medrobust_bench.data.rows import PublishedQuestion, Reading
 
 __all__ = ["PHANTOMS", "check_images", "choose_modalities", "open_data", "read_source", "sample", "set_aside"]
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without cyclic garbage collection: it would look through a hundred thousand new questions again and again.
+
+    It took a third of the time that opening the largest data set took, and found nothing.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_collector_paused()
 def open_data(
     source: str | Path | Reader,
     *,
@@ -39,8 +59,11 @@ def open_data(
     seed: int = 0,
     modalities: Sequence[str] = (),
     images: Path | None = None,
+    limit: int | None = None,
+    sample_seed: int = 0,
+    cached: bool = True,
 ) -> Dataset:
-    """Open a data set and check it completely: every row's text, and every image of the split by decoding it.
+    """Open a data set and check it: every row's text, that every image is there, and those that are asked by decoding.
 
     Args:
         source: what one of the readers recognises (`reader.readers`): "phantoms", a folder, a file; or a reader.
@@ -51,6 +74,10 @@ def open_data(
         modalities: keep only these, whatever their case or spelling; empty for all. A name that stands nowhere in
             the data set is a problem.
         images: the folder that image paths are relative to, or the folder of images itself, where it is not found.
+        limit: size of a balanced sample, see `sample`, of which alone the images are decoded; None for all.
+        sample_seed: seed of the sample.
+        cached: take what an earlier opening found out about an image file, where the file has not changed since (see
+            `image_cache`); where numbers are to be proven, every file is read again.
 
     Raises:
         InvalidInputError: everything that is wrong, together; or nothing is left to ask.
@@ -66,19 +93,12 @@ def open_data(
     if modalities:
         chosen = choose_modalities(modalities, {row.question.modality for row in rows}, name=reading.name)
         rows = [row for row in rows if row.question.modality in chosen]
+    cache = image_cache() if cached else None
     checked = (
         CheckedRows(tuple(rows))
         if reading.synthetic
-        else check_images(rows, split=split, seed=seed, near=reading.near)
+        else check_images(rows, split=split, seed=seed, near=reading.near, cache=cache, decode=limit is None)
     )
-    problems = (*reading.problems, *repeated, *checked.problems)
-    if problems and not skip_invalid:
-        raise InvalidInputError(problems)
-    if not checked.rows:
-        scope = f" and modality {', '.join(modalities)}" if modalities else ""
-        what = f"has no questions for split {split!r}{scope}"
-        remedy = "ask for another split or modality"
-        raise InvalidInputError([*problems, Problem(reading.name, what, remedy)])
     questions = tuple(row.question for row in checked.rows)
     texts: dict[str, int] | None = None
     if split not in ("train", "all"):
@@ -91,20 +111,59 @@ def open_data(
         name=reading.name,
         split=split,
         questions=questions,
-        skipped=(*reading.skipped, *checked.skipped, *problems),
         synthetic=reading.synthetic,
-        steps={
-            row.question.id: steps for row, steps in zip(checked.rows, checked.steps, strict=False) if steps
-        },
+        states=checked.states,
         notes=reading.notes,
         option_texts=texts,
     )
+    part, faults = dataset, checked.problems
+    if limit is not None:
+        part, found = _sound_sample(dataset, checked.rows, limit, seed=sample_seed, cache=cache)
+        faults = (*faults, *found)
+    problems = (*reading.problems, *repeated, *faults)
+    if problems and not skip_invalid:
+        raise InvalidInputError(problems)
+    if not part.questions:
+        scope = f" and modality {', '.join(modalities)}" if modalities else ""
+        what = f"has no questions for split {split!r}{scope}"
+        remedy = "ask for another split or modality"
+        raise InvalidInputError([*problems, Problem(reading.name, what, remedy)])
     expected = reading.digests.get(split)
     if expected is not None and not modalities and not problems and dataset.digest() != expected:
         what = f"the {split} split has digest {dataset.digest()[:12]}, and its card expects {expected[:12]}"
         remedy = "fetch the revision that the card names, or correct `expect` in a card of your own"
         raise InvalidInputError([Problem(reading.name, what, remedy)])
-    return dataset
+    return dataclasses.replace(part, skipped=(*reading.skipped, *checked.skipped, *problems))
+
+
+def _sound_sample(
+    dataset: Dataset,
+    rows: Sequence[PublishedQuestion],
+    limit: int,
+    *,
+    seed: int,
+    cache: ImageCache | None,
+) -> tuple[Dataset, list[Problem]]:
+    """A balanced sample of the questions whose images decode, and what is wrong with those that would have been in it.
+
+    Only images that stand in the sample, or would have, are decoded.
+    """
+    if dataset.synthetic:
+        return sample(dataset, limit, seed=seed), []
+    by_id = {row.question.id: row for row in rows}
+    problems: list[Problem] = []
+    while True:
+        part = sample(dataset, limit, seed=seed)
+        decoded = inspect(
+            [question.image for question in part.questions], decode=lambda image, digest: True, cache=cache
+        )
+        states = {question.id: decoded[question.image] for question in part.questions}
+        faulty = {name for name, state in states.items() if state.fault is not None}
+        problems += [_image_problem(by_id[name], states[name]) for name in states if name in faulty]
+        if not faulty:
+            return dataclasses.replace(part, states={**part.states, **states}), problems
+        left = tuple(question for question in dataset.questions if question.id not in faulty)
+        dataset = dataclasses.replace(dataset, questions=left)
 
 
 def _published_training(source: str | Path | Reader, *, images: Path | None, seed: int) -> list[Question]:
@@ -166,7 +225,7 @@ class CheckedRows:
         rows: the rows of the wanted split.
         sides: the split of each row.
         digests: content digests of their images, one for each row.
-        steps: what making each image canonical does to it; see `ImageState`.
+        states: by question id, what its image turned out to be.
         problems: rows whose image is missing or damaged.
         skipped: rows whose image may rightly be missing, one entry for each file.
         training: questions of the training split, where another one is wanted; their images were not decoded.
@@ -175,7 +234,7 @@ class CheckedRows:
     rows: tuple[PublishedQuestion, ...]
     sides: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
-    steps: tuple[tuple[str, ...], ...] = ()
+    states: Mapping[str, ImageState] = dataclasses.field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     skipped: tuple[Problem, ...] = ()
     training: tuple[Question, ...] = ()
@@ -187,13 +246,23 @@ def check_images(
     split: str,
     seed: int,
     near: Mapping[str, str] = MappingProxyType({}),
+    cache: ImageCache | None = None,
+    decode: bool = True,
 ) -> CheckedRows:
     """Hash every row's image and decode those of the wanted split; see `open_data` and `Reading` for the arguments.
+
+    With `decode` false no image is decoded that the cache does not know, and none is found damaged.
 
     A missing image of a restricted collection is expected, since its licence forbids passing it on: such rows are left
     out and counted. A missing image of an open collection is a problem.
     """
-    states = _inspected(published, split=split, seed=seed, near=near)
+    states = (
+        _inspected(published, split=split, seed=seed, near=near, cache=cache)
+        if decode
+        else inspect(
+            [row.question.image for row in published], decode=lambda image, digest: False, cache=cache
+        )
+    )
     digests = [states[row.question.image].digest for row in published]
     places = _places(published, digests, seed=seed, near=near)
     kept: list[tuple[PublishedQuestion, ImageState, str]] = []
@@ -220,7 +289,7 @@ def check_images(
         rows=tuple(row for row, _state, _place in kept),
         digests=tuple(state.digest or "" for _row, state, _place in kept),
         sides=tuple(place for _row, _state, place in kept),
-        steps=tuple(state.steps for _row, state, _place in kept),
+        states={row.question.id: state for row, state, _place in kept},
         problems=tuple(problems),
         skipped=tuple(skipped),
         training=tuple(
@@ -244,12 +313,17 @@ def _places(
 
 
 def _inspected(
-    rows: Sequence[PublishedQuestion], *, split: str, seed: int, near: Mapping[str, str]
+    rows: Sequence[PublishedQuestion],
+    *,
+    split: str,
+    seed: int,
+    near: Mapping[str, str],
+    cache: ImageCache | None,
 ) -> dict[ImageSource, ImageState]:
     """The state of every image: hashed, and decoded where a row of the wanted split is about it."""
     images = [row.question.image for row in rows]
     if split == "all":
-        return inspect(images, decode=lambda image, digest: True)
+        return inspect(images, decode=lambda image, digest: True, cache=cache)
     published = {row.question.image for row in rows if row.split == split}
     by_content = {row.question.image for row in rows if row.split is None}
     if not any(row.question.group for row in rows if row.split is None):
@@ -259,12 +333,13 @@ def _inspected(
                 image in published
                 or (image in by_content and split_of(near.get(digest, digest), seed=seed) == split)
             ),
+            cache=cache,
         )
     # The split of a group is known only when all of its images have been looked at.
-    states = inspect(images, decode=lambda image, digest: False)
+    states = inspect(images, decode=lambda image, digest: False, cache=cache)
     places = _places(rows, [states[image].digest for image in images], seed=seed, near=near)
     wanted = [image for image, place in zip(images, places, strict=True) if place == split]
-    return states | inspect(wanted, decode=lambda image, digest: True)
+    return states | inspect(wanted, decode=lambda image, digest: True, cache=cache)
 
 
 def _image_problem(row: PublishedQuestion, state: ImageState) -> Problem:

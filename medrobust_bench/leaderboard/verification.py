@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.data.cards import shipped_cards
 from medrobust_bench.data.reopen import Place
-from medrobust_bench.data.source import PHANTOMS, open_data, sample
+from medrobust_bench.data.source import PHANTOMS, open_data
 from medrobust_bench.leaderboard import checks
 from medrobust_bench.leaderboard.case import Case, Claim
 from medrobust_bench.leaderboard.checks.names import hostile
@@ -163,14 +163,16 @@ def open_selection(entry: Entry, data: Mapping[str, Place]) -> Dataset:
         InvalidInputError: the data set is not at hand or cannot be opened.
     """
     place, chosen = place_of(entry, data), entry.selection
-    dataset = open_data(
+    return open_data(
         place.source,
         split=chosen.split,
         skip_invalid=chosen.skip_invalid,
         modalities=chosen.modalities,
         images=place.images,
+        limit=chosen.limit,
+        sample_seed=chosen.seed,
+        cached=False,
     )
-    return dataset if chosen.limit is None else sample(dataset, chosen.limit, seed=chosen.seed)
 
 
 def _with_training(entry: Entry, dataset: Dataset) -> None:

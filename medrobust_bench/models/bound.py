@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from medrobust_bench.models.adapter import Answer, Batch, CompletionLogits
 from medrobust_bench.models.answer_marks import opened_thought
@@ -133,7 +134,20 @@ class HuggingFaceQuestions:
         return replace(self, cache=CompletionCache())
 
     def scores(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See `BoundQuestions`."""
+        """See `BoundQuestions`; in parts where memory runs out, unless a gradient is to be taken through all of it."""
+        if torch.is_grad_enabled() and pixels.requires_grad:
+            return self._scores(pixels)
+        each = MemoryLimit().run(
+            lambda rows: (
+                self.select(rows)._scores(pixels[rows[0] : rows[-1] + 1]).unbind()
+                if len(rows) < len(self.rows)
+                else self._scores(pixels).unbind()
+            ),
+            range(len(self.rows)),
+        )
+        return pad_sequence(each, batch_first=True, padding_value=-torch.inf)
+
+    def _scores(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.scorer.scores(
             self, lambda rows: self.image_features(pixels if rows is None else pixels[rows])
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
+import warnings
 from collections import Counter
 from contextlib import contextmanager
 from functools import cached_property
@@ -26,6 +27,7 @@ from medrobust_bench.models.control_tokens import ControlTokens
 from medrobust_bench.models.device import usual_device
 from medrobust_bench.models.identity import identify
 from medrobust_bench.models.image_path import recording
+from medrobust_bench.models.memory import if_memory_allows
 from medrobust_bench.models.non_finite import FiniteWatch, NonFiniteLogitsError, NonFiniteRowsError
 from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
@@ -225,10 +227,11 @@ class HuggingFaceVLM:
         """Whether a question's logits are the same alone and in a left-padded batch, tried once.
 
         They are not in InstructBLIP, whose Q-Former text has absolute positions; such a model gets its questions
-        one at a time.
+        one at a time. So does one that leaves no memory for a batch of three small images.
         """
         with self._tried():
-            return probes.batch_gap(self) <= probes.batch_tolerance(self.dtype)
+            gap = if_memory_allows(lambda: probes.batch_gap(self))
+        return gap is not None and gap <= probes.batch_tolerance(self.dtype)
 
     @contextmanager
     def _tried(self) -> Iterator[None]:
@@ -246,11 +249,13 @@ class HuggingFaceVLM:
         Their memory comes on top of the model's: 4 bytes per parameter.
 
         Returns:
-            An adapter whose verdicts and completions are this one's; None where float32 is nothing new, or where
-            quantised weights cannot be converted.
+            An adapter whose verdicts and completions are this one's; None where float32 is nothing new, where
+            quantised weights cannot be converted, or where the device has no memory for them.
         """
         half = self.dtype.itemsize < torch.float32.itemsize
         if not half or getattr(self.model, "is_quantized", False):
+            return None
+        if self._float32_model is None:
             return None
         return HuggingFaceVLM(
             self._float32_model,
@@ -269,7 +274,14 @@ class HuggingFaceVLM:
 
     @cached_property
     def _float32_model(self) -> Any:
-        return copy.deepcopy(self.model).float()
+        twin = if_memory_allows(lambda: copy.deepcopy(self.model).float())
+        if twin is None:
+            warnings.warn(
+                f"{self._id}: the device has no memory for its weights in float32 as well, so that what withstands an "
+                f"attack in {str(self.dtype).removeprefix('torch.')} is not attacked again with finer gradients",
+                stacklevel=2,
+            )
+        return twin
 
     def bind(self, questions: Sequence[Question]) -> BoundQuestions:
         """Tokenise the prompts of questions whose canonical images share one shape.

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ON_THE_CPU = "can't allocate memory"
-"""What PyTorch's CPU allocator says; it raises a plain RuntimeError."""
+_WORDS = (
+    "can't allocate memory",  # PyTorch's allocator on the CPU
+    "out of memory",  # MPS, and CUDA outside of PyTorch's allocator
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What allocators say that raise a plain RuntimeError."""
 
 
 class MemoryLimit:
@@ -49,10 +54,26 @@ class MemoryLimit:
             else:
                 continue
             # Only here is the exception gone, and with it the frames that hold what the failed try had allocated.
-            gc.collect()
-            torch.cuda.empty_cache()
+            release_memory()
         return done
 
 
+def if_memory_allows(work: Callable[[], T]) -> T | None:
+    """What work that cannot be done in parts gives; None where memory runs out, with what it held released."""
+    try:
+        return work()
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+    release_memory()
+    return None
+
+
+def release_memory() -> None:
+    """Let go of what nothing refers to any more, cycles included: a model and its float32 twin know each other."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
 def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or _ON_THE_CPU in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _WORDS)

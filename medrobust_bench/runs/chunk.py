@@ -38,10 +38,24 @@ class Chunk:
         model: its registry id, as the journal names it.
         questions: B questions of one canonical image shape.
         seed: the run's seed.
+        batch_size: noisy images per forward pass at most, where certificates are drawn.
+        float32_attack: whether what a model in half precision leaves standing is attacked again with gradients in
+            float32.
     """
 
-    def __init__(self, adapter: Adapter, model: str, questions: Sequence[Question], *, seed: int) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        model: str,
+        questions: Sequence[Question],
+        *,
+        seed: int,
+        batch_size: int = 32,
+        float32_attack: bool = True,
+    ) -> None:
         self.model = model
+        self._batch_size = batch_size
+        self._float32_attack = float32_attack
         self.questions = tuple(questions)
         self.seed = seed
         self._adapter = adapter
@@ -145,7 +159,8 @@ class Chunk:
         seeds = [question_seed(self.seed, question.id) for question in bound.batch.questions]
         results = self._search(threat, bound, seeds)
         stands = any(result.answer is None for result in results)
-        if stands and threat.spec.white_box and self._in_full_precision is not None:
+        again = stands and threat.spec.white_box and self._float32_attack
+        if again and self._in_full_precision is not None:
             precise = self._in_full_precision.select(rows)
             results = attack_standing(results, precise, seeds, partial(self._search, threat))
         pngs = [to_png(result.image) for result in results]
@@ -253,7 +268,7 @@ class Chunk:
             question, before = self.questions[row], clean[row]
             start = time.perf_counter()
             seed = question_seed(self.seed, question.id)
-            certificate = certification.certify(self._bound.select([row]), seed)
+            certificate = certification.certify(self._bound.select([row]), seed, batch_size=self._batch_size)
             yield self._outcome(
                 row,
                 certification.spec.name,

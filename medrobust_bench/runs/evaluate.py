@@ -69,9 +69,11 @@ def evaluate(
     batch_size: int | Literal["auto"] = "auto",
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    float32_attack: bool = True,
     trust_remote_code: bool = False,
     seed: int = 0,
     base_url: str | None = None,
+    answers_from: str | None = None,
     key_variable: str | None = None,
     concurrency: int | None = None,
     price_input: float | None = None,
@@ -102,9 +104,11 @@ def evaluate(
         batch_size: questions per chunk.
         device: "auto", "cpu", "cuda", "cuda:1", …
         dtype: of the weights; "auto" takes the card's.
+        float32_attack: attack what a model in half precision leaves standing again, with gradients in float32.
         trust_remote_code: run code from a hub checkpoint's repository.
         seed: of the sample and of every attack.
         base_url: address of the server of `openai:NAME`.
+        answers_from: what that server calls the weights of the model: it answers for them, gradients stay here.
         key_variable: environment variable that holds its key.
         concurrency: requests to it at the same time.
         price_input: what it charges per million tokens read.
@@ -132,9 +136,11 @@ def evaluate(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
+        float32_attack=float32_attack,
         trust_remote_code=trust_remote_code,
         seed=seed,
         base_url=base_url,
+        answers_from=answers_from,
         key_variable=key_variable,
         concurrency=concurrency,
         price_input=price_input,
@@ -170,9 +176,11 @@ class Options(TypedDict, total=False):
     batch_size: int | Literal["auto"]
     device: str
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    float32_attack: bool
     trust_remote_code: bool
     seed: int
     base_url: str | None
+    answers_from: str | None
     key_variable: str | None
     concurrency: int | None
     price_input: float | None
@@ -390,7 +398,7 @@ def _write_usage(folder: RunFolder, model: str, source: Card | Adapter) -> None:
     path = folder.replies_path(model)
     if not path.exists():
         return
-    options = source.endpoint if isinstance(source, Card) else None
+    options = (source.endpoint or source.answers_from) if isinstance(source, Card) else None
     replies = ReplyCache(path)
     folder.write_usage(model, replies.totals(Prices() if options is None else options.prices))
     replies.close()

@@ -120,11 +120,12 @@ def read_inputs(
     found.twice([name for name, _model in models], "--model", "name it once, or two models apart: PATH=NAME")
     found.twice([threat.spec.name for threat in asked], "--threat")
     training = _read_training(settings, asked, found, dataset)
-    dataset = dataset or found.attempt(partial(open_asked, settings))
+    if dataset is None:
+        dataset = found.attempt(partial(open_asked, settings, limit=settings.sample_size))
+    elif settings.sample_size is not None:
+        dataset = sample(dataset, settings.sample_size, seed=settings.seed)
     if found.problems or dataset is None:
         raise InvalidInputError(found.problems)
-    if settings.sample_size is not None:
-        dataset = sample(dataset, settings.sample_size, seed=settings.seed)
     return Inputs(
         models=dict(models),
         threats=tuple(asked),
@@ -186,11 +187,9 @@ def _read_training(
             Problem(where=names, what=f"learns from the training split, but {what}", remedy=remedy)
         )
         return ()
-    training = found.attempt(partial(open_asked, settings, split="train"))
-    if training is None:
-        return ()
     size = max(threat.training_questions for threat in learning)
-    return sample(training, size, seed=settings.seed).questions
+    training = found.attempt(partial(open_asked, settings, split="train", limit=size))
+    return () if training is None else training.questions
 
 
 class Reading:

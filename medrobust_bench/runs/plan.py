@@ -6,7 +6,6 @@ The plan alone fixes the chunks and every seed, so a run that is killed and resu
 from __future__ import annotations
 
 import platform
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -49,19 +48,26 @@ def make_plan(
         ),
         models=tuple(models),
         threats=(CLEAN, *(threat for threat in threats if threat.name != CLEAN.name)),
-        chunks=_chunks(dataset.questions, settings.questions_per_chunk),
+        chunks=_chunks(dataset, settings.questions_per_chunk),
     )
 
 
-def _chunks(questions: Sequence[Question], size: int) -> tuple[tuple[str, ...], ...]:
-    by_shape: dict[tuple[int, ...], list[str]] = {}
-    with ThreadPoolExecutor() as pool:
-        shapes = pool.map(lambda question: canonical(question.image).shape, questions)
-        for question, shape in zip(questions, shapes, strict=True):
-            by_shape.setdefault(shape, []).append(question.id)
+def _chunks(dataset: Dataset, size: int) -> tuple[tuple[str, ...], ...]:
+    by_shape: dict[tuple[int, int], list[str]] = {}
+    for question in dataset.questions:
+        by_shape.setdefault(_shape(dataset, question), []).append(question.id)
     return tuple(
         tuple(ids[start : start + size]) for ids in by_shape.values() for start in range(0, len(ids), size)
     )
+
+
+def _shape(dataset: Dataset, question: Question) -> tuple[int, int]:
+    """Height and width of the canonical image, which is decoded only where nobody has looked at it yet."""
+    state = dataset.states.get(question.id)
+    if state is not None and state.shape is not None:
+        return state.shape
+    height, width, _ = canonical(question.image).shape
+    return height, width
 
 
 def environment(device: str) -> Environment:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from pydantic import ValidationError
 
 from medrobust_bench.data.reopen import reopen
 from medrobust_bench.models.cards import Card
+from medrobust_bench.models.memory import release_memory
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Failure, Outcome
 from medrobust_bench.records.files import replace_file
-from medrobust_bench.records.folder import RunFolder
+from medrobust_bench.records.folder import RunFolder, new_folder
 from medrobust_bench.records.run import file_stem
 from medrobust_bench.records.transfer import Transfer
 from medrobust_bench.reports.comparison import compare
@@ -34,12 +35,15 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
+    from medrobust_bench.data.reader import Reader
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import Result, UsageRecord
     from medrobust_bench.records.run import RunRecord
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.reports.comparison import Comparison
     from medrobust_bench.runs.audit.thorough import AuditRecord
+    from medrobust_bench.runs.evaluate import Options
+    from medrobust_bench.runs.forecast import Forecast
     from medrobust_bench.runs.recount import Recount
     from medrobust_bench.specs.threat import ThreatSpec
 
@@ -68,6 +72,33 @@ class Run:
     failures: tuple[Failure, ...] = ()
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
     questions: Dataset | None = None
+
+    @staticmethod
+    def plan(data: str | Dataset | Reader | None = None, **options: Unpack[Options]) -> Forecast:
+        """What a run would take, without running it: passes, tokens, hours, disk and memory at most.
+
+        Models are loaded and timed on a few questions; nothing is written.
+
+        Args:
+            data: see `evaluate`, as all other arguments.
+            options: the arguments of `evaluate` but those about the folder.
+
+        Raises:
+            InvalidInputError: everything that is wrong with the input.
+        """
+        from medrobust_bench.runs.evaluate import ask, prepare
+        from medrobust_bench.runs.forecast import forecast
+
+        asked = ask(data, **options)
+        return forecast(
+            prepare(
+                asked.settings,
+                new_folder(asked.settings.data),
+                adapters=asked.adapters,
+                threats=asked.threats,
+                dataset=asked.dataset,
+            )
+        )
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -217,6 +248,7 @@ class Run:
                 },
                 seed=plan.settings.seed,
             )
+            release_memory()
         return recounts
 
     def transfer(
@@ -264,6 +296,7 @@ class Run:
                 "revision": None,
                 "max_new_tokens": None,
                 "base_url": base_url,
+                "answers_from": None,
                 "key_variable": key_variable,
                 "concurrency": concurrency,
             }
@@ -368,9 +401,8 @@ class Run:
         records = []
         for model in chosen:
             tell(f"loading {model}")
-            adapter = self._open(model, cards[model], chunks, device)
             for record in audit_model(
-                adapter,
+                self._open(model, cards[model], chunks, device),
                 by_id,
                 [open_attack(possible[name]) for name in attacks],
                 model=model,
@@ -386,6 +418,7 @@ class Run:
             ):
                 carried = (*self[model, CLEAN.name].audit, *self[model, record.threat].audit)
                 records.append(record.model_copy(update={"findings": (*carried, *record.findings)}))
+            release_memory()
         return records
 
     def _answered(self, model: str) -> frozenset[str]:

@@ -88,10 +88,19 @@ class RunSettings(BaseModel):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps, …")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    float32_attack: bool = Field(
+        default=True,
+        description="Attack what a model in half precision leaves standing again, with gradients in float32;"
+        " takes 4 bytes per parameter besides the model",
+    )
     trust_remote_code: bool = Field(default=False, description="Run code from a hub checkpoint's repository")
     seed: int = Field(default=0, ge=0, description="Seed of the sample and of every attack")
     base_url: str | None = Field(
         default=None, description="Address of the server of openai:NAME, such as http://localhost:8000/v1"
+    )
+    answers_from: str | None = Field(
+        default=None,
+        description="What the server at base_url calls the model's weights: it answers for them, gradients stay here",
     )
     key_variable: str | None = Field(
         default=None, description="Environment variable that holds the server's key; unset: OPENAI_API_KEY"
@@ -142,9 +151,9 @@ def command_line(settings: RunSettings) -> str:
         if isinstance(value, tuple):
             for item in value:
                 words += [flag, str(item)]
-        elif value is True:
-            words.append(flag)
-        elif value not in (None, False):
+        elif isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag.removeprefix('--')}")
+        elif value is not None:
             words += [flag, str(value)]
     return shlex.join(words)
 

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrobust_bench.models.memory import MemoryLimit
+from medrobust_bench.attacks import universal_patch
+from medrobust_bench.attacks.universal_patch import UniversalPatch
+from medrobust_bench.data.phantoms.questions import open_phantoms
+from medrobust_bench.data.source import sample
+from medrobust_bench.models.bound import HuggingFaceQuestions
+from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.memory import MemoryLimit, if_memory_allows
+from medrobust_bench.models.registry import load_model, resolve
+from medrobust_bench.runs.chunk import Chunk
+from medrobust_bench.runs.threats import load_threat as open_threat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from medrobust_bench.data.question import Question
 
 
 class Fits:
@@ -69,3 +81,107 @@ def test_what_the_failed_try_held_is_freed_before_the_next() -> None:
         return list(rows)
 
     assert MemoryLimit().run(work, range(4)) == [0, 1, 2, 3]
+
+
+def test_work_that_cannot_be_parted_is_given_up_and_what_it_held_is_freed() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def work() -> int:
+        copied = torch.zeros(4)
+        held.append(weakref.ref(copied))
+        raise torch.OutOfMemoryError
+
+    assert if_memory_allows(work) is None
+    assert held[0]() is None
+    assert if_memory_allows(lambda: 7) == 7
+    with pytest.raises(RuntimeError, match="shape"):
+        if_memory_allows(lambda: torch.zeros(2).reshape(3))
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate", "MPS backend out of memory (…)"],
+)
+def test_devices_run_out_of_memory_in_their_own_words(words: str) -> None:
+    assert MemoryLimit().run(Fits(1, RuntimeError(words)), range(3)) == [0, 2, 4]
+
+
+@pytest.fixture(scope="module")
+def questions() -> tuple[Question, ...]:
+    return sample(open_phantoms(), 5).questions
+
+
+def opened(dtype: str) -> HuggingFaceVLM:
+    adapter = load_model(resolve("tiny-sft-letter"), device="cpu", dtype=dtype)
+    assert isinstance(adapter, HuggingFaceVLM)
+    return adapter
+
+
+def test_options_are_scored_in_parts_where_all_do_not_fit(
+    questions: tuple[Question, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = opened("float32").bind(questions)
+    pixels = bound.batch.pixels()
+    with torch.no_grad():
+        expected = bound.scores(pixels)
+    whole, sizes = HuggingFaceQuestions._scores, []
+
+    def small(self: HuggingFaceQuestions, pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        if len(pixels) > 2:
+            raise torch.OutOfMemoryError
+        return whole(self, pixels)
+
+    monkeypatch.setattr(HuggingFaceQuestions, "_scores", small)
+    with torch.no_grad():
+        torch.testing.assert_close(bound.scores(pixels), expected, rtol=1e-4, atol=1e-4)
+    assert sizes == [5, 2, 2, 1]
+
+
+def test_without_memory_for_the_float32_twin_the_run_goes_on_and_says_so(
+    questions: tuple[Question, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = opened("bfloat16")
+
+    def full(model: object) -> object:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(type(adapter.model), "float", full)
+    chunk = Chunk(adapter, "m", questions[:2], seed=0)
+    with pytest.warns(UserWarning, match="no memory for its weights in float32"):
+        outcomes, _ = chunk.attack(open_threat("pgd-linf:steps=1,eps=1/255000"), chunk.clean())
+    assert len(outcomes) == 2
+    assert adapter.upcast() is None
+
+
+def test_the_float32_attack_can_be_turned_off(
+    questions: tuple[Question, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HuggingFaceVLM, "upcast", lambda self: pytest.fail("was made"))
+    chunk = Chunk(opened("bfloat16"), "m", questions[:2], seed=0, float32_attack=False)
+    clean = chunk.clean()
+    assert any(outcome.correct for outcome in clean)
+    chunk.attack(open_threat("pgd-linf:steps=1,eps=1/255000"), clean)
+
+
+def test_a_universal_patch_is_the_same_where_it_is_trained_in_parts(
+    questions: tuple[Question, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, threat = opened("float32"), open_threat("patch-universal:epochs=2")
+    assert isinstance(threat, UniversalPatch)
+    expected = threat.train(adapter, questions, seed=0).content
+    loss_at, sizes = universal_patch.loss_at, []
+
+    def small(loss: Any, bound: Any, pixels: torch.Tensor, completions: Sequence[str]) -> Any:
+        sizes.append(len(completions))
+        if len(completions) > 2:
+            raise torch.OutOfMemoryError
+        return loss_at(loss, bound, pixels, completions)
+
+    monkeypatch.setattr(universal_patch, "loss_at", small)
+    content = threat.train(adapter, questions, seed=0).content
+    assert max(sizes) > 2
+    assert min(sizes) <= 2
+    assert content is not None
+    assert expected is not None
+    np.testing.assert_allclose(content, expected, atol=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 from statistics import median
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import torch
 
 from medrobust_bench.attacks.losses import CrossEntropy, Focus, Margin, loss_at
 from medrobust_bench.models.adapter import in_full_precision
+from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.runs.audit.check import (
     AUTOATTACK,
     CARLINI,
@@ -25,6 +27,8 @@ from medrobust_bench.runs.audit.check import (
 from medrobust_bench.runs.audit.subject import uniform_noise
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medrobust_bench.attacks.losses import AttackLoss
     from medrobust_bench.records import Finding
     from medrobust_bench.runs.audit.subject import Group, Subject
@@ -130,22 +134,35 @@ def company(subject: Subject) -> Finding | Skipped:
 
 def _margins(group: Group, pixels: torch.Tensor) -> torch.Tensor:
     """Lead [B] of the strongest wrong option, in nats."""
+    loss = Margin(Focus.WORDS)
     with torch.no_grad():
-        return _values(group, Margin(Focus.WORDS), pixels).double()
+        values = MemoryLimit().run(
+            lambda rows: _values(group, loss, pixels[rows[0] : rows[-1] + 1], rows).unbind(),
+            range(len(group.seeds)),
+        )
+    return torch.stack(values).double()
 
 
 def _gradient(group: Group, loss: AttackLoss) -> torch.Tensor | None:
     """Gradient [B, 3, H, W] of a loss at the clean images; None where there is no graph."""
-    pixels = group.pixels.clone().requires_grad_()
-    total = _values(group, loss, pixels).sum()
+    gradients = MemoryLimit().run(partial(_gradients, group, loss), range(len(group.seeds)))
+    known = [gradient for gradient in gradients if gradient is not None]
+    return torch.stack(known) if len(known) == len(gradients) else None
+
+
+def _gradients(group: Group, loss: AttackLoss, rows: Sequence[int]) -> Sequence[torch.Tensor | None]:
+    """Gradients [3, H, W] of some of the questions."""
+    pixels = group.pixels[rows[0] : rows[-1] + 1].clone().requires_grad_()
+    total = _values(group, loss, pixels, rows).sum()
     if not total.requires_grad:
-        return None
+        return [None] * len(rows)
     (gradient,) = torch.autograd.grad(total, pixels, allow_unused=True)
-    return gradient
+    return [None] * len(rows) if gradient is None else gradient.unbind()
 
 
-def _values(group: Group, loss: AttackLoss, pixels: torch.Tensor) -> torch.Tensor:
-    return loss_at(loss, group.bound, pixels, [""] * len(group.seeds)).value
+def _values(group: Group, loss: AttackLoss, pixels: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+    bound = group.bound if len(rows) == len(group.seeds) else group.bound.select(rows)
+    return loss_at(loss, bound, pixels, [""] * len(rows)).value
 
 
 def _slope_errors(group: Group, slope: torch.Tensor) -> list[float]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
 from medrobust_bench.data.image import canonical
+from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.models.pixels import to_images
 from medrobust_bench.specs.seeds import question_seed
 
@@ -70,6 +72,7 @@ class Subject:
         self.adapter = adapter
         self.threat = threat
         self.seed = seed
+        self._memory = MemoryLimit()
         by_shape: dict[tuple[int, ...], list[Question]] = {}
         for question in questions:
             by_shape.setdefault(canonical(question.image).shape, []).append(question)
@@ -101,8 +104,8 @@ class Subject:
             ]
             if not rows:
                 continue
+            results = self._memory.run(partial(_searched, threat, group, watch), rows)
             bound = group.bound.select(rows)
-            results = threat.search(bound, [group.seeds[row] for row in rows], watch=watch)
             answers = bound.answer([result.image for result in results])
             for question, answer, result in zip(bound.batch.questions, answers, results, strict=True):
                 trials.append(Trial(question.id, answer.choice, answer.choice != question.answer, result))
@@ -120,6 +123,13 @@ class Subject:
             pixels=bound.batch.pixels(),
             seeds=[question_seed(self.seed, question.id) for question in questions],
         )
+
+
+def _searched(
+    threat: Threat, group: Group, watch: Watch | None, rows: Sequence[int]
+) -> Sequence[AttackResult]:
+    bound = group.bound if len(rows) == len(group.seeds) else group.bound.select(rows)
+    return threat.search(bound, [group.seeds[row] for row in rows], watch=watch)
 
 
 def uniform_noise(group: Group, index: int = 0) -> torch.Tensor:

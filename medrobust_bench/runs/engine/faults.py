@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING, TypeVar
 
-import torch
-
 from medrobust_bench.models.endpoint.client import EndpointError
+from medrobust_bench.models.memory import release_memory
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.runs.judge import BudgetExceededError
 
@@ -45,8 +43,7 @@ def separately(
     except OF_A_QUESTION as error:
         fault = error.with_traceback(None)  # else it holds what the failed try had allocated
         fault.__context__ = fault.__cause__ = None
-    gc.collect()
-    torch.cuda.empty_cache()
+    release_memory()
     if len(rows) == 1:
         return [], [(rows[0], fault)]
     half = len(rows) // 2

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import torch
-
+from medrobust_bench.models.memory import release_memory
 from medrobust_bench.runs.engine.worker import Worker
 
 if TYPE_CHECKING:
@@ -41,8 +39,7 @@ class LocalWorkers:
     def close(self) -> None:
         """Let the model go, and what it holds of the device."""
         del self._worker
-        gc.collect()  # a model is a cycle: it knows its float32 twin, which knows it
-        torch.cuda.empty_cache()
+        release_memory()
 
     @property
     def record(self) -> ModelRecord:

@@ -105,8 +105,15 @@ class Worker:
                 yield self._meet(task, threat, parts, clean, left - lost.keys(), failed)
 
     def _bind(self, task: ChunkTask, rows: Sequence[int]) -> Chunk:
-        questions = [task.questions[row] for row in rows]
-        return Chunk(self._adapter, self._task.model, questions, seed=self._task.settings.seed)
+        settings = self._task.settings
+        return Chunk(
+            self._adapter,
+            self._task.model,
+            [task.questions[row] for row in rows],
+            seed=settings.seed,
+            batch_size=settings.questions_per_chunk,
+            float32_attack=settings.float32_attack,
+        )
 
     def _answer(self, task: ChunkTask, rows: Sequence[int]) -> tuple[Chunk, list[Outcome]]:
         """Bind questions and answer them on their clean images, and some of them without."""
