@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from medrobust_bench import extensions
 from medrobust_bench.models.cards import ENDPOINT, Card, TrainingData, read_card, read_cards
 from medrobust_bench.models.endpoint.settings import EndpointOptions, EndpointSettings
-from medrobust_bench.models.peft_adapter import ADAPTER_FILE, adapter_problem
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 
@@ -253,10 +252,8 @@ def _ad_hoc(model_id: str, source: str, *, adapter: str = HUGGING_FACE) -> Card:
 def _checkpoint_folder(folder: Path, where: str) -> Path:
     if not folder.is_dir():
         raise InvalidInputError([Problem(where, f"there is no folder {folder}", _NO_FOLDER)])
-    if (folder / ADAPTER_FILE).is_file():  # transformers would put it on top of a model by itself
-        raise InvalidInputError([adapter_problem(folder)])
-    if not (folder / "config.json").is_file():
-        remedy = "give the folder that `save_pretrained` wrote"
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        remedy = "give the folder that `save_pretrained` wrote, of a model or of an adapter for one"
         raise InvalidInputError([Problem(where, f"{folder} holds no config.json", remedy)])
     damaged = [path.name for path in sorted(folder.glob("*config.json")) if not _is_json_object(path)]
     if damaged:  # some of them transformers would do without, in silence

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medrobust_bench.models.control_tokens import ControlTokens
-from medrobust_bench.models.peft_adapter import ADAPTER_FILE, adapter_problem
 from medrobust_bench.problems import InvalidInputError, Problem, printable
 from medrobust_bench.train.curve import StepLog
 from medrobust_bench.train.examples import UNFIT_REMEDY, why_unusable
@@ -25,6 +25,7 @@ CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 SKIPPED_SHARE, SKIPPED_AT_LEAST = 0.1, 10
 """A training stops where more of its questions than this share cannot be used, and they are no fewer than so many."""
 SKIPPED_SHOWN = 5
+ADAPTER_FILE = "adapter_config.json"
 
 
 def training_questions(
@@ -54,11 +55,11 @@ def training_questions(
 
     images = None if data.images is None else Path(data.images)
     train = open_data(data.source, split="train", images=images)
-    rows = read_source(data.source, split="validation", images=images).questions
-    if any(row.split in (None, "validation") for row in rows):
+    published = read_source(data.source, split="validation", images=images)
+    if any(row.split in (None, "validation") for row in published.questions):
         validation = open_data(data.source, split="validation", images=images)
     else:
-        train, validation = set_aside(train)
+        train, validation = set_aside(train, near=published.near)
         report(
             f"{train.name} has no validation split: {len(validation.questions)} of its training questions are set "
             "aside, by patient where known and else by image"
@@ -149,7 +150,7 @@ def checkpoint_path(name: str) -> str:
     if (folder / "config.json").is_file():
         return str(folder)
     if (folder / ADAPTER_FILE).is_file():
-        raise InvalidInputError([adapter_problem(folder)])
+        raise InvalidInputError([_adapter_problem(folder)])
     if folder.exists() or name.startswith((".", "/")) or name.count("/") != 1:
         available = (
             ", ".join(sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))) or "none yet"
@@ -157,3 +158,16 @@ def checkpoint_path(name: str) -> str:
         remedy = f"give a folder with a config.json, a hub id, or a shipped checkpoint ({available})"
         raise InvalidInputError([Problem(name, "not a checkpoint", remedy)])
     return name
+
+
+def _adapter_problem(folder: Path) -> Problem:
+    try:
+        base = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, LookupError, TypeError):
+        base = None
+    onto = f"AutoModelForImageTextToText.from_pretrained({base or 'its base'!r})"
+    remedy = (
+        f"merge it first, in Python: peft.PeftModel.from_pretrained({onto}, {str(folder)!r}).merge_and_unload()"
+        ".save_pretrained(FOLDER); save the base's processor there too and give FOLDER"
+    )
+    return Problem(str(folder), "is a LoRA adapter, not a whole model", remedy)

@@ -69,30 +69,6 @@ def test_a_checkpoint_of_another_kind_is_named(
     assert f"{name} is no image-text-to-text model" in told(tmp_path / "other")
 
 
-def adapter(folder: Path, *, whole: bool) -> Path:
-    copied(folder)
-    if not whole:
-        (folder / "config.json").unlink()
-    config = {
-        "base_model_name_or_path": "owner/base",
-        "peft_type": "LORA",
-        "r": 4,
-        "target_modules": ["q_proj"],
-    }
-    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
-    return folder
-
-
-def test_an_adapter_is_said_to_be_one_and_what_to_do_with_it(tmp_path: Path) -> None:
-    alone = told(adapter(tmp_path / "lora", whole=False))
-    assert "is a LoRA adapter, not a whole model" in alone
-    assert "merge_and_unload" in alone
-
-
-def test_an_adapter_beside_a_model_is_not_put_on_top_in_silence(tmp_path: Path) -> None:
-    assert "LoRA adapter beside its model" in told(adapter(tmp_path / "lora", whole=True))
-
-
 def remove(*names: str) -> Callable[[Path], None]:
     return lambda folder: [(folder / name).unlink() for name in names] and None
 
