@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 GATED := tiny-sft-letter:100 tiny-sft-reasoning:100 tiny-noise-reasoning:100 tiny-at-sft:40 tiny-grpo:40 \
   safemed-r1-tiny:40 safemed-r1-tiny-instruct:40
 
-.PHONY: demo test check docs baseline reproduce reproduce-train clean
+.PHONY: demo test check docs baseline pins reproduce reproduce-train clean
 
 demo: $(VENV)/.installed ## two of the shipped models on synthetic phantoms: clean, attacked, certified
 	$(BIN)/medrobust run
@@ -33,6 +33,9 @@ baseline: $(VENV)/.installed ## measure anew what the gate compares with: after 
 	  mkdir -p tests/baseline/$$model; \
 	  cp runs/baseline/$$model/run.json runs/baseline/$$model/journal.jsonl tests/baseline/$$model/; \
 	done
+
+pins: $(VENV)/.installed ## write the digests of the shipped checkpoints into their cards anew: after one was meant to change
+	$(BIN)/medrobust models pin $(foreach gated,$(GATED),$(firstword $(subst :, ,$(gated)))) safemed-r1-tiny-smoothed --write
 
 reproduce: $(VENV)/.installed ## the tables and the figure of docs/reproduction.md
 	$(BIN)/medrobust run benchmarks/reproduction.yaml --out runs/reproduction

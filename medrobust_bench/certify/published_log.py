@@ -63,7 +63,7 @@ def read_log(path: Path) -> list[LogRow]:
         InvalidInputError: every line that is not of the format.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(
             [Problem(str(path), f"cannot be read: {error}", "give a text file")]

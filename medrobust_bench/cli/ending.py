@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from medrobust_bench.models.question_error import QuestionError
 from medrobust_bench.problems import InvalidInputError, Problem, printable
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ NOBODY_READS = 141
 SHOWN = 20
 """Problems that are printed; thousands of lines would push the first one off the screen."""
 
+_QUESTION_REMEDY = (
+    "see whether model and data are sound (`medrobust models check`, `medrobust data check`); half precision may "
+    "overflow: try --dtype float32"
+)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -43,6 +48,8 @@ def ending() -> Iterator[None]:
         raise
     except InvalidInputError as error:
         _end_with_problems(error.problems)
+    except QuestionError as error:
+        _end_with_problems([Problem("the model", str(error), _QUESTION_REMEDY)])
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nStopped.", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -73,10 +80,14 @@ def problem_of(error: OSError) -> Problem | None:
 
 
 def speak_any_encoding() -> None:
-    """Let no character end a command: what a terminal or log cannot show becomes a question mark."""
+    """Let no character end a command.
+
+    What a terminal or log cannot show becomes a question mark; a file's name that is no UTF-8 is written as it is.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if (stream.encoding or "").lower().replace("-", "") != "utf8" and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+        if hasattr(stream, "reconfigure"):
+            utf_8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if utf_8 else "replace")
 
 
 def _end_with_problems(problems: Sequence[Problem]) -> NoReturn:

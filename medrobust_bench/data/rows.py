@@ -262,13 +262,25 @@ def find_answer(answer: str, options: Sequence[str]) -> int:
     alike = [index for index, option in enumerate(options) if same_option(option) == meant]
     if not alike:
         raise RowError(
-            f"answer {answer!r} is not among its options", "make the answer's text equal to one option's"
+            f"answer {answer!r} is not among its options{_look_alike(answer, options)}",
+            "make the answer's text equal to one option's",
         )
     if len(alike) > 1:
         raise RowError(
             f"right option {answer!r} stands there {len(alike)} times", "remove the repeated option"
         )
     return alike[0]
+
+
+def _look_alike(answer: str, options: Sequence[str]) -> str:
+    """The option for which an answer could be taken, where other alphabets' letters are all that differs: С for C."""
+    for option in options:
+        one, other = same_option(answer), same_option(option)
+        apart = [pair for pair in zip(one, other, strict=False) if pair[0] != pair[1]]
+        if len(one) == len(other) and apart and not any("".join(pair).isascii() for pair in apart):
+            here, there = (unicodedata.name(letter, f"U+{ord(letter):04X}") for letter in apart[0])
+            return f"; it looks like {option!r} but has {here} for {there}"
+    return ""
 
 
 def check_options(options: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from medrobust_bench.models.adapter import Answer, Batch, CompletionLogits
 from medrobust_bench.models.answer_marks import opened_thought
 from medrobust_bench.models.memory import MemoryLimit
+from medrobust_bench.models.non_finite import naming, refuse_non_finite
 from medrobust_bench.models.read_answer import UNPARSED, Tier, kind_of
 from medrobust_bench.models.scoring import (
     completion_tokens,
@@ -214,13 +215,23 @@ class HuggingFaceQuestions:
         return pad_right(rows, self.adapter.tokenizer.pad_token_id, self.adapter.device)
 
     def next_token_logits(self, features: dict[str, Any]) -> torch.Tensor:
-        """Logits [B, V] of the token after the prompt."""
-        return self.adapter.logits({**self.text, **features}, keep=1)[:, -1]
+        """Logits [B, V] of the token after the prompt.
+
+        Raises:
+            NonFiniteLogitsError: naming the questions for which they are no numbers.
+        """
+        logits = self.adapter.logits({**self.text, **features}, keep=1)[:, -1]
+        refuse_non_finite(logits, self.batch.questions)
+        return logits
 
     def continuation_logits(
         self, features: dict[str, Any], tokens: torch.Tensor, real: torch.Tensor
     ) -> torch.Tensor:
-        """Logits [B, N + 1, V] of each of N tokens after the prompt (padded right), and of the token after them."""
+        """Logits [B, N + 1, V] of each of N tokens after the prompt (padded right), and of the token after them.
+
+        Raises:
+            NonFiniteLogitsError: naming the questions for which they are no numbers.
+        """
         inputs = dict(self.text)
         for name, column in self.per_token_inputs.items():
             added = column.expand(-1, tokens.shape[1], *column.shape[2:])
@@ -228,7 +239,11 @@ class HuggingFaceQuestions:
         inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens], dim=1)
         inputs["attention_mask"][:, -tokens.shape[1] :] *= real
         inputs.update(features)
-        return self.adapter.logits(inputs, keep=tokens.shape[1] + 1)
+        logits = self.adapter.logits(inputs, keep=tokens.shape[1] + 1)
+        refuse_non_finite(
+            logits, self.batch.questions, torch.cat([torch.ones_like(real[:, :1]), real], dim=1)
+        )
+        return logits
 
     def completion_logits(
         self, features: dict[str, Any], completions: Sequence[Sequence[int]]
@@ -262,7 +277,7 @@ class HuggingFaceQuestions:
                     known[row] = guess
         for row in rest:
             if row not in known:
-                known[row] = self.adapter.complete(self.prompts[row], images[row])
+                known[row] = self._write_alone(row, images[row])
         for row, key in enumerate(keys):
             self.cache.alone[key] = known[row]
             if np.array_equal(images[row], self.batch.images[row]):
@@ -283,21 +298,27 @@ class HuggingFaceQuestions:
         rest = [row for row, key in enumerate(keys) if key not in self.cache.alone]
         if len(rest) == 1:  # in no company
             (row,) = rest
-            self.cache.alone[keys[row]] = self.adapter.complete(self.prompts[row], images[row])
+            self.cache.alone[keys[row]] = self._write_alone(row, images[row])
             rest = []
         written = dict(zip(rest, self._write_together(rest, images), strict=True))
         for row, tokens in written.items():
             self.cache.guess[keys[row][0]] = keys[row][1], tokens
         return [written[row] if row in written else self.cache.alone[key] for row, key in enumerate(keys)]
 
+    def _write_alone(self, row: int, image: NDArray[np.uint8]) -> list[int]:
+        with naming(self.batch.questions[row : row + 1]):
+            return self.adapter.complete(self.prompts[row], image)
+
     def _write_together(self, rows: Sequence[int], images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
         """What the model writes for these rows at once, in parts where memory runs out."""
-        return MemoryLimit().run(
-            lambda part: self.adapter.complete_batch(
-                [self.prompts[row] for row in part], [images[row] for row in part]
-            ),
-            rows,
-        )
+
+        def write(part: Sequence[int]) -> list[list[int]]:
+            with naming([self.batch.questions[row] for row in part]):
+                return self.adapter.complete_batch(
+                    [self.prompts[row] for row in part], [images[row] for row in part]
+                )
+
+        return MemoryLimit().run(write, rows)
 
     def _confirms(self, row: int, image: NDArray[np.uint8], completion: list[int]) -> bool:
         """Whether greedy decoding would write this completion, by one forward pass on the question alone.

@@ -6,13 +6,14 @@ import copy
 import inspect
 import warnings
 from collections import Counter
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 from transformers.utils import ModelOutput
 
 from medrobust_bench.data.image import canonical
@@ -28,6 +29,7 @@ from medrobust_bench.models.image_path import recording
 from medrobust_bench.models.load_checkpoint import load_checkpoint
 from medrobust_bench.models.load_faults import cannot_load
 from medrobust_bench.models.memory import if_memory_allows
+from medrobust_bench.models.non_finite import FiniteWatch, NonFiniteLogitsError, NonFiniteRowsError
 from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.prompt import chat_prompt
@@ -37,7 +39,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import ModelRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -213,7 +215,8 @@ class HuggingFaceVLM:
 
         They do not where the image processor leaves torch, nor where images become discrete tokens (Chameleon).
         """
-        return probes.gradient_norm(self) > 0
+        with self._tried():
+            return probes.gradient_norm(self) > 0
 
     @cached_property
     def batchable(self) -> bool:
@@ -222,8 +225,19 @@ class HuggingFaceVLM:
         They are not in InstructBLIP, whose Q-Former text has absolute positions; such a model gets its questions
         one at a time. So does one that leaves no memory for a batch of three small images.
         """
-        gap = if_memory_allows(lambda: probes.batch_gap(self))
+        with self._tried():
+            gap = if_memory_allows(lambda: probes.batch_gap(self))
         return gap is not None and gap <= probes.batch_tolerance(self.dtype)
+
+    @contextmanager
+    def _tried(self) -> Iterator[None]:
+        """A model that has no numbers for any question is refused as a whole."""
+        try:
+            yield
+        except NonFiniteLogitsError as error:
+            what = "gives logits that are NaN or infinite, whatever it is asked"
+            remedy = "fetch the checkpoint again; float16 may overflow: try --dtype bfloat16 or float32"
+            raise InvalidInputError([Problem(self._id, what, remedy)]) from error
 
     def upcast(self) -> HuggingFaceVLM | None:
         """The same model with its gradients in float32, see `HalfPrecision`; its weights are copied once.
@@ -368,10 +382,22 @@ class HuggingFaceVLM:
         return self.complete_batch([prompt], [image])[0]
 
     def complete_batch(self, prompts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
-        """Like `complete`, for B prompts at once; rounding may then decide between nearly equal tokens differently."""
+        """Like `complete`, for B prompts at once; rounding may then decide between nearly equal tokens differently.
+
+        Raises:
+            NonFiniteRowsError: logits of some of them are no numbers.
+        """
         inputs = self.place(self.process(prompts, images))
+        watch = FiniteWatch()
         with torch.inference_mode():
-            written = self.model.generate(**inputs, generation_config=self.greedy, tokenizer=self.tokenizer)
+            written = self.model.generate(
+                **inputs,
+                generation_config=self.greedy,
+                tokenizer=self.tokenizer,
+                logits_processor=LogitsProcessorList([watch]),
+            )
+        if rows := watch.rows():
+            raise NonFiniteRowsError(rows)
         length = inputs["input_ids"].shape[1]
         if torch.equal(
             written[:, :length], inputs["input_ids"]

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoProcessor
 from medrobust_bench.models.load_faults import cannot_load
 from medrobust_bench.models.peft_checkpoint import PeftCheckpoint, fetched, is_peft
 from medrobust_bench.models.weights_digest import weights_sha256
-from medrobust_bench.models.whole_checkpoint import load_whole
+from medrobust_bench.models.whole_checkpoint import check_kind, load_whole
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Base
 
@@ -50,6 +50,7 @@ def load_checkpoint(
             (source, options) if peft is None else (peft.base, {**options, "revision": peft.base_revision})
         )
         config = AutoConfig.from_pretrained(whole, **of_whole)
+        check_kind(whole, config)
         quantised = _quantised(config)
         if peft is not None and quantised:
             raise _rounds(source, peft, quantised)
@@ -62,7 +63,7 @@ def load_checkpoint(
         model = load_whole(whole, config=config, dtype=dtype, **placed, **of_whole)
     except InvalidInputError:
         raise
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # a stranger's files: tokenizers raises nothing more specific than this
         raise cannot_load(source, error, quantised=quantised) from error
     base = None
     if peft is not None:

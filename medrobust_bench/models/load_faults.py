@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+LONGEST_REASON = 300
+"""Letters of what was raised that are shown: some errors name every class that there is."""
+
 _ANY = "give a local folder or hub id of a safetensors image-text-to-text model"
 _HUB = {
     GatedRepoError: (
@@ -71,7 +74,7 @@ def cannot_load(
     for kind, (what, remedy) in _HUB.items():
         if any(isinstance(one, kind) for one in causes):
             return InvalidInputError([Problem(str(source), what, remedy.format(source=source))])
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    said = _said(error)
     if quantised is not None:
         package = _QUANTISERS.get(quantised)
         what = f"is quantised by {quantised}, and cannot be loaded here: {said}"
@@ -80,6 +83,14 @@ def cannot_load(
             [Problem(str(source), what, f"{wanted}give the checkpoint that is not quantised")]
         )
     return InvalidInputError([Problem(str(source), f"cannot be loaded: {said}", _ANY)])
+
+
+def _said(error: str | BaseException) -> str:
+    """What was raised in one line, its kind where that says more than its words."""
+    words = " ".join(str(error).split())
+    if not words or not isinstance(error, str | OSError | ValueError | ImportError):
+        words = f"{type(error).__name__}: {words}"
+    return words if len(words) <= LONGEST_REASON else words[: LONGEST_REASON - 1] + "…"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

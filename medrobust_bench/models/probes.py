@@ -10,6 +10,7 @@ import torch
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
 from medrobust_bench.data.question import Question
 from medrobust_bench.models.image_path import works_on_tensors
+from medrobust_bench.models.non_finite import refuse_non_finite
 from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ def _bindable(questions: Sequence[Question]) -> tuple[Sequence[Question], list[N
 def official_logits(adapter: HuggingFaceVLM, bound: HuggingFaceQuestions) -> torch.Tensor:
     """Next-token logits [B, V] of the clean images by the unmodified processor."""
     with torch.inference_mode():
-        return possible(adapter.logits(adapter.process(bound.prompts, bound.batch.images), keep=1)[:, -1])
+        logits = adapter.logits(adapter.process(bound.prompts, bound.batch.images), keep=1)[:, -1]
+    refuse_non_finite(logits, bound.batch.questions)
+    return possible(logits)
 
 
 def possible(logits: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import re
 from pathlib import Path
@@ -254,7 +255,22 @@ def _checkpoint_folder(folder: Path, where: str) -> Path:
     if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
         remedy = "give the folder that `save_pretrained` wrote, of a model or of an adapter for one"
         raise InvalidInputError([Problem(where, f"{folder} holds no config.json", remedy)])
+    damaged = [
+        path.name
+        for path in sorted(folder.glob("*config.json"))
+        if path.name != "adapter_config.json" and not _is_json_object(path)  # which has a reader of its own
+    ]
+    if damaged:  # some of them transformers would do without, in silence
+        what = f"{folder} holds a damaged {', '.join(damaged)}"
+        raise InvalidInputError([Problem(where, what, "fetch it again: it may be cut off")])
     return folder
+
+
+def _is_json_object(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _loader(card: Card) -> AdapterLoader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoModelForImageTextToText
 
 from medrobust_bench.problems import InvalidInputError, Problem
 
@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHOWN = 5
+
+
+def check_kind(source: str | Path, config: Any) -> None:
+    """Refuse a checkpoint of another kind: a language model alone, a tower alone.
+
+    Raises:
+        InvalidInputError: it is no image-text-to-text model.
+    """
+    own = getattr(config, "auto_map", None) or {}
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or AutoModelForImageTextToText.__name__ in own:
+        return
+    what = f"{type(config).__name__} is no image-text-to-text model: it takes no image and a text"
+    remedy = "give a vision-language model; `medrobust models` lists some"
+    raise InvalidInputError([Problem(str(source), what, remedy)])
 
 
 def load_whole(source: str | Path, **options: Any) -> Any:
@@ -37,6 +51,10 @@ def load_whole(source: str | Path, **options: Any) -> Any:
         what = f"its weights cannot be read: {error}"
         remedy = "fetch the checkpoint again: a download may be cut off, or be a pointer of git LFS"
         raise InvalidInputError([Problem(str(source), what, remedy)]) from error
+    if getattr(model, "_hf_peft_config_loaded", False):
+        what = "holds a LoRA adapter beside its model, which transformers puts on top"
+        remedy = "merge it into the model and save that, or take the adapter away"
+        raise InvalidInputError([Problem(str(source), what, remedy)])
     faults = (
         ("are missing, and would be random", sorted(found["missing_keys"])),
         ("have another shape than in the model", sorted(name for name, *_shapes in found["mismatched_keys"])),

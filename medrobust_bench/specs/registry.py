@@ -74,7 +74,7 @@ def _read_named(name: str) -> dict[str, Any]:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        fields = yaml.safe_load(path.read_text("utf-8"))
+        fields = yaml.safe_load(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(
             [Problem(str(path), f"cannot be read ({error})", "check the path")]

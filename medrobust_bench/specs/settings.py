@@ -167,6 +167,8 @@ def settings_from(values: dict[str, Any], *, where: str) -> RunSettings:
     Raises:
         InvalidInputError: with one problem per wrong or unknown key.
     """
+    if problems := _no_text(values, where):
+        raise InvalidInputError(problems)
     try:
         return RunSettings.model_validate(values)
     except ValidationError as error:
@@ -185,10 +187,26 @@ def settings_from(values: dict[str, Any], *, where: str) -> RunSettings:
         ) from error
 
 
+def _no_text(values: dict[str, Any], where: str) -> list[Problem]:
+    """Names of files that are no text in UTF-8: nothing could be written about them."""
+    texts = [
+        (name, text)
+        for name, value in values.items()
+        for text in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(text, str)
+    ]
+    remedy = "rename the file or folder, or make a link with a plain name"
+    return [
+        Problem(where, f"{name}: {text!r} is no valid UTF-8", remedy)
+        for name, text in texts
+        if any("\ud800" <= letter <= "\udfff" for letter in text)
+    ]
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, not yet validated, so that flags can override it."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidInputError(
             [Problem(where=str(path), what=f"cannot be read: {error}", remedy="give a YAML file")]

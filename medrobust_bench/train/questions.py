@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medrobust_bench.models.control_tokens import ControlTokens
 from medrobust_bench.problems import InvalidInputError, Problem, printable
 from medrobust_bench.train.curve import StepLog
 from medrobust_bench.train.examples import UNFIT_REMEDY, why_unusable
@@ -68,6 +69,12 @@ def training_questions(
     return train.questions, part.questions
 
 
+def in_plain_words(questions: Sequence[Question], processor: ProcessorMixin) -> tuple[Question, ...]:
+    """Questions as a model is asked them: its control tokens in their texts are plain text."""
+    tokens = ControlTokens.of(processor)
+    return tuple(map(tokens.in_plain_words, questions))
+
+
 def usable_questions(
     questions: Sequence[Question], processor: ProcessorMixin, mode: AnswerMode
 ) -> tuple[tuple[Question, ...], dict[str, str]]:
@@ -76,6 +83,7 @@ def usable_questions(
     Raises:
         InvalidInputError: it can take none of them.
     """
+    questions = in_plain_words(questions, processor)
     reasons = {question.id: why_unusable(processor, question, mode) for question in questions}
     kept = tuple(question for question in questions if reasons[question.id] is None)
     unusable = {id: reason for id, reason in reasons.items() if reason is not None}

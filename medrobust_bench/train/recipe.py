@@ -78,7 +78,7 @@ def _read(
         remedy = f"give a YAML file or one of: {', '.join(known)}"
         raise InvalidInputError([Problem(recipe, "there is no such recipe", remedy)])
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except yaml.YAMLError as error:
         raise InvalidInputError(
             [Problem(str(path), f"not valid YAML: {error}", "correct the file")]

@@ -18,6 +18,7 @@ from medrobust_bench.train.prompts import check_processor
 from medrobust_bench.train.questions import (
     SkippedQuestions,
     checkpoint_path,
+    in_plain_words,
     training_questions,
     usable_questions,
 )
@@ -83,6 +84,7 @@ def reinforce(
         raise InvalidInputError([Problem("data", what, "lower prompts or give more data")])
     processor = AutoProcessor.from_pretrained(source, padding_side="left")
     check_processor(processor, settings.mode)
+    train = in_plain_words(train, processor)
     validation, unusable = usable_questions(validation, processor, settings.mode)
     skipped = SkippedQuestions(out, report, process=arguments.process_index)
 

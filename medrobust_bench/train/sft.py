@@ -43,6 +43,7 @@ from medrobust_bench.train.perturb_batch import BatchPerturbation
 from medrobust_bench.train.questions import (
     SkippedQuestions,
     checkpoint_path,
+    in_plain_words,
     training_questions,
     usable_questions,
 )
@@ -238,6 +239,7 @@ def fine_tune(
     torch.manual_seed(settings.seed)
     train, validation = training_questions(settings.data, report)
     model, processor = _starting_point(settings, train)
+    train = in_plain_words(train, processor)
     validation, unusable = usable_questions(validation, processor, settings.mode)
     skipped = SkippedQuestions(out, report, process=arguments.process_index)
     report(f"{len(train)} training questions, {len(validation)} for validation")

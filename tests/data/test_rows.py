@@ -132,3 +132,24 @@ def test_odd_json_is_named(tmp_path: Path, content: str, what: str) -> None:
     rows, problems = read_rows(path, "rows.json")
     assert rows == []
     assert [what in problem.what for problem in problems] == [True]
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "what"),
+    [
+        (
+            "\u0421T",
+            ("CT", "MRI"),
+            "it looks like 'CT' but has CYRILLIC SMALL LETTER ES for LATIN SMALL LETTER C",
+        ),
+        ("T\u2010cell", ("T-cell", "B-cell"), "it looks like 'T-cell' but has HYPHEN for HYPHEN-MINUS"),
+        ("none", ("\u03b1", "b"), ""),
+    ],
+)
+def test_texts_that_look_alike_and_differ_say_in_what(
+    answer: str, options: tuple[str, ...], what: str
+) -> None:
+    with pytest.raises(RowError) as caught:
+        find_answer(answer, options)
+    assert what in caught.value.what
+    assert bool(what) == ("looks like" in caught.value.what)

@@ -134,9 +134,9 @@ def _above(
         and sum(outcome.correct for outcome in group) / len(group) <= by_modality[modality]
     ]
     lead = f"clean accuracy {accuracy:.1%}, {name} {whole:.1%}"
-    if accuracy <= whole:
+    if accuracy <= whole and len(clean) >= FEWEST:
         return check.find(
-            accuracy - whole, "fail", f"{lead}: not above it, so that there is nothing to attack"
+            accuracy - whole, "fail", f"{lead}: not above it, so that no answer shows that the model knows"
         )
     if not _significantly(right, len(clean), whole, "greater"):
         return check.find(accuracy - whole, "warn", f"{lead}: too few questions to tell them apart")

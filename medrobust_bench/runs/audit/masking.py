@@ -18,6 +18,7 @@ from medrobust_bench.runs.audit.check import (
     above,
     count_verdict,
 )
+from medrobust_bench.runs.audit.optimisation import ALL_BROKEN
 from medrobust_bench.runs.audit.subject import standing
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def masking(
         transferred: witnesses of other models under the same threat, by question.
     """
     spec = subject.threat.spec
+    if not standing(trials):
+        return [Skipped(check.name, ALL_BROKEN) for check in (NOISE, SQUARE, TRANSFER)]
     found: list[Finding | Skipped] = [_behind(subject, NOISE, variation.noise(spec), trials)]  # type: ignore[arg-type]
     if dict(spec)["norm"] == "linf":
         found.append(_behind(subject, SQUARE, variation.square(spec), trials))  # type: ignore[arg-type]

@@ -19,16 +19,18 @@ from medrobust_bench.runs.audit.losses import flat_losses, rising_losses
 from medrobust_bench.runs.audit.subject import Trial, newly_broken, standing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
+    from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.data.question import Question
     from medrobust_bench.records import Finding
     from medrobust_bench.runs.audit.subject import Subject
 
+ALL_BROKEN = "the attack leaves no question standing"
 KEPT = 3
 """Images on an attack's path at which the answer had flipped, kept per question: the last ones."""
 
@@ -82,33 +84,56 @@ def watched_attack(subject: Subject) -> tuple[list[Trial], Finding]:
     return trials, SILENT.find(lost, count_verdict(lost), meaning)
 
 
-def optimisation_health(subject: Subject, trials: Sequence[Trial]) -> list[Finding | Skipped]:
+def optimisation_health(
+    subject: Subject, trials: Sequence[Trial], tell: Callable[[str], None] = lambda what: None
+) -> list[Finding | Skipped]:
     """Variations of the attack against the attack itself.
+
+    Those that can only break more are tried on the questions that it left standing, and not made where there are none.
 
     Args:
         subject: the model and its attack.
         trials: what the attack achieved.
+        tell: told what is about to be done.
     """
     attempts = {trial.question: trial.result.attempts for trial in trials}
-    left = {trial.question: trial.result.attempts for trial in trials if not trial.broken}
-    spec = subject.threat.spec
-    fields = dict(spec)
-    more_restarts = variation.varied(subject.threat, restarts=fields["restarts"] + 2)
-    single = subject.attack(variation.single_step(spec))  # type: ignore[arg-type]
-    behind = max(0, standing(trials) - standing(single))
-    return [
+    left = [trial for trial in trials if not trial.broken]
+    found: list[Finding | Skipped] = [
         *flat_losses(attempts),
-        *rising_losses(left),
-        _gain(MORE_STEPS, "twice the steps", trials, subject.attack(variation.longer(subject.threat))),
-        _gain(MORE_RESTARTS, "two more restarts", trials, subject.attack(more_restarts)),
-        _gain(OTHER_LOSS, "the margin loss", trials, subject.attack(variation.margin(spec))),  # type: ignore[arg-type]
-        SINGLE_STEP.find(
-            behind,
-            count_verdict(behind),
-            f"a single step leaves {standing(single)} of {len(trials)} standing, the attack {standing(trials)}",
-        ),
-        *sizes(subject, trials),
+        *rising_losses({trial.question: trial.result.attempts for trial in left}),
     ]
+    if left:
+        found += _more_effort(subject, trials, left, tell)
+    else:
+        found += [
+            Skipped(check.name, ALL_BROKEN) for check in (MORE_STEPS, MORE_RESTARTS, OTHER_LOSS, SINGLE_STEP)
+        ]
+    tell("the attack at half and twice its size, and without a bound")
+    return [*found, *sizes(subject, trials)]
+
+
+def _more_effort(
+    subject: Subject, trials: Sequence[Trial], left: Sequence[Trial], tell: Callable[[str], None]
+) -> list[Finding]:
+    """Would more of the same, another loss, or a cruder attack have broken what the attack left standing?"""
+    spec = subject.threat.spec
+    varied: dict[Check, tuple[str, Threat]] = {
+        MORE_STEPS: ("twice the steps", variation.longer(subject.threat)),
+        MORE_RESTARTS: (
+            "two more restarts",
+            variation.varied(subject.threat, restarts=dict(spec)["restarts"] + 2),
+        ),
+        OTHER_LOSS: ("the margin loss", variation.margin(spec)),  # type: ignore[arg-type]
+    }
+    found = []
+    for check, (what, attack) in varied.items():
+        tell(f"{what}, on {len(left)} questions left standing")
+        found.append(_gain(check, what, len(trials), left, subject.attack(attack, only=left)))
+    tell("a single step")
+    single = subject.attack(variation.single_step(spec))  # type: ignore[arg-type]
+    behind = max(0, len(left) - standing(single))
+    meaning = f"a single step leaves {standing(single)} of {len(trials)} standing, the attack {len(left)}"
+    return [*found, SINGLE_STEP.find(behind, count_verdict(behind), meaning)]
 
 
 def sizes(subject: Subject, trials: Sequence[Trial]) -> list[Finding]:
@@ -134,12 +159,12 @@ def sizes(subject: Subject, trials: Sequence[Trial]) -> list[Finding]:
     ]
 
 
-def _gain(check: Check, what: str, before: Sequence[Trial], after: Sequence[Trial]) -> Finding:
-    """More effort against the attack: a gain beyond a question or two says that it was too weak."""
-    gain = newly_broken(before, after)
-    share = gain / len(before)
+def _gain(check: Check, what: str, n: int, left: Sequence[Trial], after: Sequence[Trial]) -> Finding:
+    """More effort against the attack: a gain beyond a question or two of n says that it was too weak."""
+    gain = newly_broken(left, after)
+    share = gain / n
     verdict = "pass" if gain <= 1 else above(share, warn=0.05, fail=0.2)
     reading = "" if verdict == "pass" else ": the attack was too weak"
     return check.find(
-        gain, verdict, f"{what} break {gain} of {standing(before)} questions left standing{reading}"
+        gain, verdict, f"{gain} of {len(left)} questions left standing break by {what}{reading}"
     )

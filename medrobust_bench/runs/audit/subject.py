@@ -84,18 +84,30 @@ class Subject:
         """Whether answers are generated text."""
         return self.groups[0].bound.generation is not None
 
-    def attack(self, threat: Threat, watch: Watch | None = None) -> list[Trial]:
-        """Attack every question, and judge what comes back on the deployed path.
+    def attack(
+        self, threat: Threat, watch: Watch | None = None, *, only: Sequence[Trial] | None = None
+    ) -> list[Trial]:
+        """Attack questions, and judge what comes back on the deployed path.
 
         Args:
             threat: the adversary.
             watch: told of every image that the attack tries.
+            only: the questions of these trials; None: every one. What becomes of a question does not depend on it.
         """
+        wanted = None if only is None else {trial.question for trial in only}
         trials = []
         for group in self.groups:
-            results = self._memory.run(partial(_searched, threat, group, watch), range(len(group.seeds)))
-            answers = group.bound.answer([result.image for result in results])
-            for question, answer, result in zip(group.bound.batch.questions, answers, results, strict=True):
+            rows = [
+                row
+                for row, question in enumerate(group.bound.batch.questions)
+                if wanted is None or question.id in wanted
+            ]
+            if not rows:
+                continue
+            results = self._memory.run(partial(_searched, threat, group, watch), rows)
+            bound = group.bound.select(rows)
+            answers = bound.answer([result.image for result in results])
+            for question, answer, result in zip(bound.batch.questions, answers, results, strict=True):
                 trials.append(Trial(question.id, answer.choice, answer.choice != question.answer, result))
         return trials
 

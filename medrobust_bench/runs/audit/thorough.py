@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -159,9 +160,11 @@ def examine(
         why = "no gradient arrives, so that the attack cannot run"
         found += [Skipped(check.name, why) for check in NEED_THE_ATTACK]
     else:
-        tell("the attack and its variations")
+        tell(f"the attack itself, on {len(subject.questions)} questions")
+        began = time.perf_counter()
         trials, returned = watched_attack(subject)
-        found += [returned, *optimisation_health(subject, trials)]
+        tell(f"its variations; the attack took {time.perf_counter() - began:.0f} s, and there are up to ten")
+        found += [returned, *optimisation_health(subject, trials, tell)]
         tell("attacks without gradients")
         found += [same_path(subject, trials), *masking(subject, trials, transferred)]
     return AuditRecord(

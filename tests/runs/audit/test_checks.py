@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrobust_bench.records import AttemptRecord, Outcome
+from medrobust_bench.records import AttemptRecord, Finding, Outcome
 from medrobust_bench.runs.audit.baseline import (
     baselines,
     cut_short,
@@ -18,12 +18,27 @@ from medrobust_bench.runs.audit.baseline import (
     positive_control,
 )
 from medrobust_bench.runs.audit.blindness import REPLACEMENTS, blindness, dependent_answers, replacement
-from medrobust_bench.runs.audit.check import above, below
+from medrobust_bench.runs.audit.check import Skipped, above, below
 from medrobust_bench.runs.audit.losses import is_flat, restarts_used, rise_at_the_end, rising_losses
+from medrobust_bench.runs.audit.masking import masking
+from medrobust_bench.runs.audit.optimisation import (
+    MORE_RESTARTS,
+    MORE_STEPS,
+    OTHER_LOSS,
+    SINGLE_STEP,
+    optimisation_health,
+)
 from medrobust_bench.runs.audit.rivalry import rivals
+from medrobust_bench.runs.audit.subject import Subject, Trial, standing
+from medrobust_bench.runs.threats import open_attack
 from medrobust_bench.specs.kinds import read_spec
+from medrobust_bench.specs.registry import load_specification
+from tests.runs.audit.kit import kit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.specs.threat import ThreatSpec
 
 
@@ -185,6 +200,65 @@ def test_an_attack_that_broke_everything_does_not_stop_at_chance() -> None:
     outcomes = journal(0, 8)
     finding = positive_control(outcomes, {outcome.question: 4 for outcome in outcomes})
     assert (finding.verdict, "no right answer is left" in finding.meaning) == ("pass", True)
+
+
+def test_variations_that_can_only_break_more_are_not_made_where_nothing_stands() -> None:
+    """0 of 0 questions pass no check, and cost nothing."""
+    asked: list[tuple[str, int]] = []
+
+    class Watched(Subject):
+        def attack(
+            self, threat: Threat, watch: Any = None, *, only: Sequence[Trial] | None = None
+        ) -> list[Trial]:
+            asked.append((threat.spec.kind, len(self.questions if only is None else only)))
+            return super().attack(threat, watch, only=only)
+
+    (case,) = [case for case in kit() if not case.flag]
+    subject = Watched(case.toy, case.dataset().questions, open_attack(load_specification("pgd-linf")), seed=0)
+    trials = subject.attack(subject.threat)
+    assert not standing(trials)
+    asked.clear()
+    found = optimisation_health(subject, trials)
+    assert {item.check for item in found if isinstance(item, Skipped)} == {
+        check.name for check in (MORE_STEPS, MORE_RESTARTS, OTHER_LOSS, SINGLE_STEP)
+    }
+    assert len(asked) == 3, "half the size, twice the size, without a bound"
+    assert all(isinstance(item, Skipped) for item in masking(subject, trials, {}))
+    assert len(asked) == 3
+
+
+def test_more_effort_is_spent_on_what_is_left_standing_alone() -> None:
+    (case,) = [case for case in kit() if not case.flag]
+    weak = open_attack(load_specification("pgd-linf:eps=1/255,steps=1"))
+    subject = Subject(case.toy, case.dataset().questions, weak, seed=0)
+    trials = subject.attack(weak)
+    left = [trial for trial in trials if not trial.broken]
+    assert 0 < len(left) < len(trials)
+    again = subject.attack(weak, only=left)
+    assert [trial.question for trial in again] == [trial.question for trial in left]
+    assert not any(trial.broken for trial in again), (
+        "what becomes of a question does not depend on its company"
+    )
+    by_check = {
+        item.check: item for item in optimisation_health(subject, trials) if isinstance(item, Finding)
+    }
+    assert (
+        by_check[MORE_STEPS.name]
+        .meaning.split(" break by")[0]
+        .endswith(f"of {len(left)} questions left standing")
+    )
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(8, "warn"), (40, "fail")])
+def test_a_few_wrong_answers_show_nothing(n: int, verdict: str) -> None:
+    """2 of 8 at chance is bad luck, 10 of 40 is not; and neither "nothing to attack"."""
+    clean = [
+        outcome(number, correct=number < n // 4).model_copy(update={"answer": number % 4})
+        for number in range(n)
+    ]
+    found = baselines(clean, {f"q{number}": 4 for number in range(n)})[0]
+    assert found.verdict == verdict
+    assert "attack" not in found.meaning
 
 
 @pytest.mark.parametrize(("cut", "verdict"), [(0, "pass"), (2, "pass"), (3, "warn"), (40, "warn")])

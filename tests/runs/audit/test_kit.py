@@ -24,7 +24,7 @@ def test_it_raises_its_own_flag(case: Case, tmp_path: Path) -> None:
         assert case.flag in row, "python -m tests.runs.audit.table"
     else:
         assert set(verdicts.values()) == {"pass"}, verdicts
-        assert len(verdicts) >= 30
+        assert len(verdicts) >= 29, "seven more are not made, as nothing is left standing"
 
 
 def test_every_check_has_its_own_name_and_a_source() -> None:
