@@ -47,12 +47,15 @@ def command(run: Path, model: str, **flags: Any) -> None:
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 
-    from medrobust_bench.reports.transfer_table import transfer_grid
+    from medrobust_bench.reports.transfer_table import LEGEND, transfer_grids
     from medrobust_bench.runs.run import load_run
 
     disable_progress_bar()
     opened = load_run(run)
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     transfers = opened.transfer(model, tell=lambda what: click.echo(what, err=True), **given)
-    Console(width=None).print(transfer_grid(transfers).rich())
+    console = Console()
+    for grid in transfer_grids(transfers):
+        console.print(grid.rich())
+    console.print(LEGEND)
     click.echo(f"Written to {opened.transfer_folder(transfers[0].target.id)}")

@@ -4,61 +4,67 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medrobust_bench.reports.grid import MISSING, Grid, with_interval
+from medrobust_bench.reports.grid import MISSING, Grid, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from medrobust_bench.records import Estimate
     from medrobust_bench.records.transfer import Transfer
 
-_HEADER = (
-    "Source",
-    "Threat",
-    "Both right",
-    "Source broken",
-    "Target broken too",
-    "Transfer rate %",
-    "Target clean %",
-    "Target under these images %",
+_HEADER = ("Threat", "Broken", "Transferred", "Rate %", "95 % interval", "Clean %", "Transfer %")
+
+LEGEND = (
+    "Broken: questions that both models answer right on the clean image, and whose image broke the source. "
+    "Transferred: those of them whose image breaks the target as well, and their share with its 95 % interval by image "
+    "(or patient, where known). Clean and transfer: the target's accuracy on all questions, on the clean images, and "
+    "where each that broke the source takes its place: an upper bound on its robust accuracy."
 )
 
 
-def transfer_grid(transfers: Sequence[Transfer]) -> Grid:
-    """One row per attack of the run.
+def transfer_grids(transfers: Sequence[Transfer]) -> list[Grid]:
+    """One table per source, one row per attack.
 
     Args:
-        transfers: to one target, at least one.
+        transfers: to one target.
     """
-    data = transfers[0].data
-    rows = tuple(
-        (
-            transfer.source.id,
-            transfer.threat.name,
-            f"{transfer.both_right} of {len(transfer.outcomes)}",
-            str(transfer.broken),
-            str(transfer.transferred),
-            MISSING if (rate := transfer.rate) is None else with_interval(rate),
-            with_interval(transfer.target_clean),
-            with_interval(transfer.target_accuracy),
-        )
-        for transfer in transfers
-    )
-    synthetic = ", synthetic" if data.synthetic else ""
-    return Grid(
-        f"To {transfers[0].target.id}: {data.name} ({data.split}{synthetic}), n {data.n}",
-        _HEADER,
-        rows,
-        names=2,
-    )
+    by_source: dict[str, list[Transfer]] = {}
+    for transfer in transfers:
+        by_source.setdefault(transfer.source.id, []).append(transfer)
+    return [_grid(some) for some in by_source.values()]
 
 
 def transfer_page(transfers: Sequence[Transfer]) -> str:
-    """The table as Markdown, with how to read it."""
-    grid = transfer_grid(transfers)
+    """The tables as Markdown, with how to read them."""
+    tables = (f"**{grid.title}**\n\n{grid.markdown()}\n" for grid in transfer_grids(transfers))
+    return "\n".join((*tables, f"{LEGEND}\n"))
+
+
+def _grid(transfers: Sequence[Transfer]) -> Grid:
+    first = transfers[0]
+    synthetic = ", synthetic" if first.data.synthetic else ""
+    title = (
+        f"From {first.source.id} to {first.target.id}: {first.data.name} ({first.data.split}{synthetic}), "
+        f"n {len(first.outcomes)}, both right {first.both_right}"
+    )
+    rows = tuple(
+        (
+            transfer.threat.name,
+            str(transfer.broken),
+            str(transfer.transferred),
+            *_told(transfer.rate),
+            percent(transfer.target_clean.value),
+            percent(transfer.target_accuracy.value),
+        )
+        for transfer in transfers
+    )
+    return Grid(title, _HEADER, rows, names=1)
+
+
+def _told(rate: Estimate | None) -> tuple[str, str]:
+    """A share and its interval."""
     return (
-        f"**{grid.title}**\n\n{grid.markdown()}\n\n"
-        "Both right: questions whose clean image both models answer right. Of those whose source was broken, the "
-        "transfer rate is the share whose image breaks the target as well. The last column counts all questions: right "
-        "on the clean image, and on the image that broke the source where there is one; an upper bound on the target's "
-        "robust accuracy. 95 % intervals by image (or patient, where known).\n"
+        (MISSING, MISSING)
+        if rate is None
+        else (percent(rate.value), f"{percent(rate.low)}–{percent(rate.high)}")
     )

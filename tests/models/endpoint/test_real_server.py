@@ -10,11 +10,12 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import medrobust_bench
+from medrobust_bench import evaluate
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.phantoms.questions import phantom_questions
 from medrobust_bench.models.answers.registry import STRATEGIES
@@ -90,3 +91,38 @@ def test_it_answers_phantoms_as_the_checkpoint_does_and_survives_a_bad_line(addr
     assert client.usage.requests == len(questions)
     assert client.usage.retries == 4
     assert client.usage.completion_tokens > 0
+
+
+def test_a_run_and_the_images_of_another_model_end_to_end(address: str, tmp_path: Path) -> None:
+    served = f"openai:{CHECKPOINT}=served"
+    asked: dict[str, Any] = {"threats": ["noise:draws=1", "rays:queries=6"], "limit": 4, "device": "cpu"}
+    with serving(address) as proxy:
+        proxy.faults = [Fault.RATE, Fault.CUT, Fault.ERROR]
+        run = evaluate(
+            model=served,
+            base_url=proxy.url,
+            answer_mode="reasoning",
+            max_new_tokens=128,
+            out=tmp_path / "run",
+            **asked,
+        )
+        usage = run.usage("served")
+        assert usage is not None
+        assert usage.requests == len(proxy.seen) - 3
+    assert usage.completion_tokens > 10 * usage.requests, "the rationale was written"
+    local = evaluate(model="safemed-r1-tiny", out=tmp_path / "local", **asked)
+    for name in ("clean", *asked["threats"]):
+        here, there = local.outcomes["safemed-r1-tiny", name], run.outcomes["served", name]
+        assert [outcome.choice for outcome in here] == [outcome.choice for outcome in there]
+
+    source = evaluate(
+        model="tiny-sft-letter", out=tmp_path / "source", **asked | {"threats": "pgd-linf:steps=5"}
+    )
+    (to_server,) = source.transfer(served, base_url=address, answer_mode="reasoning")
+    (to_local,) = source.transfer("safemed-r1-tiny", device="cpu")
+    assert to_server.broken > 0
+    assert [outcome.target_choice for outcome in to_server.outcomes] == [
+        outcome.target_choice for outcome in to_local.outcomes
+    ]
+    assert to_server.target.weights_sha256 is None
+    assert to_local.target.weights_sha256 is not None

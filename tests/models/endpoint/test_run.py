@@ -246,7 +246,7 @@ def test_images_that_broke_one_model_are_put_to_another(tmp_path: Path) -> None:
     # It is right on the two dark images, one of which was broken for the first model, and holds that.
     assert (other.both_right, other.broken, other.transferred) == (2, 1, 0)
     folder = run.transfer_folder("openai:always-a")
-    assert "**To openai:always-a" in (folder / "transfer.md").read_text()
+    assert "to openai:always-a: grey (test), n 4, both right 2**" in (folder / "transfer.md").read_text()
     (file,) = folder.glob("*.json")
     assert Transfer.model_validate_json(file.read_bytes()) == other
 
