@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.leaderboard.case import Case
     from medrobust_bench.leaderboard.evidence import Proof
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness
 
 
 def of_broken_answers(case: Case) -> list[Fault]:
@@ -53,7 +53,7 @@ def inside_their_budget(case: Case) -> list[Fault]:
     ]
 
 
-def _fault(witness: Witness, case: Case, threat: Threat) -> str | None:
+def _fault(witness: AnyWitness, case: Case, threat: Threat) -> str | None:
     outcome = case.threat[witness.question]
     said = (witness.model, witness.threat, witness.answer, witness.choice, witness.sha256, witness.text)
     told = (
