@@ -58,3 +58,7 @@ class InvalidInputError(ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[InvalidInputError], tuple[tuple[Problem, ...]]]:
+        """It crosses from one process to another with its problems."""
+        return type(self), (self.problems,)

@@ -136,7 +136,7 @@ class Lines:
         self._all = plan.data.n * len(plan.models) * len(plan.threats)
         kind = "synthetic questions" if plan.data.synthetic else "questions"
         models, threats = ", ".join(plan.models), ", ".join(threat.name for threat in plan.threats)
-        click.echo(f"{self._total} {kind}; models: {models}; threats: {threats}", err=True)
+        click.echo(f"{plan.data.name}: {self._total} {kind}; models: {models}; threats: {threats}", err=True)
         if finished:
             click.echo(f"resuming: {len(finished)} of {self._all} outcomes are in the journal", err=True)
         for outcome in finished:

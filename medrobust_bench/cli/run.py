@@ -104,6 +104,11 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Seed of the sample and of every attack.")
 @click.option("--base-url", metavar="URL", help="Address of the server of openai:NAME, up to and with /v1.")
 @click.option(
+    "--answers-from",
+    metavar="NAME",
+    help="What the server at --base-url calls the same weights: it answers for them, gradients stay here.",
+)
+@click.option(
     "--key-variable",
     metavar="NAME",
     help="Environment variable with the server's key, if not OPENAI_API_KEY.",
@@ -177,7 +182,7 @@ def command(config: Path | None, out: Path | None, resume: bool, dry_run: bool, 
     print_run(finished.results)
     for model in finished.models:
         if (usage := finished.usage(model)) is not None:
-            click.echo(f"\n{model}, weights unknown: {usage.summary}")
+            click.echo(f"\nThe server of {model}: {usage.summary}")
     click.echo(f"\nWritten to {out}:")
     for name, what in (
         ("leaderboard.md", "this table"),

@@ -188,7 +188,7 @@ def _told(card: DataCard) -> list[str]:
         "split": (card.split.column if card.split else None)
         or ("by file" if set(card.source.files) != {"all"} else "by group or image content"),
     }
-    return ["understood: " + "; ".join(f"{part} = {column}" for part, column in parts.items())]
+    return [f"{card.id} understood: " + "; ".join(f"{part} = {column}" for part, column in parts.items())]
 
 
 def _options(

@@ -157,6 +157,10 @@ class FrontMatter(_Section):
         if self.adapter != ENDPOINT:
             if self.endpoint is not None:
                 raise ValueError("endpoint is for adapter: endpoint; weights at hand may take answers_from")
+            if self.answers_from is not None and self.answer_mode is AnswerMode.OPTION_TEXT:
+                raise ValueError("a server does not score the texts of options: take letter or generate")
+            if self.answers_from is not None and self.smoothing is not None:
+                raise ValueError("answers_from is for plain models: a smoothed answer is many of them")
             return self
         given = [
             name

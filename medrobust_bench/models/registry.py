@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from medrobust_bench import extensions
 from medrobust_bench.models.cards import ENDPOINT, Card, TrainingData, read_card, read_cards
-from medrobust_bench.models.endpoint.settings import EndpointOptions
+from medrobust_bench.models.endpoint.settings import EndpointOptions, EndpointSettings
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError, Problem
 
@@ -55,6 +55,7 @@ def resolve(
     revision: str | None = None,
     max_new_tokens: int | None = None,
     endpoint: Mapping[str, Any] | None = None,
+    answers_from: str | None = None,
 ) -> Card:
     """The card of a model.
 
@@ -68,8 +69,9 @@ def resolve(
             card, default `letter`.
         revision: replaces the card's hub revision.
         max_new_tokens: replaces the card's length limit of a completion.
-        endpoint: of a model behind a server, fields of `EndpointOptions` that replace the card's; of no meaning for
-            others.
+        endpoint: of a model behind a server, fields of `EndpointOptions` that replace the card's.
+        answers_from: of a model with weights at hand, what a server calls the same weights: it answers for them, and is
+            where `endpoint` says.
 
     Raises:
         InvalidInputError: nothing of that name, everything wrong with the card, an adapter that is not installed,
@@ -88,7 +90,12 @@ def resolve(
     card = found.model_copy(update=given)
     _loader(card)
     if card.adapter == ENDPOINT:
+        if answers_from is not None:
+            what = "is behind a server already: there are no weights for which another could answer"
+            raise InvalidInputError([Problem(name, what, "remove --answers-from, or give the weights")])
         return _of_server(card, endpoint or {})
+    if answers_from is not None or card.answers_from is not None:
+        card = _with_server(card, answers_from, endpoint or {})
     # What the source of another adapter means is for that adapter to say.
     local = card.adapter == HUGGING_FACE and isinstance(checkpoint(card), Path)
     if local and revision is not None:
@@ -128,6 +135,8 @@ def load_model(
         raise InvalidInputError([Problem(where, what, _LOAD_REMEDY)]) from error
     _check_weights(card, adapter, where)
     _check_identity(card, adapter, where)
+    if card.answers_from is not None:
+        return _answered_elsewhere(card, adapter, card.answers_from)
     if card.smoothing is None:
         return adapter
     from medrobust_bench.models.averaged import smoothed
@@ -153,8 +162,21 @@ def checkpoint(card: Card) -> str | Path:
 def _of_server(card: Card, changes: Mapping[str, Any]) -> Card:
     """The card of a model behind a server, with these options in place of its own."""
     options = {**dict(card.endpoint or EndpointOptions()), **changes}
+    return _changed(card, "endpoint", EndpointOptions, options)
+
+
+def _with_server(card: Card, model: str | None, changes: Mapping[str, Any]) -> Card:
+    """The card of weights for which a server answers."""
+    named = {} if model is None else {"model": model}
+    return _changed(
+        card, "answers_from", EndpointSettings, {**dict(card.answers_from or ()), **named, **changes}
+    )
+
+
+def _changed(card: Card, name: str, kind: type[EndpointOptions], options: Mapping[str, Any]) -> Card:
+    """A card with another section about a server, checked as a whole."""
     try:
-        return Card.model_validate({**dict(card), "endpoint": EndpointOptions.model_validate(options)})
+        return Card.model_validate({**dict(card), name: kind.model_validate(options)})
     except ValidationError as error:
         raise InvalidInputError(
             [
@@ -273,6 +295,17 @@ def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code
         stop=card.stop,
         **length,
     )
+
+
+def _answered_elsewhere(card: Card, local: Adapter, settings: EndpointSettings) -> Adapter:
+    """Local weights for which a server answers, with the same length limit."""
+    from medrobust_bench.models.endpoint.adapter import open_server
+    from medrobust_bench.models.endpoint.hybrid import HybridVLM
+    from medrobust_bench.models.huggingface import HuggingFaceVLM
+
+    if isinstance(local, HuggingFaceVLM):
+        card = card.model_copy(update={"max_new_tokens": local.max_new_tokens})
+    return HybridVLM(local, open_server(card, settings))
 
 
 def _load_endpoint(card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Adapter:

@@ -73,6 +73,7 @@ def evaluate(
     trust_remote_code: bool = False,
     seed: int = 0,
     base_url: str | None = None,
+    answers_from: str | None = None,
     key_variable: str | None = None,
     concurrency: int | None = None,
     price_input: float | None = None,
@@ -107,6 +108,7 @@ def evaluate(
         trust_remote_code: run code from a hub checkpoint's repository.
         seed: of the sample and of every attack.
         base_url: address of the server of `openai:NAME`.
+        answers_from: what that server calls the weights of the model: it answers for them, gradients stay here.
         key_variable: environment variable that holds its key.
         concurrency: requests to it at the same time.
         price_input: what it charges per million tokens read.
@@ -138,6 +140,7 @@ def evaluate(
         trust_remote_code=trust_remote_code,
         seed=seed,
         base_url=base_url,
+        answers_from=answers_from,
         key_variable=key_variable,
         concurrency=concurrency,
         price_input=price_input,
@@ -177,6 +180,7 @@ class Options(TypedDict, total=False):
     trust_remote_code: bool
     seed: int
     base_url: str | None
+    answers_from: str | None
     key_variable: str | None
     concurrency: int | None
     price_input: float | None
@@ -394,7 +398,7 @@ def _write_usage(folder: RunFolder, model: str, source: Card | Adapter) -> None:
     path = folder.replies_path(model)
     if not path.exists():
         return
-    options = source.endpoint if isinstance(source, Card) else None
+    options = (source.endpoint or source.answers_from) if isinstance(source, Card) else None
     replies = ReplyCache(path)
     folder.write_usage(model, replies.totals(Prices() if options is None else options.prices))
     replies.close()

@@ -12,6 +12,7 @@ from medrobust_bench.models.averaged import TRIED, AveragedVLM, wrap_if_stochast
 from medrobust_bench.models.cards import Card
 from medrobust_bench.models.endpoint.adapter import EndpointVLM
 from medrobust_bench.models.endpoint.client import EndpointError, RejectedRequestError
+from medrobust_bench.models.endpoint.hybrid import HybridVLM
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.registry import load_model, resolve
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     from medrobust_bench.specs.settings import RunSettings
 
 
+COMPARED = 50
+"""Clean questions that a server and the weights for which it answers are both asked, at most."""
+
+ALIKE = 0.98
+"""Share of them that they must answer alike."""
+
+
 def card_of(name: str, settings: RunSettings) -> Card:
     """The card of a model of a run, with what its settings put in the place of the card's.
 
@@ -39,6 +47,7 @@ def card_of(name: str, settings: RunSettings) -> Card:
         revision=settings.revision,
         max_new_tokens=settings.max_new_tokens,
         endpoint=settings.endpoint,
+        answers_from=settings.answers_from,
     )
 
 
@@ -77,6 +86,8 @@ def open_model(
     adapter: Adapter
     if isinstance(loaded, EndpointVLM):
         adapter = _introduced(loaded if replies is None else loaded.keeping(replies), questions)
+    elif isinstance(loaded, HybridVLM):
+        adapter = _agreeing(loaded if replies is None else loaded.keeping(replies), questions)
     else:
         adapter = wrap_if_stochastic(loaded, _takeable(loaded, questions))
     if expected is not None and (changed := _changed(expected, adapter.record)):
@@ -130,6 +141,25 @@ def _introduced(served: EndpointVLM, questions: Sequence[Question]) -> EndpointV
             return served
     remedy = "does the model take images? Settings for the server go into the `endpoint` section of a card"
     raise InvalidInputError([Problem(served.id, f"the server does not take a request: {said}", remedy)])
+
+
+def _agreeing(hybrid: HybridVLM, questions: Sequence[Question]) -> HybridVLM:
+    """Weights and the server that answers for them, once they were seen to answer alike.
+
+    Raises:
+        InvalidInputError: they do not.
+    """
+    _introduced(hybrid.served, questions)
+    with server_faults(hybrid.served.id, remedy="see to the server and give the same command again"):
+        compared = hybrid.comparing(questions[:COMPARED])
+    agreed, of = compared.agreed or 0, compared.compared or 1
+    if agreed < ALIKE * of:
+        what = f"its server answers {agreed} of {of} clean questions as the local weights do, less than {ALIKE:.0%}"
+        remedy = (
+            "serve the same weights, template and dtype; or measure the server alone: --model openai:NAME"
+        )
+        raise InvalidInputError([Problem(hybrid.served.id, what, remedy)])
+    return compared
 
 
 def _weights(model: ModelRecord) -> str:

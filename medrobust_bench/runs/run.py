@@ -296,6 +296,7 @@ class Run:
                 "revision": None,
                 "max_new_tokens": None,
                 "base_url": base_url,
+                "answers_from": None,
                 "key_variable": key_variable,
                 "concurrency": concurrency,
             }

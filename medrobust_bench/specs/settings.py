@@ -98,6 +98,10 @@ class RunSettings(BaseModel):
     base_url: str | None = Field(
         default=None, description="Address of the server of openai:NAME, such as http://localhost:8000/v1"
     )
+    answers_from: str | None = Field(
+        default=None,
+        description="What the server at base_url calls the model's weights: it answers for them, gradients stay here",
+    )
     key_variable: str | None = Field(
         default=None, description="Environment variable that holds the server's key; unset: OPENAI_API_KEY"
     )

@@ -1,4 +1,4 @@
-"""Phantoms: a synthetic suite of eight imaging modalities, rendered on demand.
+"""Phantoms: a synthetic data set of eight imaging modalities, rendered on demand.
 
 Every picture is computed from (seed, split, modality, index); no patient's image is in it. The pictures look like
 their modalities to a person, and like nothing else: a score on them says nothing about clinical performance.

@@ -125,7 +125,7 @@ def phantom_questions(split: str = "test", *, per_modality: int = 100, seed: int
 
 
 def open_phantoms(split: str = "test", *, per_modality: int = 100, seed: int = 0) -> Dataset:
-    """The synthetic suite as a data set; arguments and errors as `phantom_questions`."""
+    """The phantoms as a data set; arguments and errors as `phantom_questions`."""
     return Dataset(
         NAME, split, phantom_questions(split, per_modality=per_modality, seed=seed), synthetic=True
     )

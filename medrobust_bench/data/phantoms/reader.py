@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Phantoms:
-    """The synthetic suite, by its name; its splits are those of the renderer."""
+    """The synthetic data set, by its name; its splits are those of the renderer."""
 
     name = NAME
-    reads = f"`{NAME}`, the synthetic suite"
+    reads = f"`{NAME}`, the synthetic data set"
 
     def recognises(self, source: str) -> bool:
         """Whether it is the suite's name."""

@@ -98,25 +98,21 @@ def open_endpoint(card: Card) -> EndpointVLM:
         InvalidInputError: the package `openai` is missing, or the key.
     """
     options = card.endpoint or EndpointOptions()
-    return EndpointVLM(
-        id=card.id,
-        mode=card.answer_mode,
-        strategy=strategy_of(card),
-        chat=open_chat(card, EndpointSettings(model=card.source, **dict(options))),
-    )
+    return open_server(card, EndpointSettings(model=card.source, **dict(options)))
 
 
-def open_chat(card: Card, settings: EndpointSettings) -> Chat:
+def open_server(card: Card, settings: EndpointSettings) -> EndpointVLM:
     """A server's model, asked and read as a card says.
 
     Raises:
         InvalidInputError: the package `openai` is missing, or the key.
     """
     length = {} if card.max_new_tokens is None else {"max_tokens": card.max_new_tokens}
-    return Chat(
+    chat = Chat(
         ChatClient(settings.model_copy(update=length)),
         letters=card.answer_mode is AnswerMode.LETTER,
         system=card.system,
         stop=card.stop,
         read=card.read,
     )
+    return EndpointVLM(id=card.id, mode=card.answer_mode, strategy=strategy_of(card), chat=chat)

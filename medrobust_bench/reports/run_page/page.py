@@ -269,6 +269,8 @@ def _model(model: ModelRecord) -> str:
             f" from {server.base_url}, asked for {server.model}, answered as {server.answered_as or 'nobody'}"
         )
         said += f", fingerprint {server.fingerprint or 'none'}"
+        if server.compared is not None:
+            said += f", {server.agreed} of {server.compared} clean answers as the local weights"
     return f"{weights}; {said}"
 
 

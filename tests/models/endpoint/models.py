@@ -8,12 +8,17 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from PIL import Image
 
+from medrobust_bench.testing import ToyAdapter
 from tests.models.endpoint.server import completion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.records import ModelRecord
 
 
 def image_of(body: dict[str, Any]) -> NDArray[np.uint8]:
@@ -32,3 +37,17 @@ def by_brightness(body: dict[str, Any]) -> dict[str, Any]:
 def by_words(body: dict[str, Any]) -> dict[str, Any]:
     """The same in words, without log-probabilities."""
     return completion("The answer is A." if image_of(body).mean() < 255 / 2 else "The answer is B.")
+
+
+class Brightness(ToyAdapter):
+    """The weights of that model: the scores of its options are linear in the mean brightness."""
+
+    @property
+    def record(self) -> ModelRecord:
+        return super().record.model_copy(update={"id": "brightness"})
+
+    def parameters(self, question: Question, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        weight = torch.zeros(len(question.options), size, dtype=torch.float64)
+        weight[0], weight[1] = -100 / size, 100 / size
+        bias = torch.tensor([50.0, -50.0] + [-1000.0] * (len(question.options) - 2), dtype=torch.float64)
+        return weight, bias

@@ -125,4 +125,17 @@ def test_a_run_and_the_images_of_another_model_end_to_end(address: str, tmp_path
         outcome.target_choice for outcome in to_local.outcomes
     ]
     assert to_server.target.weights_sha256 is None
+
+    attacked: dict[str, Any] = asked | {"threats": "pgd-linf:steps=3", "model": "safemed-r1-tiny"}
+    hybrid = evaluate(answers_from=str(CHECKPOINT), base_url=address, out=tmp_path / "hybrid", **attacked)
+    alone = evaluate(out=tmp_path / "alone", **attacked)
+    for name in ("clean", "pgd-linf:steps=3"):
+        here, there = (run.outcomes["safemed-r1-tiny", name] for run in (alone, hybrid))
+        assert [outcome.choice for outcome in here] == [outcome.choice for outcome in there]
+    server = hybrid.record.models["safemed-r1-tiny"].server
+    assert server is not None
+    assert (server.compared, server.agreed) == (4, 4)
+    usage = hybrid.usage("safemed-r1-tiny")
+    assert usage is not None
+    assert usage.requests >= 12, "clean, clean again, and at least one verdict each"
     assert to_local.target.weights_sha256 is not None

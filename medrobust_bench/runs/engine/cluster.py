@@ -1,0 +1,332 @@
+"""The engine whose workers are actors of a Ray cluster: on this machine, or on any number of others.
+
+Ray moves Python objects between processes as pickles: whoever can reach its ports can run code there, so that a cluster
+belongs on a network that is trusted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.runs.engine.parts import Part, portable_chunk, portable_model
+from medrobust_bench.runs.engine.worker import Worker
+from medrobust_bench.runs.plan import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from medrobust_bench.records import Environment, ModelRecord
+    from medrobust_bench.runs.engine.engine import Workers
+    from medrobust_bench.runs.engine.task import AnyThreat, ChunkTask, Done, ModelTask
+
+_TICK = 1.0
+"""Seconds between two looks at workers that say nothing."""
+
+_SAME = ("medrobust_bench", "python", "torch", "transformers", "adversarial_robustness_toolbox")
+
+
+class Opened(NamedTuple):
+    """What a worker says when it has opened the model."""
+
+    record: ModelRecord
+    environment: Environment
+    where: str
+
+
+class RayEngine:
+    """See `Engine`; a context manager, which leaves a cluster that it started or joined.
+
+    Args:
+        workers: how many; unset, as many as the cluster has room for.
+        address: of a running cluster ("auto", HOST:PORT, ray://HOST:PORT); unset, one is started on this machine.
+        cpus_per_worker: CPUs that Ray sets apart for a worker, and its number of threads.
+        gpus_per_worker: GPUs of a worker, fractions allowed; unset, one, or an equal share of fewer.
+        timeout: seconds without news after which a worker counts as stuck and is replaced; unset, never.
+        logs: folder for one log file per worker.
+
+    Raises:
+        InvalidInputError: Ray is not installed, or no cluster is at the address.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        address: str | None = None,
+        cpus_per_worker: float = 1,
+        gpus_per_worker: float | None = None,
+        timeout: float | None = None,
+        logs: Path | None = None,
+    ) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            remedy = "pip install 'medrobust-bench[ray]'"
+            raise InvalidInputError([Problem("--workers", "needs Ray", remedy)]) from error
+        self._ray = ray
+        self._cpus, self._gpus = cpus_per_worker, gpus_per_worker
+        self.timeout, self.logs = timeout, logs
+        self._joined = not ray.is_initialized()
+        if self._joined:
+            here = {"num_cpus": max(1, round(workers * cpus_per_worker))} if workers and not address else {}
+            try:
+                ray.init(
+                    address=address or "local",
+                    include_dashboard=None if address else False,
+                    log_to_driver=False,
+                    logging_level="warning",
+                    **here,
+                )
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                what = f"no cluster can be joined: {str(error).splitlines()[0]}"
+                remedy = "start one with `ray start --head`, and give its address"
+                raise InvalidInputError([Problem(f"--ray {address}", what, remedy)]) from error
+        total = ray.cluster_resources()
+        room = max(1, int(total.get("CPU", 1) // max(cpus_per_worker, 1e-6)))
+        if gpus_per_worker and total.get("GPU"):
+            room = max(1, min(room, int(total["GPU"] / gpus_per_worker)))
+        self.workers = workers or room
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._joined:
+            self._ray.shutdown()
+
+    @contextmanager
+    def opened(self, task: ModelTask) -> Iterator[Workers]:
+        """See `Engine`.
+
+        Raises:
+            InvalidInputError: the model cannot be opened, or a worker runs other software than this process.
+        """
+        crew = RayWorkers(self, self._ray, task, resources=self._resources(task))
+        try:
+            crew.wait_for_the_first()
+            yield crew
+        finally:
+            crew.close()
+
+    def _resources(self, task: ModelTask) -> dict[str, float]:
+        gpus = self._gpus
+        if gpus is None:
+            there = self._ray.cluster_resources().get("GPU", 0.0)
+            gpus = 0.0 if task.settings.device == "cpu" else min(1.0, int(1e4 * there / self.workers) / 1e4)
+        return {"num_cpus": self._cpus, "num_gpus": gpus}
+
+
+@dataclass
+class Slot:
+    """A place for a worker, whoever fills it.
+
+    Attributes:
+        name: of the worker and its log.
+        actor: Ray's handle of the process that fills it now.
+        waits_for: what it is expected to say next: a reference while it opens the model, a stream while it works; None
+            while it is idle.
+        part: what it works on.
+        heard: when it last said something, by `time.monotonic`.
+    """
+
+    name: str
+    actor: Any
+    waits_for: Any = None
+    part: Part | None = None
+    heard: float = field(default_factory=time.monotonic)
+
+
+class RayWorkers:
+    """See `Workers`."""
+
+    def __init__(self, engine: RayEngine, ray: Any, task: ModelTask, *, resources: dict[str, float]) -> None:
+        self._engine, self._ray, self._task = engine, ray, task
+        self._actor = ray.remote(max_restarts=0, max_task_retries=0, **resources)(Actor)
+        self._sent = ray.put(portable_model(task))
+        self._threats: Any = None
+        self._opened: Opened | None = None
+        self._deaths = 0
+        self._slots = [self._filled(Slot(f"worker-{n + 1}", None)) for n in range(engine.workers)]
+
+    @property
+    def record(self) -> ModelRecord:
+        """See `Workers`."""
+        if self._opened is None:
+            raise RuntimeError("no worker has opened the model yet")
+        return self._opened.record
+
+    def wait_for_the_first(self) -> None:
+        """Until a worker has opened the model, and trained the threats that learn; the others follow."""
+        while self._opened is None:
+            self._listen()
+        trained: tuple[AnyThreat, ...] = self._task.threats
+        while self._task.learning and self._threats is None:
+            idle = [slot for slot in self._slots if slot.waits_for is None]
+            if not idle:
+                self._listen()
+                continue
+            try:
+                trained = self._ray.get(idle[0].actor.trained.remote())
+                break
+            except self._ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except self._ray.exceptions.RayError as error:
+                self._died(idle[0], error)
+        self._threats = self._ray.put(trained)
+
+    def close(self) -> None:
+        """Let the workers go, and with them the model."""
+        for slot in self._slots:
+            self._ray.kill(slot.actor)
+
+    def work(self, chunks: Sequence[ChunkTask]) -> Iterator[Done]:
+        """See `Workers`; the longest chunks go first, so that nobody works alone at the end."""
+        self._queue = deque(sorted(map(Part, chunks), key=lambda part: -part.size))
+        self._aside: list[Done] = []
+        while self._queue or any(slot.part is not None for slot in self._slots):
+            for slot in self._slots:
+                if slot.waits_for is None and self._queue:
+                    self._give(slot, self._queue.popleft())
+            yield from self._listen()
+            yield from self._aside
+            self._aside.clear()
+
+    def _filled(self, slot: Slot) -> Slot:
+        """A slot with a new worker, who opens the model."""
+        slot.actor = self._actor.remote(self._sent)
+        slot.waits_for, slot.part, slot.heard = slot.actor.load.remote(), None, time.monotonic()
+        return slot
+
+    def _give(self, slot: Slot, part: Part) -> None:
+        slot.part, slot.heard = part, time.monotonic()
+        work = slot.actor.work.options(num_returns="streaming")
+        slot.waits_for = work.remote(portable_chunk(part.task), self._threats)
+        self._log(slot, f"chunk {part.task.index}: {len(part.rows)} questions")
+
+    def _listen(self) -> list[Done]:
+        """What workers say within a moment; the dead and the stuck are replaced."""
+        waiting = {slot.waits_for: slot for slot in self._slots if slot.waits_for is not None}
+        spoken, _silent = self._ray.wait(list(waiting), num_returns=1, timeout=_TICK)
+        found = []
+        for said in spoken:
+            slot = waiting[said]
+            slot.heard = time.monotonic()
+            try:
+                done = self._hear(slot)
+            except self._ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except self._ray.exceptions.RayError as error:
+                self._died(slot, error)
+            else:
+                found += [] if done is None else [done]
+        limit = self._engine.timeout
+        for slot in self._slots if limit is not None else ():
+            if slot.part is not None and time.monotonic() - slot.heard > limit:
+                self._ray.kill(slot.actor)
+                self._died(slot, TimeoutError(f"said nothing for {limit:g} s"))
+        return found
+
+    def _hear(self, slot: Slot) -> Done | None:
+        """What one worker says: that it has opened the model, that it is idle, or what it has done."""
+        if slot.part is None:
+            opened: Opened = self._ray.get(slot.waits_for)
+            self._check(opened)
+            slot.waits_for = None
+            self._log(slot, f"opened {self._task.model} on {opened.where}")
+            return None
+        reference = next(slot.waits_for, None)
+        if reference is None:
+            slot.waits_for = slot.part = None
+            return None
+        done: Done = self._ray.get(reference)
+        slot.part = slot.part.without(done)
+        self._deaths = 0
+        threats = {one.threat for one in done.outcomes} | {one.threat for one in done.failures}
+        told = f"{len(done.outcomes)} outcomes, {len(done.failures)} failures"
+        self._log(slot, f"chunk {done.chunk} under {', '.join(threats)}: {told}")
+        return done
+
+    def _died(self, slot: Slot, error: Exception) -> None:
+        """Fill a slot anew; what its worker was at is tried again, in halves, or set aside.
+
+        Raises:
+            InvalidInputError: workers die one after the other and finish nothing.
+        """
+        why = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        self._log(slot, f"died: {type(error).__name__}: {why}")
+        part = slot.part
+        self._ray.kill(slot.actor)
+        self._filled(slot)
+        if part is not None and part.size:
+            again = part.after_death(of_memory="OutOfMemory" in type(error).__name__ or "memory" in why)
+            self._queue.extendleft(reversed(again))
+            self._aside += [] if again else part.set_aside(self._task.model, why)
+        self._deaths += 1
+        if self._deaths > 10 + 2 * self._engine.workers:
+            what = f"{self._deaths} workers died one after the other and finished nothing, the last: {why}"
+            remedy = f"see {self._engine.logs or 'the logs of Ray'}; then go on with --resume, with fewer workers"
+            raise InvalidInputError([Problem(self._task.model, what, remedy)])
+
+    def _check(self, opened: Opened) -> None:
+        """Hold a worker against this process and the workers before it.
+
+        Raises:
+            InvalidInputError: it has other software, or another model.
+        """
+        here = environment(self._task.settings.device)
+        differs = [name for name in _SAME if getattr(here, name) != getattr(opened.environment, name)]
+        if differs:
+            told = ", ".join(f"{name} {getattr(opened.environment, name)}" for name in differs)
+            what = f"has {told}, which differs from this machine's"
+            raise InvalidInputError([Problem(opened.where, what, "install the same on every machine")])
+        first = self._opened or opened
+        if first.record != opened.record:
+            what = f"opened another {self._task.model} than {first.where}"
+            raise InvalidInputError([Problem(opened.where, what, "give every machine the same checkpoint")])
+        self._opened = first
+
+    def _log(self, slot: Slot, text: str) -> None:
+        if self._engine.logs is not None:
+            self._engine.logs.mkdir(parents=True, exist_ok=True)
+            with (self._engine.logs / f"{slot.name}.log").open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
+class Actor:
+    """A worker as Ray runs it: a process of its own, which opens the model once.
+
+    Args:
+        task: what all chunks have in common.
+    """
+
+    def __init__(self, task: ModelTask) -> None:
+        self._task = task
+        self._worker: Worker | None = None
+
+    def load(self) -> Opened:
+        """Open the model."""
+        import os
+        import socket
+
+        self._worker = Worker(self._task)
+        where = f"{socket.gethostname()}, process {os.getpid()}"
+        return Opened(self._worker.record, environment(self._task.settings.device), where)
+
+    def trained(self) -> tuple[AnyThreat, ...]:
+        """See `Worker`."""
+        return self._loaded().trained()
+
+    def work(self, task: ChunkTask, threats: Sequence[AnyThreat]) -> Iterator[Done]:
+        """See `Worker`."""
+        yield from self._loaded().work(task, threats)
+
+    def _loaded(self) -> Worker:
+        if self._worker is None:
+            raise RuntimeError("asked to work before the model is open")
+        return self._worker
