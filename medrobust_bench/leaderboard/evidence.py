@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 LARGEST = {JOURNAL: 2_000_000_000, ANSWERS: 2_000_000_000, WITNESSES: 200_000_000_000}
 """Bytes of a file of evidence. Journals are read into memory, images one after another from the disk."""
+
+
+LONGER, OVERHEAD = 1.2, 20_000
+"""How much larger a file may be than what stands in it, as a factor and in bytes besides: nobody looks at the rest."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,9 @@ def _outcomes(content: bytes) -> tuple[list[Outcome], list[Fault]]:
     outcomes = []
     for row, line in enumerate(lines, start=1):
         try:
-            read_strictly(line)
+            written = json.dumps(read_strictly(line), ensure_ascii=False, separators=(",", ":"))
+            if len(line) > LONGER * len(written.encode()):
+                return [], [Fault("journal", "is padded: a line is far longer than what it says", (row,))]
             outcomes.append(Outcome.model_validate_json(line, strict=True))
         except ValidationError as error:
             return [], [Fault("journal", f"not an outcome: {error.errors()[0]['msg']}", (row,))]
@@ -229,6 +236,8 @@ def _witnesses(path: Path | None, *, most: int) -> tuple[tuple[StoredWitness, ..
                         )
                     )
                     place += 1
+        if size > LONGER * unpacked + OVERHEAD:
+            return (), [Fault("witnesses", "is padded: far larger than its rows")]
         return tuple(witnesses), []
     except (pa.ArrowException, OSError, ValueError) as error:  # fields and their encoding are ValueErrors
         return (), [Fault("witnesses", f"cannot be read: {str(error).splitlines()[0]}")]

@@ -128,8 +128,8 @@ def texts(case: Case) -> list[Fault]:
     model = case.entry.result.model
     writes = case.generates and model.smoothing is None
     card = case.cards.get(model.id)
-    if card is None:
-        return []  # how its text is read stands in its card; that there is none is another check's fault
+    if card is None:  # said by `identity.card`; how its texts are to be read, nobody says
+        return []
     strategy = strategy_of(card.model_copy(update={"answer_mode": AnswerMode(model.answer_mode)}))
 
     def wrong(o: Outcome, q: Question) -> bool:
