@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import Result, UsageRecord
     from medrobust_bench.records.run import RunRecord
-    from medrobust_bench.records.witness import AnyWitness
+    from medrobust_bench.records.witness import AnyWitness, Witness
     from medrobust_bench.reports.comparison import Comparison
     from medrobust_bench.reports.run_page.strip import Strip
     from medrobust_bench.runs.audit.thorough import AuditRecord
