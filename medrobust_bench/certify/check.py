@@ -17,7 +17,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Result
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.journal import Journal
-from medrobust_bench.records.witness import read_witnesses
+from medrobust_bench.records.witness import stored_witnesses
 from medrobust_bench.reports.summary import scores
 from medrobust_bench.specs.certification import CertificationSpec
 from medrobust_bench.specs.registry import load_specification, official_threats
@@ -234,7 +234,7 @@ def _check_against(path: Path, against: Path) -> list[Fault]:
     witnesses = [
         witness
         for file in sorted((against / "witnesses").glob("*.parquet"))
-        for witness in read_witnesses(file)
+        for witness in stored_witnesses(file)
     ]
     clean = [outcome for outcome in RunFolder(against).journal.read() if outcome.threat == CLEAN.name]
     certified = RunFolder(path).read()

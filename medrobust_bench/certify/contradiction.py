@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from medrobust_bench.certify.stored import StoredRow
     from medrobust_bench.data.question import Question
     from medrobust_bench.records import Outcome
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness
 
 
 def contradictions(
     rows: Sequence[StoredRow],
-    witnesses: Sequence[Witness],
+    witnesses: Sequence[AnyWitness],
     questions: Mapping[str, Question],
     *,
     clean: Sequence[Outcome] = (),
@@ -40,7 +40,7 @@ def contradictions(
         questions: by id, with the clean images.
         clean: how the same smoothed model answered the clean images.
     """
-    by_question: dict[str, list[Witness]] = {}
+    by_question: dict[str, list[AnyWitness]] = {}
     for witness in witnesses:
         by_question.setdefault(witness.question, []).append(witness)
     faults = []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import SHOWN
@@ -12,8 +13,11 @@ from medrobust_bench.data.image import canonical
 from medrobust_bench.runs.audit.blindness import sampled_questions, strangers
 from medrobust_bench.specs.seeds import question_seed
 
+KEPT = 512
+"""Decoded images that are kept: 0.2 GB at most."""
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -27,6 +31,29 @@ if TYPE_CHECKING:
     from medrobust_bench.models.cards import Card
     from medrobust_bench.records import Outcome
     from medrobust_bench.specs.threat import ThreatSpec
+
+
+class CanonicalImages(Mapping[str, "NDArray[np.uint8]"]):
+    """The canonical images of questions by id: all at once they would take more memory than a machine may have.
+
+    Args:
+        questions: by id.
+    """
+
+    def __init__(self, questions: Mapping[str, Question]) -> None:
+        self._questions = questions
+        self._decoded = lru_cache(maxsize=KEPT)(lambda name: canonical(questions[name].image))
+
+    def __getitem__(self, question: str) -> NDArray[np.uint8]:
+        if question not in self._questions:
+            raise KeyError(question)
+        return self._decoded(question)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._questions)
+
+    def __len__(self) -> int:
+        return len(self._questions)
 
 
 @dataclass(frozen=True)
@@ -55,9 +82,9 @@ class Claim:
         return {question.id: question for question in self.dataset.questions}
 
     @cached_property
-    def images(self) -> dict[str, NDArray[np.uint8]]:
-        """The canonical images [H, W, 3] by question."""
-        return {question.id: canonical(question.image) for question in self.dataset.questions}
+    def images(self) -> Mapping[str, NDArray[np.uint8]]:
+        """The canonical images [H, W, 3] by question, each decoded when it is asked for."""
+        return CanonicalImages(self.questions)
 
     @cached_property
     def digests(self) -> dict[str, str]:

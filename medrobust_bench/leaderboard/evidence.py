@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -23,18 +24,17 @@ from medrobust_bench.leaderboard.entry import (
 )
 from medrobust_bench.leaderboard.strict_json import read_strictly
 from medrobust_bench.records import Outcome
+from medrobust_bench.records.witness import GROUP, StoredWitness, Witness
 from medrobust_bench.records.witness import SCHEMA as WITNESS_SCHEMA
-from medrobust_bench.records.witness import Witness
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from medrobust_bench.leaderboard.answers import Answers
-    from medrobust_bench.leaderboard.entry import Entry
+    from medrobust_bench.leaderboard.entry import Entry, Evidence
+    from medrobust_bench.records.witness import AnyWitness
 
-LARGEST_EVIDENCE = 2_000_000_000
-"""Bytes of one file of evidence, which is read into memory."""
+LARGEST = {JOURNAL: 2_000_000_000, ANSWERS: 2_000_000_000, WITNESSES: 200_000_000_000}
+"""Bytes of a file of evidence. Journals are read into memory, images one after another from the disk."""
 
 
 LONGER, OVERHEAD = 1.2, 20_000
@@ -54,7 +54,7 @@ class Proof:
 
     clean: tuple[Outcome, ...]
     threat: tuple[Outcome, ...]
-    witnesses: tuple[Witness, ...]
+    witnesses: tuple[AnyWitness, ...]
     answers: bytes | None = None
 
 
@@ -66,11 +66,11 @@ def read_proof(path: Path, entry: Entry) -> tuple[Proof | None, list[Fault]]:
         entry: what it holds.
     """
     faults: list[Fault] = []
-    contents: dict[str, bytes] = {}
+    contents: dict[str, Path] = {}
     for file in entry.evidence:
         if file.name in contents:
             faults.append(Fault("evidence", f"{file.name} is listed twice"))
-        elif file.size > LARGEST_EVIDENCE:
+        elif file.size > LARGEST[file.name]:
             faults.append(Fault("evidence", f"{file.name} claims {file.size} bytes"))
         elif file.hub is None and file.size > LARGEST_IN_REPOSITORY:
             what = f"{file.name} has {file.size} bytes, more than a pull request may carry: `--push-to-hub`"
@@ -81,16 +81,11 @@ def read_proof(path: Path, entry: Entry) -> tuple[Proof | None, list[Fault]]:
             what = f"{file.name} is on the hub, though small: ranks are computed from it"
             faults.append(Fault("evidence", what))
         else:
-            content, fault = _content(path, file.name, file.hub, file.size)
-            if fault is None and len(content) != file.size:
-                fault = Fault(
-                    "evidence", f"{file.name} has {len(content)} bytes, its manifest says {file.size}"
-                )
-            if fault is None and hashlib.sha256(content).hexdigest() != file.sha256:
-                fault = Fault("evidence", f"{file.name} is not the file of the manifest: another SHA-256")
+            place = _place(path, file.name, file.hub, file.size)
+            fault = place if isinstance(place, Fault) else _differs(place, file)
             if fault is not None:
                 faults.append(fault)
-            contents[file.name] = content
+            contents[file.name] = Path() if isinstance(place, Fault) else place
     hubs = {file.name: file.hub for file in entry.evidence}
     if JOURNAL not in hubs:
         faults.append(Fault("evidence", f"no {JOURNAL}: nothing shows how the numbers came about"))
@@ -98,9 +93,10 @@ def read_proof(path: Path, entry: Entry) -> tuple[Proof | None, list[Fault]]:
         faults.append(Fault("evidence", f"{ANSWERS} belongs beside a journal on the hub, and nowhere else"))
     if faults:
         return None, faults
-    outcomes, faults = _outcomes(contents[JOURNAL])
+    outcomes, faults = _outcomes(contents[JOURNAL].read_bytes())
     witnesses, unreadable = _witnesses(contents.get(WITNESSES), most=len(outcomes))
     faults += unreadable
+    answers = contents[ANSWERS].read_bytes() if ANSWERS in contents else None
     name = entry.result.threat.name
     strangers = [
         o for o in outcomes if o.threat not in (CLEAN.name, name) or o.model != entry.result.model.id
@@ -109,7 +105,7 @@ def read_proof(path: Path, entry: Entry) -> tuple[Proof | None, list[Fault]]:
         faults.append(Fault("journal", f"{len(strangers)} lines are about another model or threat"))
     clean = tuple(outcome for outcome in outcomes if outcome.threat == CLEAN.name)
     threat = tuple(outcome for outcome in outcomes if outcome.threat == name)
-    return (None if faults else Proof(clean, threat, witnesses, contents.get(ANSWERS))), faults
+    return (None if faults else Proof(clean, threat, witnesses, answers)), faults
 
 
 def read_answers(path: Path, entry: Entry) -> Answers | None:
@@ -144,38 +140,47 @@ def read_beside(path: Path, entry: Entry) -> Proof | None:
     return read_proof(path, entry.model_copy(update={"evidence": beside}))[0]
 
 
-def _content(path: Path, name: str, hub: str | None, size: int) -> tuple[bytes, Fault | None]:
+def _differs(place: Path, file: Evidence) -> Fault | None:
+    """In what a file is not the one of the manifest."""
+    try:
+        with place.open("rb") as content:
+            size = os.fstat(content.fileno()).st_size
+            if size != file.size:
+                what = f"{file.name} has {size} bytes, its manifest says {file.size}"
+                return Fault("evidence", what)
+            if hashlib.file_digest(content, "sha256").hexdigest() != file.sha256:
+                return Fault("evidence", f"{file.name} is not the file of the manifest: another SHA-256")
+    except OSError as error:
+        return Fault("evidence", f"{file.name} cannot be read: {error.strerror}")
+    return None
+
+
+def _place(path: Path, name: str, hub: str | None, size: int) -> Path | Fault:
+    """Where a file of evidence lies on this machine, fetched from the hub if need be."""
     if hub is not None:
         return _download(hub, size)
     file = evidence_folder(path) / name
     if file.is_symlink() or evidence_folder(path).is_symlink():
-        return b"", Fault("evidence", f"{name} is a link")
-    try:
-        if file.stat().st_size != size:
-            return b"", Fault("evidence", f"{name} has {file.stat().st_size} bytes, its manifest says {size}")
-        return file.read_bytes(), None
-    except OSError as error:
-        return b"", Fault("evidence", f"{name} cannot be read: {error.strerror}")
+        return Fault("evidence", f"{name} is a link")
+    return file
 
 
-def _download(hub: str, size: int) -> tuple[bytes, Fault | None]:
-    from pathlib import Path
-
+def _download(hub: str, size: int) -> Path | Fault:
     from huggingface_hub import HfApi, hf_hub_download
 
     repository, _, rest = hub.partition("@")
     revision, _, file = rest.partition("/")
     if ".." in file.split("/"):
-        return b"", Fault("evidence", f"{hub} leads out of its repository")
+        return Fault("evidence", f"{hub} leads out of its repository")
     try:
         (info,) = HfApi().get_paths_info(repository, file, repo_type="dataset", revision=revision)
         if getattr(info, "size", None) != size:
-            return b"", Fault("evidence", f"{hub} has another size than its manifest says")
+            return Fault("evidence", f"{hub} has another size than its manifest says")
         local = hf_hub_download(repository, file, repo_type="dataset", revision=revision)
     except Exception as error:
         # The hub's client lets through what its HTTP library raises, and that library differs by version.
-        return b"", Fault("evidence", f"{hub} cannot be had: {type(error).__name__}: {error}"[:300])
-    return Path(local).read_bytes(), None
+        return Fault("evidence", f"{hub} cannot be had: {type(error).__name__}: {error}"[:300])
+    return Path(local)
 
 
 def _outcomes(content: bytes) -> tuple[list[Outcome], list[Fault]]:
@@ -196,31 +201,42 @@ def _outcomes(content: bytes) -> tuple[list[Outcome], list[Fault]]:
     return outcomes, []
 
 
-def _witnesses(content: bytes | None, *, most: int) -> tuple[tuple[Witness, ...], list[Fault]]:
-    """The witnesses of a file, which may not unpack to far more than it holds.
+def _witnesses(path: Path | None, *, most: int) -> tuple[tuple[StoredWitness, ...], list[Fault]]:
+    """The witnesses of a file, which may not unpack to far more than it holds; their images stay there.
 
     Args:
-        content: of the file; None where there is none.
+        path: of the file; None where there is none.
         most: rows that it may have.
     """
-    if content is None:
+    if path is None:
         return (), []
     try:
-        file = pq.ParquetFile(io.BytesIO(content))
+        size = path.stat().st_size
+        file = pq.ParquetFile(path)
         if not file.schema_arrow.equals(WITNESS_SCHEMA):
             return (), [Fault("witnesses", "the columns are not those of a witness file")]
         if file.metadata.num_rows > most:
             return (), [Fault("witnesses", f"{file.metadata.num_rows} rows, for {most} outcomes")]
         if _compressed(file.metadata):
             return (), [Fault("witnesses", "is compressed, as no file of `medrobust submit` is")]
-        witnesses: list[Witness] = []
+        witnesses: list[StoredWitness] = []
         unpacked = 0
-        for batch in file.iter_batches(batch_size=16):
-            unpacked += batch.nbytes
-            if unpacked > 2 * len(content) + 1_000_000:
-                return (), [Fault("witnesses", "unpacks to far more than it holds: PNG does not compress")]
-            witnesses += [Witness.model_validate(row, strict=True) for row in batch.to_pylist()]
-        if len(content) > LONGER * unpacked + OVERHEAD:
+        for group in range(file.num_row_groups):
+            place = 0
+            for batch in file.iter_batches(batch_size=GROUP, row_groups=[group]):
+                unpacked += batch.nbytes
+                if unpacked > 2 * size + 1_000_000:
+                    what = "unpacks to far more than it holds: PNG does not compress"
+                    return (), [Fault("witnesses", what)]
+                for row in batch.to_pylist():
+                    found = Witness.model_validate(row, strict=True)
+                    witnesses.append(
+                        StoredWitness(
+                            **found.model_dump(exclude={"image"}), path=path, group=group, row=place
+                        )
+                    )
+                    place += 1
+        if size > LONGER * unpacked + OVERHEAD:
             return (), [Fault("witnesses", "is padded: far larger than its rows")]
         return tuple(witnesses), []
     except (pa.ArrowException, OSError, ValueError) as error:  # fields and their encoding are ValueErrors

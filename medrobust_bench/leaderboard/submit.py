@@ -6,10 +6,9 @@ import hashlib
 import io
 import re
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from medrobust_bench.leaderboard.answers import counted, to_csv
 from medrobust_bench.leaderboard.entry import (
@@ -26,21 +25,20 @@ from medrobust_bench.leaderboard.entry import (
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Outcome
 from medrobust_bench.records.files import replace_file
-from medrobust_bench.records.witness import SCHEMA as WITNESS_SCHEMA
+from medrobust_bench.records.witness import write_rows
 from medrobust_bench.runs.audit.rivalry import COMPARED
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from medrobust_bench.records import Finding, Result
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness
     from medrobust_bench.runs.run import Run
     from medrobust_bench.specs.settings import RunSettings
 
-Files = dict[str, bytes]
-"""Evidence by file name."""
+Files = dict[str, bytes | Path]
+"""Evidence by file name: its content, or where it lies; images are many."""
 
 
 def submit(
@@ -68,12 +66,31 @@ def submit(
         InvalidInputError: an unknown model, evidence too large for the repository, two submissions of one name, or a
             data set that cannot be written to.
     """
+    with TemporaryDirectory(prefix="medrobust-", dir=_existing(out)) as folder:
+        return _submit(run, out, Path(folder), models=models, names=names, hub=hub)
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder around a path that is there: what is written in it can be moved to the path."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+
+
+def _submit(
+    run: Run,
+    out: Path,
+    aside: Path,
+    *,
+    models: Sequence[str],
+    names: Mapping[str, str] | None,
+    hub: str | None,
+) -> list[Path]:
+    """See `submit`; images are gathered in a folder aside until everything has been checked."""
     results = _chosen(run, models)
     contents = {}
-    for result in results:
+    for number, result in enumerate(results):
         model = (names or {}).get(result.model.id, result.model.id)
         named = result.model_copy(update={"model": result.model.model_copy(update={"id": model})})
-        contents[entry_path(named)] = named, _evidence(run, result, model)
+        contents[entry_path(named)] = named, _evidence(run, result, model, aside / f"{number}.parquet")
     _check(run, results, contents, models=models, hub=hub)
     clean_audits = {
         (names or {}).get(result.model.id, result.model.id): result.audit
@@ -84,14 +101,15 @@ def submit(
     for name, (result, files) in contents.items():
         places = {} if hub is None else _move_to_hub(hub, name.removesuffix(".json"), files)
         if JOURNAL in places:
-            files[ANSWERS] = _bits(files[JOURNAL], result)
+            files[ANSWERS] = _bits(_content(files[JOURNAL]), result)
+        evidence = tuple(_manifest(file, content, places.get(file)) for file, content in files.items())
         _write_beside(out / name, files, places)
         entry = Entry(
             submitted=datetime.now(UTC).date(),
             result=result.model_copy(update={"audit": _of_one_threat(result.audit)}),
             clean_audit=clean_audits.get(result.model.id, ()),
             selection=_selection(run.record.plan.settings),
-            evidence=tuple(_manifest(file, content, places.get(file)) for file, content in files.items()),
+            evidence=evidence,
         )
         replace_file(out / name, entry.model_dump_json(indent=2).encode() + b"\n")
         written.append(out / name)
@@ -131,7 +149,7 @@ def _check(
     if hub is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", hub):
         problems.append(Problem(hub, "is no data set on the hub", "write OWNER/DATASET"))
     for name, (_result, files) in contents.items():
-        size = sum(map(len, files.values()))
+        size = sum(map(_size, files.values()))
         if hub is None and size > LARGEST_IN_REPOSITORY:
             what = f"has {size / 1e6:.0f} MB of evidence, more than a pull request may carry"
             problems.append(Problem(name, what, "upload it with --push-to-hub OWNER/DATASET"))
@@ -160,30 +178,45 @@ def _bits(journal: bytes, result: Result) -> bytes:
     return to_csv(counted([one for one in outcomes if one.threat == result.threat.name], result.threat))
 
 
-def _evidence(run: Run, result: Result, name: str) -> Files:
+def _evidence(run: Run, result: Result, name: str, images: Path) -> Files:
+    """The evidence of a result.
+
+    Args:
+        run: that it is of.
+        result: as the run calls it.
+        name: what the submission calls its model.
+        images: where to write its witnesses, if there are any.
+    """
     model, threat = result.model.id, result.threat.name
     journal = [*run.outcomes[model, CLEAN.name], *run.outcomes[model, threat]]
     lines = (outcome.model_copy(update={"model": name}).model_dump_json() for outcome in journal)
-    files = {JOURNAL: b"".join(line.encode() + b"\n" for line in lines)}
+    files: Files = {JOURNAL: b"".join(line.encode() + b"\n" for line in lines)}
     if witnesses := _of_journal(run.witnesses(model, threat), run.outcomes[model, threat]):
-        rows = [{**witness.model_dump(), "model": name} for witness in witnesses]
-        table = pa.Table.from_pylist(rows, schema=WITNESS_SCHEMA)
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="none")
-        files[WITNESSES] = buffer.getvalue()
+        with images.open("wb") as file:
+            write_rows(file, witnesses, model=name)
+        files[WITNESSES] = images
     return files
 
 
-def _of_journal(witnesses: Sequence[Witness], outcomes: Sequence[Outcome]) -> list[Witness]:
+def _of_journal(witnesses: Sequence[AnyWitness], outcomes: Sequence[Outcome]) -> list[AnyWitness]:
     """The witnesses that the journal names, in its order; a killed run may have left others."""
     by_digest = {(witness.question, witness.sha256): witness for witness in witnesses}
     named = ((outcome.question, outcome.witness_sha256 or "") for outcome in outcomes)
     return [by_digest[key] for key in named if key in by_digest]
 
 
-def _manifest(name: str, content: bytes, hub: str | None) -> Evidence:
-    digest = hashlib.sha256(content).hexdigest()
-    fields = {"name": name, "size": len(content), "sha256": digest, "hub": hub}
+def _size(content: bytes | Path) -> int:
+    return content.stat().st_size if isinstance(content, Path) else len(content)
+
+
+def _content(content: bytes | Path) -> bytes:
+    return content.read_bytes() if isinstance(content, Path) else content
+
+
+def _manifest(name: str, content: bytes | Path, hub: str | None) -> Evidence:
+    with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    fields = {"name": name, "size": _size(content), "sha256": digest, "hub": hub}
     return Evidence.model_validate(fields)
 
 
@@ -192,7 +225,12 @@ def _write_beside(path: Path, files: Files, places: Mapping[str, str]) -> None:
     for file in (JOURNAL, WITNESSES, ANSWERS):
         beside = evidence_folder(path) / file
         if file in files and file not in places:
-            replace_file(beside, files[file])
+            content = files[file]
+            if isinstance(content, Path):
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                content.replace(beside)
+            else:
+                replace_file(beside, content)
         else:
             beside.unlink(missing_ok=True)
 
@@ -202,7 +240,7 @@ def _move_to_hub(hub: str, folder: str, files: Files) -> dict[str, str]:
     away = {
         name: content
         for name, content in files.items()
-        if name == WITNESSES or len(content) > LARGEST_IN_REPOSITORY
+        if name == WITNESSES or _size(content) > LARGEST_IN_REPOSITORY
     }
     return _upload(hub, folder, away) if away else {}
 

@@ -20,7 +20,7 @@ from medrobust_bench.records.result import Result
 from medrobust_bench.records.run import Plan, RunRecord, file_stem, former_file_stem
 from medrobust_bench.records.suite import is_suite
 from medrobust_bench.records.usage import UsageRecord
-from medrobust_bench.records.witness import read_witnesses, write_witnesses
+from medrobust_bench.records.witness import read_witnesses, stored_witnesses, write_witnesses
 from medrobust_bench.specs.settings import DECIDES_NOTHING, GROWING, OF_THE_ENDING
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.records.failure import Failure
     from medrobust_bench.records.model import ModelRecord, ServerRecord
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import StoredWitness, Witness
 
 
 class RunFolder:
@@ -245,15 +245,15 @@ class RunFolder:
         """Where the result of a model under a threat is written."""
         return self.path / "results" / f"{file_stem(model, threat)}.json"
 
-    def witnesses(self, model: str, threat: str) -> list[Witness]:
-        """The images that broke an answer, in the order in which they were found."""
+    def witnesses(self, model: str, threat: str) -> list[StoredWitness]:
+        """The images that broke an answer, in the order in which they were found; each is read when it is asked for."""
         folder = self.path / "witnesses"
         stems = dict.fromkeys((file_stem(model, threat), former_file_stem(model, threat)))
         found = [
             witness
             for stem in stems
             for path in sorted(folder.glob(f"{stem}--*.parquet"))
-            for witness in read_witnesses(path)
+            for witness in stored_witnesses(path)
         ]
         return [witness for witness in found if (witness.model, witness.threat) == (model, threat)]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.records import Outcome, Result
     from medrobust_bench.records.run import RunRecord
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness
     from medrobust_bench.specs.threat import ThreatSpec
 
 
@@ -42,6 +42,6 @@ class AnsweredRun(Protocol):
         """One per model and threat."""
         ...
 
-    def witnesses(self, model: str, threat: str) -> Sequence[Witness]:
+    def witnesses(self, model: str, threat: str) -> Sequence[AnyWitness]:
         """The images that broke an answer."""
         ...

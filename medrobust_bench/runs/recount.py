@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, BoundQuestions
     from medrobust_bench.records import Outcome
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def recount_model(
     altering: Sequence[AlteringThreat] = (),
     *,
     outcomes: Mapping[str, Sequence[Outcome]],
-    witnesses: Mapping[str, Sequence[Witness]],
+    witnesses: Mapping[str, Sequence[AnyWitness]],
     seed: int,
 ) -> list[Recount]:
     """Answer a model's clean images and witnesses again.
@@ -115,7 +115,7 @@ class Replay:
         return _recount(CLEAN.name, outcomes, right, [], 0)
 
     def threat(
-        self, threat: Threat, outcomes: Mapping[str, Outcome], witnesses: Mapping[str, Witness]
+        self, threat: Threat, outcomes: Mapping[str, Outcome], witnesses: Mapping[str, AnyWitness]
     ) -> Recount:
         """Count the questions that stand under a threat.
 
@@ -177,7 +177,7 @@ class Replay:
         rows: Sequence[int],
         threat: Threat,
         outcomes: Mapping[str, Outcome],
-        witnesses: Mapping[str, Witness],
+        witnesses: Mapping[str, AnyWitness],
         problems: list[str],
     ) -> set[str]:
         """Ids of the questions that a valid witness breaks; notes what is wrong with the others."""

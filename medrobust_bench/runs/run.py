@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import Result, UsageRecord
     from medrobust_bench.records.run import RunRecord
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness, Witness
     from medrobust_bench.reports.comparison import Comparison
     from medrobust_bench.reports.run_page.strip import Strip
     from medrobust_bench.runs.audit.thorough import AuditRecord
@@ -146,7 +146,7 @@ class Run:
             raise KeyError(f"{len(matching)} results are called {name!r}; this run holds {held}")
         return matching[0]
 
-    def witnesses(self, model: str, threat: str) -> list[Witness]:
+    def witnesses(self, model: str, threat: str) -> Sequence[AnyWitness]:
         """The images that broke an answer, in the order in which they were found."""
         return RunFolder(self.folder).witnesses(model, threat)
 

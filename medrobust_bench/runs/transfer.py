@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter, Answer, BoundQuestions
     from medrobust_bench.records import Outcome
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness
 
     Attack = tuple[str, str]
     """Names of a model and of the threat that attacked it."""
@@ -30,7 +30,7 @@ def transferred(
     *,
     target: str,
     clean: Mapping[str, Sequence[Outcome]],
-    witnesses: Mapping[Attack, Sequence[Witness]],
+    witnesses: Mapping[Attack, Sequence[AnyWitness]],
 ) -> tuple[dict[Attack, list[TransferOutcome]], tuple[Failure, ...]]:
     """Answer every clean image and every witness of a run with another model, on its deployed path.
 
@@ -81,7 +81,7 @@ def _on_witnesses(
     bound: BoundQuestions,
     clean: Sequence[Answer],
     source: Mapping[str, Outcome],
-    witnesses: Mapping[str, Witness],
+    witnesses: Mapping[str, AnyWitness],
 ) -> list[TransferOutcome]:
     """What bound questions of the target come to, with its answers to their clean images, on the source's witnesses."""
     questions, images = bound.batch.questions, bound.batch.images
@@ -109,7 +109,7 @@ def _on_witnesses(
     return outcomes
 
 
-def _check(witnesses: Sequence[Witness], images: Sequence[bytes]) -> None:
+def _check(witnesses: Sequence[AnyWitness], images: Sequence[bytes]) -> None:
     problems = []
     for witness, image in zip(witnesses, images, strict=True):
         where = f"{witness.model} under {witness.threat}: witness of {witness.question}"

@@ -39,7 +39,8 @@ class Hub:
         for operation in operations:
             path = self.root / operation.path_in_repo
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(operation.path_or_fileobj)
+            with operation.as_file() as content:
+                path.write_bytes(content.read())
         return SimpleNamespace(oid=COMMIT)
 
     def get_paths_info(self, repository: str, file: str, **_kwargs: str) -> list[SimpleNamespace]:

@@ -108,27 +108,29 @@ def _broken_inside(case: Case, other: Neighbour) -> list[Fault]:
     own, theirs = attack_of(case.specification), attack_of(other.entry.result.threat)
     standing = {o.question for o in other.proof.threat if o.attacked and o.correct}
     faults = []
-    for strong, weak, names, images, what in (
+    for strong, weak, names, proof, what in (
         (
             own,
             theirs,
             {name for name, o in case.threat.items() if o.attacked and o.correct},
-            witness_images(case, other.proof),
+            other.proof,
             f"stands, though an image of {other.name}, whose attack is part of this one, broke it",
         ),
         (
             theirs,
             own,
             standing,
-            witness_images(case, case.proof),
+            case.proof,
             f"stands in {other.name}, whose attack this one is part of",
         ),
     ):
         contradicted = [
-            name for name in sorted(names & images.keys()) if _part_of(weak, strong, name, images[name], case)
+            name
+            for name, image in witness_images(case, proof, names)
+            if _part_of(weak, strong, name, image, case)
         ]
         if contradicted:
-            faults.append(Fault("neighbours", f"{what}: {some(contradicted)}"))
+            faults.append(Fault("neighbours", f"{what}: {some(sorted(contradicted))}"))
     return faults
 
 

@@ -78,8 +78,8 @@ def inside_certified(case: Case, other: Neighbour) -> list[Fault]:
             radii = _certificates(certificates.threat)
             inside = [
                 name
-                for name, image in witness_images(case, proof).items()
-                if name in radii and l2_distance(case.images[name], image) < radii[name].radius
+                for name, image in witness_images(case, proof, radii)
+                if l2_distance(case.images[name], image) < radii[name].radius
             ]
             if len(inside) > TOLERANCE * len(radii):
                 what = f"certified up to a distance within which {other.name} and this one are broken"

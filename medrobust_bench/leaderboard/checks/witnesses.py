@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +16,14 @@ from medrobust_bench.leaderboard.entry import WITNESSES
 from medrobust_bench.leaderboard.png import NotPlainError, read_plain
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
     from numpy.typing import NDArray
 
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.leaderboard.case import Case
     from medrobust_bench.leaderboard.evidence import Proof
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness
 
 
 def of_broken_answers(case: Case) -> list[Fault]:
@@ -53,7 +56,7 @@ def inside_their_budget(case: Case) -> list[Fault]:
     ]
 
 
-def _fault(witness: Witness, case: Case, threat: Threat) -> str | None:
+def _fault(witness: AnyWitness, case: Case, threat: Threat) -> str | None:
     outcome = case.threat[witness.question]
     said = (witness.model, witness.threat, witness.answer, witness.choice, witness.sha256, witness.text)
     told = (
@@ -81,15 +84,17 @@ def _fault(witness: Witness, case: Case, threat: Threat) -> str | None:
     return threat.budget((height, width), case.seed(witness.question)).violation(clean, pixels)
 
 
-def witness_images(case: Case, proof: Proof) -> dict[str, NDArray[np.uint8]]:
-    """The witnesses of a proof by question, those that are plain images of their question's size."""
-    found = {}
+def witness_images(
+    case: Case, proof: Proof, questions: Container[str]
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """The witnesses of a proof about these questions, one by one, those that are plain images of their question's size.
+
+    Yields:
+        The question and the image.
+    """
     for witness in proof.witnesses:
-        clean = case.images.get(witness.question)
+        clean = case.images.get(witness.question) if witness.question in questions else None
         if clean is None:
             continue
-        try:
-            found[witness.question] = read_plain(witness.image, (clean.shape[1], clean.shape[0]))
-        except NotPlainError:
-            continue
-    return found
+        with suppress(NotPlainError):
+            yield witness.question, read_plain(witness.image, (clean.shape[1], clean.shape[0]))

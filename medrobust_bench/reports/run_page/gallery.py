@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.records import Outcome
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness
 
 _LOSSLESS_SIDE = 128
 _LONGEST_TEXT = 600
@@ -65,7 +65,7 @@ class Example:
 
 def examples(
     outcomes: Mapping[tuple[str, str], Sequence[Outcome]],
-    witnesses_of: Callable[[str, str], Sequence[Witness]],
+    witnesses_of: Callable[[str, str], Sequence[AnyWitness]],
     questions: Mapping[str, Question],
     *,
     limit: int,
@@ -114,7 +114,7 @@ def _by_turns(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [outcome for _turn, _place, outcome in sorted(turns, key=lambda entry: entry[:2])]
 
 
-def _example(outcome: Outcome, witness: Witness, question: Question, clean_text: str) -> Example:
+def _example(outcome: Outcome, witness: AnyWitness, question: Question, clean_text: str) -> Example:
     clean, adversarial = canonical(question.image), from_png(witness.image)
     change = adversarial.astype(np.int16) - clean
     levels = int(np.abs(change).max())

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from medrobust_bench.records import Finding
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness
     from medrobust_bench.runs.audit.subject import Subject
 
 BUDGET = Check(
@@ -32,7 +32,7 @@ STILL_BROKEN = Check(
 )
 
 
-def stored_images(subject: Subject, witnesses: Mapping[str, Witness]) -> list[Finding | Skipped]:
+def stored_images(subject: Subject, witnesses: Mapping[str, AnyWitness]) -> list[Finding | Skipped]:
     """The witnesses of one model under one threat.
 
     Args:

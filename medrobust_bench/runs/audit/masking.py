@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.records import Finding
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness
     from medrobust_bench.runs.audit.subject import Subject, Trial
 
 REPETITIONS = 5
@@ -54,7 +54,7 @@ SAME_PATH = Check(
 
 
 def masking(
-    subject: Subject, trials: Sequence[Trial], transferred: Mapping[str, Sequence[Witness]]
+    subject: Subject, trials: Sequence[Trial], transferred: Mapping[str, Sequence[AnyWitness]]
 ) -> list[Finding | Skipped]:
     """Attacks that do not use the model's gradient.
 
@@ -130,7 +130,7 @@ def _behind(subject: Subject, check: Check, control: Threat, trials: Sequence[Tr
 
 
 def _transfer(
-    subject: Subject, trials: Sequence[Trial], transferred: Mapping[str, Sequence[Witness]]
+    subject: Subject, trials: Sequence[Trial], transferred: Mapping[str, Sequence[AnyWitness]]
 ) -> Finding | Skipped:
     stands = asked = own = 0
     by_id = {trial.question: trial for trial in trials}

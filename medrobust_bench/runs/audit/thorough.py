@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import Outcome
-    from medrobust_bench.records.witness import Witness
+    from medrobust_bench.records.witness import AnyWitness
     from medrobust_bench.specs.threat import ThreatSpec
 
 NEED_THE_ATTACK = (
@@ -90,7 +90,7 @@ def audit_model(
     clean: Sequence[Outcome],
     size: int,
     seed: int,
-    witnesses: Mapping[tuple[str, str], Sequence[Witness]],
+    witnesses: Mapping[tuple[str, str], Sequence[AnyWitness]],
     tell: Callable[[str], None] = lambda what: None,
 ) -> list[AuditRecord]:
     """Examine a model under attacks of its run.
@@ -115,7 +115,7 @@ def audit_model(
         raise InvalidInputError([Problem(model, what, "audit a model that knows answers")])
     records = []
     for attack in attacks:
-        transferred: dict[str, list[Witness]] = {}
+        transferred: dict[str, list[AnyWitness]] = {}
         for (other, name), found in witnesses.items():
             if other != model and name == attack.spec.name:
                 for witness in found:
@@ -137,8 +137,8 @@ def examine(
     subject: Subject,
     *,
     model: str,
-    witnesses: Mapping[str, Witness],
-    transferred: Mapping[str, Sequence[Witness]],
+    witnesses: Mapping[str, AnyWitness],
+    transferred: Mapping[str, Sequence[AnyWitness]],
     tell: Callable[[str], None] = lambda what: None,
 ) -> AuditRecord:
     """Make every check.
