@@ -270,7 +270,9 @@ class RayWorkers:
         self._deaths += 1
         if self._deaths > 10 + 2 * self._engine.workers:
             what = f"{self._deaths} workers died one after the other and finished nothing, the last: {why}"
-            remedy = f"see {self._engine.logs or 'the logs of Ray'}; then go on with --resume, with fewer workers"
+            remedy = (
+                f"see {self._engine.logs or 'the logs of Ray'}; then go on with --resume, with fewer workers"
+            )
             raise InvalidInputError([Problem(self._task.model, what, remedy)])
 
     def _check(self, opened: Opened) -> None:

@@ -102,9 +102,7 @@ class Part:
 
 def portable_model(task: ModelTask) -> ModelTask:
     """The same, with every image in it."""
-    return replace(
-        task, training=tuple(map(portable, task.training)), probe=tuple(map(portable, task.probe))
-    )
+    return replace(task, training=tuple(map(portable, task.training)), probe=tuple(map(portable, task.probe)))
 
 
 def portable_chunk(task: ChunkTask) -> ChunkTask:
