@@ -23,7 +23,8 @@ from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.transfer_table import transfer_page
 from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.thorough import audit_model, examinable
-from medrobust_bench.runs.models import card_of, open_model, server_faults
+from medrobust_bench.runs.cards import card_of
+from medrobust_bench.runs.models import open_model, server_faults
 from medrobust_bench.runs.plan import environment
 from medrobust_bench.runs.recount import recount_model
 from medrobust_bench.runs.threats import open_altering, open_attack
