@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 PAGE = Path("docs/corruptions.md")
 SUITE, WORDS = "corruptions-quick", "injection"
+GENERAL = ("gaussian-noise", "gaussian-blur", "jpeg", "rotation", "contrast-down")
+"""Faults that every modality meets."""
 
-# (undefended start, what came of it by a defence)
+# (undefended model, defended one that answers in the same way)
 PAIRS = (
     ("tiny-sft-letter", "safemed-r1-tiny-instruct"),
     ("tiny-sft-reasoning", "tiny-noise-reasoning"),
@@ -84,40 +86,62 @@ def accuracy_grid(models: dict[str, Measured]) -> Grid:
     header = (
         "Model",
         "Clean",
-        f"`{SUITE}`",
+        SUITE,
         "of the clean",
-        f"`{WORDS}`",
+        WORDS,
         "neutral text there",
         "right option there",
     )
-    return Grid("Accuracy", header, tuple(rows), names=1, raw=frozenset())
+    return Grid("Accuracy", header, tuple(rows), names=1)
 
 
 def difference_grid(models: dict[str, Measured]) -> Grid:
-    """Every defence against its start, question by question."""
-    tests = []
-    for start, defended in PAIRS:
-        if start in models and defended in models:
-            for threat in ("clean", SUITE, WORDS):
-                difference, p_value = paired(
-                    models[start].outcomes[threat], models[defended].outcomes[threat]
-                )
-                tests.append((f"{defended} less {start}", threat, difference, p_value))
-    corrected = multipletests([p_value for *_, p_value in tests], method="holm")[1]
-    cells: dict[str, list[str]] = {}
-    for (name, _, difference, p_value), holm in zip(tests, corrected, strict=True):
-        text = f"{100 * difference:+.1f} (p {p_value:.2g}, Holm {holm:.2g})".replace("-", "−", 1)
-        cells.setdefault(name, []).append(text if difference < 0 else text.replace("−", "-", 1))
-    header = ("Difference in points", "Clean", f"`{SUITE}`", f"`{WORDS}`")
-    return Grid("Differences", header, tuple((name, *found) for name, found in cells.items()), names=1)
+    """Every defence against the undefended model, question by question, on the whole and under faults of any image."""
+    measures = {
+        "clean": ("clean", None),
+        SUITE: (SUITE, None),
+        WORDS: (WORDS, None),
+        **{kind: (SUITE, kind) for kind in GENERAL},
+    }
+    pairs = [pair for pair in PAIRS if models.keys() >= set(pair)]
+    found = [
+        paired(models[plain].outcomes[threat], models[defended].outcomes[threat], kind)
+        for threat, kind in measures.values()
+        for plain, defended in pairs
+    ]
+    corrected = iter(multipletests([p_value for _, p_value in found], method="holm")[1])
+    cells = [f"{_signed(difference)} (p {next(corrected):.2g})" for difference, _ in found]
+    rows = [
+        (name, *cells[place * len(pairs) : (place + 1) * len(pairs)]) for place, name in enumerate(measures)
+    ]
+    header = ("Points", *(f"{defended} less {plain}" for plain, defended in pairs))
+    return Grid("Differences", header, tuple(rows), names=1)
 
 
-def paired(before: Sequence[Outcome], now: Sequence[Outcome]) -> tuple[float, float]:
-    """Difference in accuracy, and the p-value of "equally good": whole images exchanged between the models."""
+def _signed(difference: float) -> str:
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def paired(before: Sequence[Outcome], now: Sequence[Outcome], kind: str | None) -> tuple[float, float]:
+    """Difference in accuracy, and the p-value of "equally good": whole images exchanged between the models.
+
+    Args:
+        before: outcomes of the undefended model.
+        now: those of the defended one.
+        kind: of fault, whose images alone count; None: all.
+    """
     held = {outcome.question: outcome for outcome in before}
-    differences = [outcome.share_right - held[outcome.question].share_right for outcome in now]
-    p_value = exchange_p_value(differences, [outcome.cluster for outcome in now])
+    met = [outcome for outcome in now if kind is None or any(one.what == kind for one in outcome.alterations)]
+    differences = [_right(outcome, kind) - _right(held[outcome.question], kind) for outcome in met]
+    p_value = exchange_p_value(differences, [outcome.cluster for outcome in met])
     return sum(differences) / len(differences), p_value
+
+
+def _right(outcome: Outcome, kind: str | None) -> float:
+    if kind is None:
+        return outcome.share_right
+    (one,) = (altered for altered in outcome.alterations if altered.what == kind)
+    return float(one.choice == outcome.answer)
 
 
 def kind_grid(models: dict[str, Measured]) -> Grid:

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 import medrobust_bench
-from benchmarks import attack_speed, attack_strength, gpu
+from benchmarks import attack_speed, attack_strength, corruption_speed, gpu
+from medrobust_bench.data.phantoms.questions import phantom_questions
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.registry import load_model, resolve
@@ -105,3 +106,14 @@ def test_a_peer_may_break_what_a_weak_attack_leaves_standing(card: Card, tmp_pat
         card, questions, {"stock ART": attack_speed.stock_art(8 / 255, 2 / 255, 5)}
     )
     assert 0 < found["stock ART"] <= len(questions)
+
+
+def test_time_outside_the_model_is_told_from_time_in_it() -> None:
+    chosen = [question for question in phantom_questions(per_modality=2) if question.modality == "MRI"]
+    (row,) = corruption_speed.grid(["injection"], chosen, 0.002, 64).rows
+    name, modality, images, processor, one_by_one, outside = row
+    # 24 texts, and the decisive one with its controls
+    assert (name, modality, images) == ("injection", "MRI", "27")
+    assert float(processor) > 0
+    assert 0 < float(one_by_one) < 100
+    assert 0 < float(outside) < 100

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _WORKERS = 2
 """Threads that make images while the model answers; numpy and scipy let go of the interpreter for most of the work."""
-_AHEAD = 16
+_AHEAD = 32
 """Images that are made before they are asked for: the slow ones of a question while its quick ones are answered."""
 
 
@@ -155,18 +155,24 @@ class WorstCorruption(_Corruptions):
         hunts = [self._hunt(question, seed) for question, seed in zip(batch.questions, seeds, strict=True)]
         plain = [self._plain(question) for question in batch.questions]
         following = {row: first for row, hunt in enumerate(hunts) if (first := next(hunt, None)) is not None}
-        coming: dict[int, Future[Image]] = {}
+        coming: dict[tuple[int, int], Future[Image]] = {}
+        depth = max(1, _AHEAD // len(batch))
         with ThreadPoolExecutor(_WORKERS) as pool:
 
             def begin(row: int, alteration: Alteration) -> Future[Image]:
                 return pool.submit(_made, batch.images[row], seeds[row], alteration)
 
-            for step in count(1):
+            for step in count():
                 if not following:
                     break
-                made = {row: coming.get(row) or begin(row, how) for row, how in following.items()}
+                made = {row: coming.get((row, step)) or begin(row, how) for row, how in following.items()}
                 # What is tried after one image of each kind follows from the answers; until then it is known.
-                coming = {row: begin(row, plain[row][step]) for row in following if step < len(plain[row])}
+                coming = {
+                    (row, later): coming.get((row, later)) or begin(row, plain[row][later])
+                    for later in range(step + 1, step + 1 + depth)
+                    for row in following
+                    if later < len(plain[row])
+                }
                 leads = search.show({row: (following[row], image.result()) for row, image in made.items()})
                 sent = {row: _sent(hunts[row], leads[row]) for row in following if row in search.open_rows}
                 following = {row: alteration for row, alteration in sent.items() if alteration is not None}
