@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 import medrobust_bench
-from benchmarks import attack_speed, attack_strength, gpu
+from benchmarks import attack_speed, attack_strength, generation_cost, gpu
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.registry import load_model, resolve
@@ -105,3 +105,22 @@ def test_a_peer_may_break_what_a_weak_attack_leaves_standing(card: Card, tmp_pat
         card, questions, {"stock ART": attack_speed.stock_art(8 / 255, 2 / 255, 5)}
     )
     assert 0 < found["stock ART"] <= len(questions)
+
+
+def test_today_generates_less_alone_than_before_and_judges_alike() -> None:
+    old, new = (
+        generation_cost.measure(
+            "tiny-sft-reasoning",
+            dtype="bfloat16",
+            threat="pgd-linf:steps=3",
+            data="phantoms",
+            limit=4,
+            old=old,
+            device="cpu",
+        )
+        for old in (True, False)
+    )
+    assert new.verdicts == old.verdicts
+    assert new.tally.alone["clean"] == old.tally.alone["clean"] > 0
+    assert new.tally.alone["without image"] == 0 < new.tally.together["without image"]
+    assert new.tally.alone["attack"] <= old.tally.alone["attack"]
