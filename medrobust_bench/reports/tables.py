@@ -142,6 +142,7 @@ def describe_threat(threat: ThreatSpec) -> str:
     fields = [
         f"{name.replace('_', ' ')} {_plain(value)}"
         for name, value in threat.model_dump(mode="json", exclude={"name", "kind"}).items()
+        if value != []
     ]
     return f"{threat.name}: " + ", ".join([threat.kind, *fields])
 
@@ -281,9 +282,12 @@ def control_grids(results: Sequence[Result]) -> list[Grid]:
                 "by this text only",
                 "p (McNemar)",
             )
-            grids.append(
-                Grid(f"{name} under {result.threat.name}: the words", header, (words, *rows), names=1)
-            )
+            title = f"{name} under {result.threat.name}: the words"
+            if result.metrics.on_text is not None:
+                title += (
+                    f" ({percent(result.metrics.on_text)} % of the images seem to carry text of their own)"
+                )
+            grids.append(Grid(title, header, (words, *rows), names=1))
     return grids
 
 

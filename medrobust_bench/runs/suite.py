@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from medrobust_bench.records import Result
     from medrobust_bench.reports.comparison import Comparison
     from medrobust_bench.reports.macro import MacroAverage
+    from medrobust_bench.runs.engine.engine import Engine
     from medrobust_bench.runs.observer import Observer
     from medrobust_bench.specs.settings import RunSettings
 
@@ -80,6 +81,7 @@ def evaluate_suite(
     resume: bool = False,
     folders: Mapping[str, str | Path] | None = None,
     observe: Callable[[], AbstractContextManager[Observer | None]] = nullcontext,
+    engine: Engine | None = None,
     **options: Unpack[Options],
 ) -> Suite:
     """Measure robust accuracy on several data sets; `medrobust run --data A --data B` as a function.
@@ -90,6 +92,7 @@ def evaluate_suite(
         resume: continue what `out` holds.
         folders: by data set as named in `data`, the folder of its images, where it is not found.
         observe: opens an observer for each run.
+        engine: who does the work; by default this process.
         **options: as in `evaluate`, the same for all.
 
     Raises:
@@ -106,7 +109,7 @@ def evaluate_suite(
         asked += [] if of_one is None else [of_one]
     if found.problems:
         raise InvalidInputError(list(dict.fromkeys(found.problems)))
-    return carry_out_suite(by_folder(asked), Path(out), resume=resume, observe=observe)
+    return carry_out_suite(by_folder(asked), Path(out), resume=resume, observe=observe, engine=engine)
 
 
 def one_for_each(
@@ -178,6 +181,7 @@ def carry_out_suite(
     *,
     resume: bool = False,
     observe: Callable[[], AbstractContextManager[Observer | None]] = nullcontext,
+    engine: Engine | None = None,
 ) -> Suite:
     """Check everything, then make one run after the other, and average.
 
@@ -186,6 +190,7 @@ def carry_out_suite(
         out: the suite's folder.
         resume: continue what `out` holds; runs that are finished are only summarised again.
         observe: opens an observer for each run.
+        engine: who does the work; by default this process.
 
     Raises:
         InvalidInputError: everything that is wrong with the input, before any model is loaded.
@@ -221,7 +226,7 @@ def carry_out_suite(
     runs = {}
     for name, one in zip(asked, prepared, strict=True):
         with observe() as observer:
-            runs[name] = perform(one, observer=observer)
+            runs[name] = perform(one, observer=observer, engine=engine)
     suite = Suite(out, runs)
     averages = ",\n".join(one.model_dump_json(indent=2) for one in suite.macro_averages())
     replace_file(out / "macro_average.json", f"[\n{averages}\n]\n".encode())
