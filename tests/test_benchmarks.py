@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 import medrobust_bench
-from benchmarks import attack_speed, attack_strength, corruption_speed, gpu
+from benchmarks import attack_speed, attack_strength, corruption_speed, generation_cost, gpu
 from medrobust_bench.data.phantoms.questions import phantom_questions
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.huggingface import HuggingFaceVLM
@@ -117,3 +117,22 @@ def test_time_outside_the_model_is_told_from_time_in_it() -> None:
     assert float(processor) > 0
     assert 0 < float(one_by_one) < 100
     assert 0 < float(outside) < 100
+
+
+def test_today_generates_less_alone_than_before_and_judges_alike() -> None:
+    old, new = (
+        generation_cost.measure(
+            "tiny-sft-reasoning",
+            dtype="bfloat16",
+            threat="pgd-linf:steps=3",
+            data="phantoms",
+            limit=4,
+            old=old,
+            device="cpu",
+        )
+        for old in (True, False)
+    )
+    assert new.verdicts == old.verdicts
+    assert new.tally.alone["clean"] == old.tally.alone["clean"] > 0
+    assert new.tally.alone["without image"] == 0 < new.tally.together["without image"]
+    assert new.tally.alone["attack"] <= old.tally.alone["attack"]

@@ -7,6 +7,7 @@ then on it is a model like any other. Both digests go into the record.
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,12 @@ class PeftCheckpoint:
             weights = load_peft_weights(str(self.folder), device="cpu")
             config = PeftConfig.from_pretrained(str(self.folder))
             config.inference_mode = True
-            model = get_peft_model(base, config)
+            config.base_model_name_or_path = base.name_or_path  # peft warns of any other
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", FutureWarning
+                )  # peft's use of names that transformers gives up
+                model = get_peft_model(base, config)
             found = set_peft_model_state_dict(model, weights)
         except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
             what = f"does not fit its base {self.base}: {str(error).splitlines()[0]}"
