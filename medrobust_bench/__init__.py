@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from medrobust_bench.models.read_answer import ReadAnswer, read_answer
     from medrobust_bench.problems import InvalidInputError, Problem
     from medrobust_bench.reports.metrics import register_metric
+    from medrobust_bench.runs.engine.cluster import RayEngine
     from medrobust_bench.runs.evaluate import evaluate
     from medrobust_bench.runs.run import Run, load_run
     from medrobust_bench.runs.suite import Suite, evaluate_suite, load_suite
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "InvalidInputError": "problems",
     "Problem": "problems",
+    "RayEngine": "runs.engine.cluster",
     "ReadAnswer": "models.read_answer",
     "Run": "runs.run",
     "Suite": "runs.suite",
@@ -40,6 +42,7 @@ _WHERE = {
 __all__ = [
     "InvalidInputError",
     "Problem",
+    "RayEngine",
     "ReadAnswer",
     "Run",
     "Suite",

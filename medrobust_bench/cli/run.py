@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from medrobust_bench.records import Failure
+    from medrobust_bench.runs.engine.engine import Engine
     from medrobust_bench.specs.settings import RunSettings
 
 
@@ -81,6 +82,11 @@ if TYPE_CHECKING:
 )
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
 @click.option(
+    "--extend",
+    is_flag=True,
+    help="Add --model, --threat, --metric or a larger --limit to the run in --out; what is there is kept.",
+)
+@click.option(
     "--skip-invalid", is_flag=True, default=None, help="Leave faulty rows out, and say so in the result."
 )
 @click.option(
@@ -92,7 +98,7 @@ if TYPE_CHECKING:
     "--max-failed", type=float, metavar="SHARE", help="Stop where more of a model's questions fail (0.1)."
 )
 @click.option("--batch-size", metavar="N|auto", help="Questions per chunk.")
-@click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, …")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, …, or all: spread over all GPUs.")
 @click.option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Type of the weights."
 )
@@ -116,6 +122,21 @@ if TYPE_CHECKING:
 @click.option("--concurrency", type=int, metavar="N", help="Requests to a server at the same time.")
 @click.option("--price-input", type=float, metavar="P", help="The server's price per million tokens read.")
 @click.option("--price-output", type=float, metavar="P", help="… and per million tokens written.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes that share the work, by Ray.")
+@click.option(
+    "--ray",
+    "address",
+    envvar="RAY_ADDRESS",
+    metavar="ADDRESS",
+    help="Join a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; by default $RAY_ADDRESS.",
+)
+@click.option("--cpus-per-worker", type=float, metavar="N", help="CPUs set apart for a worker (1).")
+@click.option(
+    "--gpus-per-worker", type=float, metavar="N", help="GPUs of a worker, fractions too; by default one."
+)
+@click.option(
+    "--worker-timeout", type=float, metavar="SECONDS", help="Replace a worker that says nothing for so long."
+)
 @click.option(
     "--trust-remote-code", is_flag=True, default=None, help="Run code from the checkpoint's repository."
 )
@@ -124,7 +145,9 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Say what would be done and how long it takes at most, timed on a few questions; nothing is written.",
 )
-def command(config: Path | None, out: Path | None, resume: bool, dry_run: bool, **flags: Any) -> None:
+def command(
+    config: Path | None, out: Path | None, resume: bool, extend: bool, dry_run: bool, **flags: Any
+) -> None:
     """Measure how often models still answer right when somebody tampers with the image.
 
     With no arguments: the shipped models on a balanced sample of synthetic phantoms, clean, attacked and
@@ -135,14 +158,23 @@ def command(config: Path | None, out: Path | None, resume: bool, dry_run: bool, 
     from medrobust_bench.runs.inputs import unknown_names
     from medrobust_bench.specs.settings import read_settings, settings_from
 
+    crew = _Crew(
+        workers=flags.pop("workers"),
+        address=flags.pop("address"),
+        cpus_per_worker=flags.pop("cpus_per_worker") or 1,
+        gpus_per_worker=flags.pop("gpus_per_worker"),
+        timeout=flags.pop("worker_timeout"),
+    )
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     images = list(given.pop("images", ()))
     base = read_settings(config) if config else {}
-    if resume:
+    if resume or extend:
         if out is None:
-            raise InvalidInputError(
-                [Problem(where="--resume", what="needs the folder of the run", remedy="add --out DIR")]
-            )
+            where = "--extend" if extend else "--resume"
+            raise InvalidInputError([Problem(where, "needs the folder of the run", "add --out DIR")])
+        if is_suite(out) and extend:
+            what, remedy = "adds to one run, and this folder holds several", f"extend each: --out {out}/NAME"
+            raise InvalidInputError([Problem("--extend", what, remedy)])
         if is_suite(out):
             begun = list(read_suite(out).runs.values())
             images = images or [f"{one.data}={one.images}" for one in begun if one.images is not None]
@@ -154,10 +186,7 @@ def command(config: Path | None, out: Path | None, resume: bool, dry_run: bool, 
     values = {**base, **given}
     several = values.get("data", ())
     if not isinstance(several, str) and len(several) > 1:
-        if dry_run:
-            what, remedy = "forecasts one data set at a time", "name one with --data"
-            raise InvalidInputError([Problem("--dry-run", what, remedy)])
-        _run_several(values, images, out, resume=resume, where=where)
+        _run_several(values, images, out, crew, resume=resume, dry_run=dry_run, where=where)
         return
     if isinstance(several, list | tuple) and several:
         values["data"] = several[0]
@@ -166,7 +195,9 @@ def command(config: Path | None, out: Path | None, resume: bool, dry_run: bool, 
         raise InvalidInputError([Problem("--images", what, remedy)])
     settings = settings_from({**values, **({"images": images[0]} if images else {})}, where=where)
     out = out or new_folder(settings.data)
-    if not resume and (problems := [*unknown_names(settings), *RunFolder(out).check(resume=False)]):
+    if not (resume or extend) and (
+        problems := [*unknown_names(settings), *RunFolder(out).check(resume=False)]
+    ):
         raise InvalidInputError(problems)
 
     if dry_run:
@@ -177,8 +208,8 @@ def command(config: Path | None, out: Path | None, resume: bool, dry_run: bool, 
     from medrobust_bench.reports.tables import print_run
     from medrobust_bench.runs.evaluate import carry_out
 
-    with _stopped_by_hand(out), progress() as observer:
-        finished = carry_out(settings, out, resume=resume, observer=observer)
+    with _stopped_by_hand(out), _engine(crew, out) as engine, progress() as observer:
+        finished = carry_out(settings, out, resume=resume, extend=extend, observer=observer, engine=engine)
     print_run(finished.results)
     for model in finished.models:
         if (usage := finished.usage(model)) is not None:
@@ -214,11 +245,18 @@ def _forecast(settings: RunSettings, out: Path, *, resume: bool) -> None:
 
 
 def _run_several(
-    values: dict[str, Any], images: list[str], out: Path | None, *, resume: bool, where: str
+    values: dict[str, Any],
+    images: list[str],
+    out: Path | None,
+    crew: _Crew,
+    *,
+    resume: bool,
+    dry_run: bool,
+    where: str,
 ) -> None:
     """A run for each of several data sets, and their average."""
     from medrobust_bench.cli.progress import progress
-    from medrobust_bench.records.folder import new_folder
+    from medrobust_bench.records.folder import RunFolder, new_folder
     from medrobust_bench.reports.macro import print_averages
     from medrobust_bench.runs.evaluate import Asked
     from medrobust_bench.runs.inputs import unknown_names
@@ -228,9 +266,14 @@ def _run_several(
     if not resume and (problems := unknown_names(next(iter(settings.values())))):
         raise InvalidInputError(problems)
     out = out or new_folder(*settings)
+    if dry_run:
+        for name, one in settings.items():
+            click.echo(f"{name}:")
+            _forecast(one, out / name, resume=resume and not RunFolder(out / name).is_empty())
+        return
     asked = {name: Asked(one, adapters={}, threats={}, dataset=None) for name, one in settings.items()}
-    with _stopped_by_hand(out):
-        suite = carry_out_suite(asked, out, resume=resume, observe=progress)
+    with _stopped_by_hand(out), _engine(crew, out) as engine:
+        suite = carry_out_suite(asked, out, resume=resume, observe=progress, engine=engine)
     print_averages(suite.macro_averages())
     click.echo(f"\nWritten to {out}:")
     for name in suite.runs:
@@ -242,6 +285,28 @@ def _run_several(
         _list_failures(run.failures, run.folder)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+class _Crew(TypedDict):
+    """What the flags say about workers; see `RayEngine`."""
+
+    workers: int | None
+    address: str | None
+    cpus_per_worker: float
+    gpus_per_worker: float | None
+    timeout: float | None
+
+
+@contextmanager
+def _engine(crew: _Crew, out: Path) -> Iterator[Engine | None]:
+    """The engine that the flags ask for; None is this process."""
+    if crew["workers"] is None and crew["address"] is None:
+        yield None
+        return
+    from medrobust_bench.runs.engine.cluster import RayEngine
+
+    with RayEngine(**crew, logs=out / "logs") as engine:
+        yield engine
 
 
 @contextmanager

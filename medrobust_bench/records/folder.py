@@ -21,7 +21,7 @@ from medrobust_bench.records.run import Plan, RunRecord, file_stem, former_file_
 from medrobust_bench.records.suite import is_suite
 from medrobust_bench.records.usage import UsageRecord
 from medrobust_bench.records.witness import read_witnesses, write_witnesses
-from medrobust_bench.specs.settings import DECIDES_NOTHING, OF_THE_ENDING
+from medrobust_bench.specs.settings import DECIDES_NOTHING, GROWING, OF_THE_ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -116,8 +116,13 @@ class RunFolder:
         """Write `run.json`."""
         replace_file(self._record, record.model_dump_json(indent=2).encode() + b"\n")
 
-    def begin(self, record: RunRecord, *, resume: bool) -> RunRecord:
+    def begin(self, record: RunRecord, *, resume: bool, extend: bool = False) -> RunRecord:
         """Start a run, or hold the plan against the one that this folder began with.
+
+        Args:
+            record: with the plan.
+            resume: go on with what is there.
+            extend: the plan holds more than the one that is there, see `runs.extension`.
 
         Returns:
             the record to go on with (with the models seen so far).
@@ -136,7 +141,7 @@ class RunFolder:
                 what=f"{name} differs from the interrupted run: {_short(old)} then, {_short(new)} now",
                 remedy="resume with the settings, data and software that it began with, or start anew",
             )
-            for name, old, new in _differences(begun, record)
+            for name, old, new in _differences(begun, record, extend=extend)
         ]
         if problems:
             raise InvalidInputError(problems)
@@ -297,15 +302,22 @@ def _check_names(plan: Plan) -> None:
         raise InvalidInputError(problems)
 
 
-def _differences(begun: RunRecord, now: RunRecord) -> list[tuple[str, object, object]]:
-    """What differs, and not what only follows from it: settings decide data, data decide chunks."""
+def _differences(begun: RunRecord, now: RunRecord, *, extend: bool) -> list[tuple[str, object, object]]:
+    """What differs, and not what only follows from it: settings decide data, data decide chunks.
+
+    Of a run that is extended the data and the rest of the plan are another matter, see `runs.extension`.
+    """
+    free = (*OF_THE_ENDING, *DECIDES_NOTHING, *(GROWING if extend else ()))
     settings = begun.plan.settings.model_copy(
-        update={name: getattr(now.plan.settings, name) for name in (*OF_THE_ENDING, *DECIDES_NOTHING)}
+        update={name: getattr(now.plan.settings, name) for name in free}
+    )
+    of_plan = (
+        (begun.plan.data, now.plan.data),
+        (begun.plan.model_copy(update={"settings": settings}), now.plan),
     )
     parts = (
         (settings, now.plan.settings),
-        (begun.plan.data, now.plan.data),
-        (begun.plan.model_copy(update={"settings": settings}), now.plan),
+        *(() if extend else of_plan),
         (begun.environment, now.environment),
     )
     for old, new in parts:

@@ -23,10 +23,10 @@ _LINE: TypeAdapter[Outcome | Failure] = TypeAdapter(Outcome | Failure)
 class Journal:
     """An append-only JSONL file of outcomes and failures.
 
-    A line is an `Outcome`, or a `Failure`, which counts until an outcome of the same question, threat and model
-    follows. A chunk's lines are written by one call, those of certificates one by one, and reach the disk before the
-    work goes on, so that a killed run loses what is open and nothing else. A torn last line, left by a kill in the
-    middle of a write, is not part of the journal.
+    A line is an `Outcome`, or a `Failure`; it counts until another of the same question, threat and model follows. A
+    chunk's lines are written by one call, those of certificates one by one, and reach the disk before the work goes on,
+    so that a killed run loses what is open and nothing else. A torn last line, left by a kill in the middle of a write,
+    is not part of the journal.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,14 +37,11 @@ class Journal:
         return [line for line in self.lines() if isinstance(line, Outcome)]
 
     def failures(self) -> list[Failure]:
-        """What has failed and not been done since, each question once per threat and model; see `lines`."""
-        last: dict[tuple[str, str, str], Outcome | Failure] = {}
-        for line in self.lines():
-            last[line.model, line.threat, line.question] = line
-        return [line for line in last.values() if isinstance(line, Failure)]
+        """What has failed and not been done since; see `lines`."""
+        return [line for line in self.lines() if isinstance(line, Failure)]
 
     def lines(self) -> list[Outcome | Failure]:
-        """Every whole line.
+        """What stands: of every question, threat and model the last whole line, in the place of the first.
 
         Raises:
             InvalidInputError: it cannot be read, or a line other than a torn last one is not an outcome.
@@ -56,10 +53,10 @@ class Journal:
         except OSError as error:
             what = f"cannot be read: {error.strerror}"
             raise InvalidInputError([Problem(str(self.path), what, "restore the file")]) from error
-        found: list[Outcome | Failure] = []
+        found: dict[tuple[str, str, str], Outcome | Failure] = {}
         for row, line in enumerate(lines, start=1):
             try:
-                found.append(_LINE.validate_json(line))
+                one = _LINE.validate_json(line)
             except ValidationError as error:
                 problem = Problem(
                     where=str(self.path),
@@ -68,7 +65,8 @@ class Journal:
                     remedy="restore the file, or start the run again in an empty folder",
                 )
                 raise InvalidInputError([problem]) from error
-        return found
+            found[one.model, one.threat, one.question] = one
+        return list(found.values())
 
     def append(self, outcomes: Iterable[Outcome | Failure]) -> None:
         """Write lines and wait until they are on disk."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from medrobust_bench.problems import printable
 from medrobust_bench.records import AnswerKind, Tier
 from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, with_interval
 from medrobust_bench.specs.vocabulary import Modality, in_usual_order
@@ -94,7 +95,7 @@ def print_run(results: Sequence[Result], *, console: Console | None = None) -> N
     """Print the results to a terminal (default: standard output), narrow enough for 80 columns."""
     console = console or Console(highlight=False)
     for data, group in _by_data(results):
-        console.print(describe_data(data), markup=False, style="bold")
+        console.print(printable(describe_data(data)), markup=False, style="bold")
         if given_away := describe_without_images(group):
             console.print(given_away, markup=False)
         for line in describe_servers(group):
@@ -105,9 +106,9 @@ def print_run(results: Sequence[Result], *, console: Console | None = None) -> N
                 table.padding = 0  # else eight modalities leave too little room for a threat's name
                 console.print(table)
         for line in failed_lines(group):
-            console.print(f"failed, and counted nowhere: {line}", markup=False, style="red")
+            console.print(printable(f"failed, and counted nowhere: {line}"), markup=False, style="red")
         for finding in _findings(group):
-            console.print(finding, markup=False, style="yellow")
+            console.print(printable(finding), markup=False, style="yellow")
     console.print(NOTE, markup=False, style="dim")
 
 
@@ -161,6 +162,7 @@ def describe_threat(threat: ThreatSpec) -> str:
     fields = [
         f"{name.replace('_', ' ')} {_plain(value)}"
         for name, value in threat.model_dump(mode="json", exclude={"name", "kind"}).items()
+        if value != []
     ]
     return f"{threat.name}: " + ", ".join([threat.kind, *fields])
 
@@ -300,9 +302,12 @@ def control_grids(results: Sequence[Result]) -> list[Grid]:
                 "by this text only",
                 "p (McNemar)",
             )
-            grids.append(
-                Grid(f"{name} under {result.threat.name}: the words", header, (words, *rows), names=1)
-            )
+            title = f"{name} under {result.threat.name}: the words"
+            if result.metrics.on_text is not None:
+                title += (
+                    f" ({percent(result.metrics.on_text)} % of the images seem to carry text of their own)"
+                )
+            grids.append(Grid(title, header, (words, *rows), names=1))
     return grids
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
@@ -16,11 +16,13 @@ from medrobust_bench.data.source import open_data
 from medrobust_bench.models.cards import Card
 from medrobust_bench.models.endpoint.cache import ReplyCache
 from medrobust_bench.models.endpoint.settings import Prices
+from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.run import RunRecord
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.runs.engine.local import LocalEngine
+from medrobust_bench.runs.extension import extended_settings, misfits, with_stale_controls_dropped
 from medrobust_bench.runs.inputs import read_inputs
 from medrobust_bench.runs.models import server_faults
 from medrobust_bench.runs.observer import Silent
@@ -55,6 +57,7 @@ def evaluate(
     data: str | Dataset | Reader | None = None,
     out: str | Path,
     resume: bool = False,
+    extend: bool = False,
     metrics: Sequence[str] = (),
     split: Literal["train", "validation", "test", "all"] = "test",
     modalities: Sequence[str] = (),
@@ -79,6 +82,7 @@ def evaluate(
     price_input: float | None = None,
     price_output: float | None = None,
     observer: Observer | None = None,
+    engine: Engine | None = None,
 ) -> Run:
     """Measure robust accuracy; `medrobust run` as a function.
 
@@ -90,6 +94,8 @@ def evaluate(
         data: as on the command line, a `Dataset`, or a reader of your own; unset, phantoms.
         out: folder for everything that is written.
         resume: continue the run that `out` holds.
+        extend: add to the run that `out` holds: further models and threats, a larger `limit`, further metrics; what is
+            there is kept and not done again. Models in memory of that run are given again.
         metrics: names of further metrics over outcomes; see `register_metric`.
         split: image-disjoint part of the data.
         modalities: only these; empty for all.
@@ -114,10 +120,15 @@ def evaluate(
         price_input: what it charges per million tokens read.
         price_output: and per million tokens written.
         observer: told about progress.
+        engine: who does the work, a `RayEngine` for several workers; by default this process.
 
     Raises:
         InvalidInputError: with everything that is wrong with the input, before any model is loaded.
     """
+    if extend:
+        begun = RunFolder(Path(out)).read().plan.settings
+        model = begun.models if model is None else model
+        threats = begun.threats if threats is None else threats
     asked = ask(
         data,
         model=model,
@@ -150,7 +161,9 @@ def evaluate(
         asked.settings,
         Path(out),
         resume=resume,
+        extend=extend,
         observer=observer,
+        engine=engine,
         adapters=asked.adapters,
         threats=asked.threats,
         dataset=asked.dataset,
@@ -249,6 +262,7 @@ def carry_out(
     out: Path,
     *,
     resume: bool = False,
+    extend: bool = False,
     observer: Observer | None = None,
     adapters: Mapping[str, Adapter] | None = None,
     threats: Mapping[str, Threat | AlteringThreat | Certification] | None = None,
@@ -261,6 +275,7 @@ def carry_out(
         settings: what to do.
         out: folder for everything that is written; probed before any work.
         resume: continue what `out` holds; a finished run is only summarised again.
+        extend: add what the settings name to what `out` holds; see `evaluate`.
         observer: told about progress.
         adapters: models already in memory, under the names that `settings.models` gives them.
         threats: threats already in memory, under the names that `settings.threats` gives them.
@@ -274,6 +289,7 @@ def carry_out(
         settings,
         out,
         resume=resume,
+        extend=extend,
         observer=observer,
         adapters=adapters,
         threats=threats,
@@ -291,6 +307,7 @@ class Prepared:
         plan: what will be done.
         inputs: what it works on.
         resume: whether it goes on with what the folder holds.
+        extends: the plan of the run that it adds to, if it does.
         dataset: the questions, where they were in memory.
     """
 
@@ -298,6 +315,7 @@ class Prepared:
     plan: Plan
     inputs: Inputs
     resume: bool
+    extends: Plan | None
     dataset: Dataset | None
 
 
@@ -306,6 +324,7 @@ def prepare(
     out: Path,
     *,
     resume: bool = False,
+    extend: bool = False,
     observer: Observer | None = None,
     adapters: Mapping[str, Adapter] | None = None,
     threats: Mapping[str, Threat | AlteringThreat | Certification] | None = None,
@@ -317,8 +336,12 @@ def prepare(
         InvalidInputError: everything that is wrong with the input.
     """
     folder = RunFolder(out)
+    resume = resume or extend
     problems = folder.check(resume=resume)
-    frozen = _frozen_threats(folder, settings) if resume and not problems else {}
+    begun = folder.read().plan if resume and not problems and not folder.is_empty() else None
+    if extend and begun is not None:
+        settings = extended_settings(begun.settings, settings)
+    frozen = {} if begun is None else _frozen_threats(begun)
     inputs = read_inputs(
         settings, problems=problems, adapters=adapters, threats={**frozen, **(threats or {})}, dataset=dataset
     )
@@ -328,8 +351,17 @@ def prepare(
         inputs.dataset,
         models=tuple(inputs.models),
         threats=[threat.spec for threat in inputs.threats],
+        kept=() if begun is None else _kept(begun, inputs.dataset),
     )
-    return Prepared(folder, plan, inputs, resume, dataset)
+    if extend and begun is not None and (found := misfits(begun, plan, inputs.dataset)):
+        raise InvalidInputError(found)
+    return Prepared(folder, plan, inputs, resume, begun if extend else None, dataset)
+
+
+def _kept(begun: Plan, dataset: Dataset) -> tuple[tuple[str, ...], ...]:
+    """The chunks of a run, where all of their questions are there."""
+    there = {question.id for question in dataset.questions}
+    return begun.chunks if all(question in there for chunk in begun.chunks for question in chunk) else ()
 
 
 def perform(prepared: Prepared, *, observer: Observer | None = None, engine: Engine | None = None) -> Run:
@@ -343,17 +375,28 @@ def perform(prepared: Prepared, *, observer: Observer | None = None, engine: Eng
             observer or Silent(),
             engine or LocalEngine(),
             resume=prepared.resume,
+            extends=prepared.extends,
         )
     in_memory = [model for model in inputs.models.values() if not isinstance(model, Card)]
     return load_run(folder.path, models=in_memory, data=prepared.dataset)
 
 
 def _write_run(
-    folder: RunFolder, plan: Plan, inputs: Inputs, watch: Observer, engine: Engine, *, resume: bool
+    folder: RunFolder,
+    plan: Plan,
+    inputs: Inputs,
+    watch: Observer,
+    engine: Engine,
+    *,
+    resume: bool,
+    extends: Plan | None,
 ) -> None:
     """Do what is left of a plan, and write the results."""
     settings = plan.settings
-    record = folder.begin(RunRecord(plan=plan, environment=environment(settings.device)), resume=resume)
+    if extends is not None:
+        _drop_stale_controls(folder, extends, plan, inputs.dataset)
+    begun = RunRecord(plan=plan, environment=environment(settings.device))
+    record = folder.begin(begun, resume=resume, extend=extends is not None)
     finished = folder.finished(plan)
     watch.started(plan, finished)
     work = Work(inputs, plan, folder, watch, finished)
@@ -393,6 +436,17 @@ def _write_run(
     folder.write_table(run_table(results))
 
 
+def _drop_stale_controls(folder: RunFolder, before: Plan, now: Plan, dataset: Dataset) -> None:
+    """Before a plan with more questions is written: a run that is killed here is still the one that it was."""
+    asked = {question for chunk in before.chunks for question in chunk}
+    earlier = replace(dataset, questions=tuple(one for one in dataset.questions if one.id in asked))
+    lines = folder.finished(before)
+    seed = now.settings.seed
+    folder.journal.replace(
+        [*with_stale_controls_dropped(lines, earlier, dataset, seed=seed), *folder.journal.failures()]
+    )
+
+
 def _write_usage(folder: RunFolder, model: str, source: Card | Adapter) -> None:
     """Count what a server was asked for a model, now and before the run was interrupted."""
     path = folder.replies_path(model)
@@ -404,15 +458,10 @@ def _write_usage(folder: RunFolder, model: str, source: Card | Adapter) -> None:
     replies.close()
 
 
-def _frozen_threats(
-    folder: RunFolder, settings: RunSettings
-) -> dict[str, Threat | AlteringThreat | Certification]:
-    """The threats of an interrupted run as it began with them, whatever has become of their files since."""
-    plan = folder.read().plan
-    texts = [text for text in plan.settings.threats if text != CLEAN.name]
-    if plan.settings.threats != settings.threats:
-        return {}
-    specs = [spec for spec in plan.threats if spec.yields != "clean"]
+def _frozen_threats(begun: Plan) -> dict[str, Threat | AlteringThreat | Certification]:
+    """The threats of a run as it began with them, whatever has become of their files since."""
+    texts = [text for text in begun.settings.threats if text != CLEAN.name]
+    specs = [spec for spec in begun.threats if spec.yields != "clean"]
     return {text: open_threat(spec) for text, spec in zip(texts, specs, strict=True)}
 
 

@@ -6,6 +6,7 @@ The plan alone fixes the chunks and every seed, so a run that is killed and resu
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,24 @@ if TYPE_CHECKING:
 
 
 def make_plan(
-    settings: RunSettings, dataset: Dataset, *, models: Sequence[str], threats: Sequence[ThreatSpec]
+    settings: RunSettings,
+    dataset: Dataset,
+    *,
+    models: Sequence[str],
+    threats: Sequence[ThreatSpec],
+    kept: Sequence[tuple[str, ...]] = (),
 ) -> Plan:
-    """Cut the work into chunks of equal image shape; clean answers come first among the threats."""
+    """Cut the work into chunks of equal image shape; clean answers come first among the threats.
+
+    Args:
+        settings: of the run.
+        dataset: the sample of questions.
+        models: registry ids.
+        threats: in the order asked for.
+        kept: chunks of the run that this one extends; they stay as they are, and the other questions follow.
+    """
+    known = {question for chunk in kept for question in chunk}
+    others = tuple(question for question in dataset.questions if question.id not in known)
     return Plan(
         settings=settings,
         data=DataRecord(
@@ -48,7 +64,7 @@ def make_plan(
         ),
         models=tuple(models),
         threats=(CLEAN, *(threat for threat in threats if threat.name != CLEAN.name)),
-        chunks=_chunks(dataset, settings.questions_per_chunk),
+        chunks=(*kept, *_chunks(replace(dataset, questions=others), settings.questions_per_chunk)),
     )
 
 

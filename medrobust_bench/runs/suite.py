@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from medrobust_bench.records import Result
     from medrobust_bench.reports.comparison import Comparison
     from medrobust_bench.reports.macro import MacroAverage
+    from medrobust_bench.runs.engine.engine import Engine
     from medrobust_bench.runs.observer import Observer
     from medrobust_bench.specs.settings import RunSettings
 
@@ -80,6 +81,7 @@ def evaluate_suite(
     resume: bool = False,
     folders: Mapping[str, str | Path] | None = None,
     observe: Callable[[], AbstractContextManager[Observer | None]] = nullcontext,
+    engine: Engine | None = None,
     **options: Unpack[Options],
 ) -> Suite:
     """Measure robust accuracy on several data sets; `medrobust run --data A --data B` as a function.
@@ -90,6 +92,7 @@ def evaluate_suite(
         resume: continue what `out` holds.
         folders: by data set as named in `data`, the folder of its images, where it is not found.
         observe: opens an observer for each run.
+        engine: who does the work; by default this process.
         **options: as in `evaluate`, the same for all.
 
     Raises:
@@ -106,7 +109,7 @@ def evaluate_suite(
         asked += [] if of_one is None else [of_one]
     if found.problems:
         raise InvalidInputError(list(dict.fromkeys(found.problems)))
-    return carry_out_suite(by_folder(asked), Path(out), resume=resume, observe=observe)
+    return carry_out_suite(by_folder(asked), Path(out), resume=resume, observe=observe, engine=engine)
 
 
 def one_for_each(
@@ -178,14 +181,17 @@ def carry_out_suite(
     *,
     resume: bool = False,
     observe: Callable[[], AbstractContextManager[Observer | None]] = nullcontext,
+    engine: Engine | None = None,
 ) -> Suite:
     """Check everything, then make one run after the other, and average.
 
     Args:
         asked: by folder, each with a data set of its own.
         out: the suite's folder.
-        resume: continue what `out` holds; runs that are finished are only summarised again.
+        resume: continue what `out` holds; runs that are finished are only summarised again, and further data sets get
+            runs beside them.
         observe: opens an observer for each run.
+        engine: who does the work; by default this process.
 
     Raises:
         InvalidInputError: everything that is wrong with the input, before any model is loaded.
@@ -221,7 +227,7 @@ def carry_out_suite(
     runs = {}
     for name, one in zip(asked, prepared, strict=True):
         with observe() as observer:
-            runs[name] = perform(one, observer=observer)
+            runs[name] = perform(one, observer=observer, engine=engine)
     suite = Suite(out, runs)
     averages = ",\n".join(one.model_dump_json(indent=2) for one in suite.macro_averages())
     replace_file(out / "macro_average.json", f"[\n{averages}\n]\n".encode())
@@ -239,9 +245,12 @@ def _unfit(out: Path, asked: Mapping[str, Asked], *, resume: bool) -> list[Probl
     begun = there is not None and any(not RunFolder(out / name).is_empty() for name in there.runs)
     if begun and not resume:
         return [Problem(str(out), "already holds runs", "add --resume to continue, or give another --out")]
-    if there is not None and resume and list(there.runs) != list(asked):
-        what = f"began with the data sets {', '.join(there.runs)}, not {', '.join(asked)}"
-        return [Problem(str(out / FILE), what, "resume with the same, or start anew")]
+    left_out = [name for name in there.runs if name not in asked] if there is not None and resume else []
+    if left_out:
+        what = f"began with {', '.join(left_out)} as well"
+        return [
+            Problem(str(out / FILE), what, "resume with all of them, and more if you like, or start anew")
+        ]
     return []
 
 

@@ -73,7 +73,7 @@ class Work:
 
     def remains(self, model: str) -> bool:
         """Whether anything is left to do for a model."""
-        return bool(self._threats_left(model))
+        return bool(self._threats_left(model)) or any(self._again(model, name) for name in self._unseen)
 
     def task(self, model: str) -> ModelTask:
         """What whoever works on a model needs."""
@@ -104,7 +104,8 @@ class Work:
                 )
                 for threat in self._plan.threats
             }
-            if any(left.values()):
+            again = tuple(row for row, name in enumerate(ids) if self._again(model, name))
+            if any(left.values()) or again:
                 known = {name: self._done.get((model, CLEAN.name, name)) for name in ids}
                 tasks.append(
                     ChunkTask(
@@ -113,6 +114,7 @@ class Work:
                         left=left,
                         clean={name: outcome for name, outcome in known.items() if outcome is not None},
                         unseen={name: self._unseen[name] for name in ids if name in self._unseen},
+                        again=again,
                     )
                 )
         return tasks
@@ -130,11 +132,12 @@ class Work:
             questions=self._plan.chunks[done.chunk],
             failures=done.failures,
         )
+        new = [one for one in done.outcomes if (one.model, one.threat, one.question) not in self._done]
         self._done.update(
             {(outcome.model, outcome.threat, outcome.question): outcome for outcome in done.outcomes}
         )
-        if done.outcomes:
-            self._watch.advanced(done.outcomes)
+        if new:
+            self._watch.advanced(new)
         if done.failures:
             self._failures += done.failures
             self._watch.failed(done.failures)
@@ -218,6 +221,13 @@ class Work:
         count = len({failure.question for failure in failures})
         if count >= FEWEST_FAILED and count > self._plan.settings.max_failed * self._plan.data.n:
             raise InvalidInputError([_too_many(model, failures, self._plan, self._folder)])
+
+    def _again(self, model: str, question: str) -> bool:
+        """Whether a question is to be asked without its image after its clean outcome: the run was extended."""
+        clean = self._done.get((model, CLEAN.name, question))
+        return (
+            question in self._unseen and clean is not None and clean.correct and clean.blind_choices is None
+        )
 
     def _threats_left(self, model: str) -> set[str]:
         """Names of the threats under which a question of a model is left to do."""

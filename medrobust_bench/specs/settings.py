@@ -22,6 +22,9 @@ DECIDES_NOTHING = ("key_variable", "concurrency", "price_input", "price_output")
 FEWEST_FAILED = 10
 """Failed questions that no share stops a run for."""
 
+GROWING = ("models", "threats", "metrics", "limit")
+"""Settings in which a run may grow when it is extended."""
+
 OF_THE_ENDING = ("skip_failed", "max_failed")
 """Settings that say what becomes of failed questions; they change no outcome, and may differ when a run is resumed."""
 

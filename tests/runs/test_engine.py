@@ -34,7 +34,7 @@ class Disorderly:
     @contextmanager
     def opened(self, task: ModelTask) -> Iterator[Any]:
         with LocalEngine().opened(task) as workers:
-            self.record, self._workers = workers.record, workers
+            self.record, self.asked, self._workers = workers.record, workers.asked, workers
             yield self
 
     def work(self, chunks: Sequence[ChunkTask]) -> Iterator[Done]:

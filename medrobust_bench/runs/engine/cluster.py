@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from medrobust_bench.models.cards import ENDPOINT, Card
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.runs.engine.local import LocalEngine
 from medrobust_bench.runs.engine.parts import Part, portable_chunk, portable_model
 from medrobust_bench.runs.engine.worker import Worker
 from medrobust_bench.runs.plan import environment
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from medrobust_bench.records import Environment, ModelRecord
     from medrobust_bench.runs.engine.engine import Workers
     from medrobust_bench.runs.engine.task import AnyThreat, ChunkTask, Done, ModelTask
+    from medrobust_bench.runs.models import Asked
 
 _TICK = 1.0
 """Seconds between two looks at workers that say nothing."""
@@ -35,6 +38,7 @@ class Opened(NamedTuple):
     """What a worker says when it has opened the model."""
 
     record: ModelRecord
+    asked: Asked
     environment: Environment
     where: str
 
@@ -107,6 +111,12 @@ class RayEngine:
         Raises:
             InvalidInputError: the model cannot be opened, or a worker runs other software than this process.
         """
+        if isinstance(task.source, Card) and task.source.adapter == ENDPOINT:
+            with LocalEngine().opened(
+                task
+            ) as here:  # the work is the server's, who is asked many things at a time
+                yield here
+            return
         crew = RayWorkers(self, self._ray, task, resources=self._resources(task))
         try:
             crew.wait_for_the_first()
@@ -157,9 +167,18 @@ class RayWorkers:
     @property
     def record(self) -> ModelRecord:
         """See `Workers`."""
+        return self._first.record
+
+    @property
+    def asked(self) -> Asked:
+        """See `Workers`."""
+        return self._first.asked
+
+    @property
+    def _first(self) -> Opened:
         if self._opened is None:
             raise RuntimeError("no worker has opened the model yet")
-        return self._opened.record
+        return self._opened
 
     def wait_for_the_first(self) -> None:
         """Until a worker has opened the model, and trained the threats that learn; the others follow."""
@@ -226,8 +245,8 @@ class RayWorkers:
             else:
                 found += [] if done is None else [done]
         limit = self._engine.timeout
-        for slot in self._slots if limit is not None else ():
-            if slot.part is not None and time.monotonic() - slot.heard > limit:
+        for slot in self._slots:
+            if limit is not None and slot.part is not None and time.monotonic() - slot.heard > limit:
                 self._ray.kill(slot.actor)
                 self._died(slot, TimeoutError(f"said nothing for {limit:g} s"))
         return found
@@ -270,7 +289,9 @@ class RayWorkers:
         self._deaths += 1
         if self._deaths > 10 + 2 * self._engine.workers:
             what = f"{self._deaths} workers died one after the other and finished nothing, the last: {why}"
-            remedy = f"see {self._engine.logs or 'the logs of Ray'}; then go on with --resume, with fewer workers"
+            remedy = (
+                f"see {self._engine.logs or 'the logs of Ray'}; then go on with --resume, with fewer workers"
+            )
             raise InvalidInputError([Problem(self._task.model, what, remedy)])
 
     def _check(self, opened: Opened) -> None:
@@ -316,7 +337,8 @@ class Actor:
 
         self._worker = Worker(self._task)
         where = f"{socket.gethostname()}, process {os.getpid()}"
-        return Opened(self._worker.record, environment(self._task.settings.device), where)
+        here = environment(self._task.settings.device)
+        return Opened(self._worker.record, self._worker.asked, here, where)
 
     def trained(self) -> tuple[AnyThreat, ...]:
         """See `Worker`."""

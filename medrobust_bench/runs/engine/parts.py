@@ -37,12 +37,12 @@ class Part:
     @property
     def rows(self) -> list[int]:
         """Rows of the questions of which anything is left."""
-        return sorted({row for rows in self.task.left.values() for row in rows})
+        return sorted({row for rows in self.task.left.values() for row in rows} | set(self.task.again))
 
     @property
     def size(self) -> int:
         """Questions left, once for every threat."""
-        return sum(map(len, self.task.left.values()))
+        return sum(map(len, self.task.left.values())) + len(self.task.again)
 
     def without(self, done: Done) -> Part:
         """What is left when something has come back."""
@@ -55,11 +55,12 @@ class Part:
             threat: tuple(row for row in rows if (threat, row) not in gone)
             for threat, rows in self.task.left.items()
         }
+        again = tuple(row for row in self.task.again if (CLEAN.name, row) not in gone)
         clean = {
             **self.task.clean,
             **{one.question: one for one in done.outcomes if one.threat == CLEAN.name},
         }
-        return replace(self, task=replace(self.task, left=left, clean=clean))
+        return replace(self, task=replace(self.task, left=left, clean=clean, again=again))
 
     def after_death(self, *, of_memory: bool) -> list[Part]:
         """What is to be tried next; nothing where a single question has killed often enough.
@@ -97,14 +98,13 @@ class Part:
     def _of(self, rows: Iterable[int]) -> Part:
         some = set(rows)
         left = {threat: tuple(row for row in kept if row in some) for threat, kept in self.task.left.items()}
-        return Part(replace(self.task, left=left), deaths=PATIENCE - 1)
+        again = tuple(row for row in self.task.again if row in some)
+        return Part(replace(self.task, left=left, again=again), deaths=PATIENCE - 1)
 
 
 def portable_model(task: ModelTask) -> ModelTask:
     """The same, with every image in it."""
-    return replace(
-        task, training=tuple(map(portable, task.training)), probe=tuple(map(portable, task.probe))
-    )
+    return replace(task, training=tuple(map(portable, task.training)), probe=tuple(map(portable, task.probe)))
 
 
 def portable_chunk(task: ChunkTask) -> ChunkTask:
@@ -114,7 +114,7 @@ def portable_chunk(task: ChunkTask) -> ChunkTask:
 
 
 def portable(question: Question) -> Question:
-    """The question with its canonical image as PNG bytes; as it is where that cannot be had, to fail where it is asked."""
+    """The question with its canonical image as PNG bytes; as it is where that cannot be had, to fail when asked."""
     try:
         png = to_png(canonical(question.image))
     except (OSError, ValueError):

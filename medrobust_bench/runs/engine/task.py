@@ -56,6 +56,7 @@ class ChunkTask:
         questions: B questions of one image shape.
         left: by threat name, clean among them, the rows of the questions that have no outcome yet.
         clean: by question id, the clean outcomes that are there already.
+        again: rows of questions whose clean outcome is there, and that are asked without their image once more.
         unseen: by question id, of those that are also asked without their image, the question whose image is shown
             instead; None where there is none.
     """
@@ -65,6 +66,7 @@ class ChunkTask:
     left: Mapping[str, tuple[int, ...]]
     clean: Mapping[str, Outcome]
     unseen: Mapping[str, Question | None]
+    again: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

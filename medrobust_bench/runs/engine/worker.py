@@ -90,6 +90,11 @@ class Worker:
         outcomes = [outcome for _rows, (_chunk, found) in answered for outcome in found]
         clean = {**task.clean, **{outcome.question: outcome for outcome in outcomes}}
         lost = dict(unbound) | dict(unanswered)
+        if task.again:
+            asked, _unasked = separately(lambda rows: self._ask_again(task, rows), task.again)
+            repeated = [outcome for _rows, found in asked for outcome in found]
+            clean |= {outcome.question: outcome for outcome in repeated}
+            yield self._done(task, CLEAN.name, repeated, failed={})
         if new:
             yield self._done(task, CLEAN.name, outcomes, failed=dict(unanswered))
         for threat in threats:
@@ -120,6 +125,12 @@ class Worker:
         chunk = self._bind(task, rows)
         others = {name: other for name, other in task.unseen.items() if other is not None}
         return chunk, chunk.without_images(chunk.clean(), frozenset(task.unseen), others)
+
+    def _ask_again(self, task: ChunkTask, rows: Sequence[int]) -> list[Outcome]:
+        """Ask questions without their image whose clean outcome is there."""
+        others = {name: other for name, other in task.unseen.items() if other is not None}
+        clean = [task.clean[task.questions[row].id] for row in rows]
+        return self._bind(task, rows).without_images(clean, frozenset(task.unseen), others)
 
     def _meet(
         self,
