@@ -31,7 +31,7 @@ DESKTOP, PHONE = (1280, 900), (390, 844)
 SHOTS = (
     ("leaderboard", "site/index.html", DESKTOP, "light", None),
     ("leaderboard-phone", "site/index.html", PHONE, "dark", None),
-    ("leaderboard-model", "model", DESKTOP, "dark", None),
+    ("leaderboard-model", "model", (1280, 1500), "dark", None),
     ("report", "report/index.html", DESKTOP, "light", None),
     ("report-phone", "report/index.html", PHONE, "dark", None),
     ("report-gallery", "report/index.html", DESKTOP, "light", "article.card"),

@@ -18,7 +18,7 @@ import torch
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models import probes, selftest
-from medrobust_bench.models.adapter import Answer, Batch
+from medrobust_bench.models.adapter import Answer, Batch, NoScoresError, afresh
 from medrobust_bench.models.averaged import AveragedVLM
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.pixels import to_pixels
@@ -111,7 +111,7 @@ def check_adapter(adapter: Adapter, questions: Sequence[Question] | None = None)
     """Check whether attacks on a model measure the model that is deployed.
 
     A model that answers for many passes at once is checked in its plain form; of a Hugging Face model, image path and
-    logits are examined as well.
+    logits are examined as well; of one that gives answers alone, whether they repeat.
 
     Args:
         adapter: the model.
@@ -122,6 +122,11 @@ def check_adapter(adapter: Adapter, questions: Sequence[Question] | None = None)
         adapter = adapter.base
     questions = list(questions or probes.synthetic_questions(selftest.HEIGHT, selftest.WIDTH))
     bound = adapter.bind(questions)
+    try:
+        _scored(bound)
+    except NoScoresError:
+        few = (*_gradient(adapter, bound), _no_scores(), _repeating(bound))
+        return SelfTest(model=adapter.record.id, checks=few)
     if isinstance(adapter, HuggingFaceVLM):
         checks = list(selftest.run(adapter, questions).checks)
     else:
@@ -154,6 +159,25 @@ def _gradient(adapter: Adapter, bound: BoundQuestions) -> list[Check]:
     if not norm:
         return [arrives]
     return [arrives, selftest.slope_check(lambda at: _known(bound.scores(at)), bound.batch.pixels())]
+
+
+def _no_scores() -> Check:
+    meaning = "no scores of options: only threats that need answers alone can be run"
+    return Check(name="scores", value=None, unit="wrong entries", verdict=Verdict.HANDLED, meaning=meaning)
+
+
+def _repeating(bound: BoundQuestions) -> Check:
+    """Deployed answers, twice, of a model that gives nothing else."""
+    answers, again = bound.answer(bound.batch.images), afresh(bound).answer(bound.batch.images)
+    changed = sum(first.choice != second.choice for first, second in zip(answers, again, strict=True))
+    return judge(
+        name="answers",
+        value=changed,
+        unit="answers",
+        passed=changed == 0,
+        good="deployed answers repeat",
+        bad="deployed answers do not repeat: differences of accuracy below their share mean nothing",
+    )
 
 
 def _deterministic(bound: BoundQuestions) -> Check:

@@ -10,7 +10,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from medrobust_bench.attacks.budget import malformed, nearest_levels
 from medrobust_bench.specs.seeds import question_seed
 
 if TYPE_CHECKING:
@@ -86,20 +85,6 @@ class AlteringThreat(Protocol):
             ValueError: the threat does not make such an image.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class AnyImage:
-    """A budget that knows no bounds, for a search that only tries images of its own."""
-
-    def round(self, clean: NDArray[np.uint8], adversarial: NDArray[np.floating]) -> NDArray[np.uint8]:
-        """The nearest 8-bit image."""
-        levels: NDArray[np.uint8] = nearest_levels(adversarial).astype("uint8")
-        return levels
-
-    def violation(self, clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> str | None:
-        """Only what is no image of that size."""
-        return malformed(clean, adversarial)
 
 
 def image_sha256(image: NDArray[np.uint8]) -> str:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medrobust_bench.attacks.altering import AnyImage, Trial, image_sha256
+from medrobust_bench.attacks.altering import Trial, image_sha256
 from medrobust_bench.attacks.corruptions.fields import between, normal, uniform
 from medrobust_bench.attacks.corruptions.registry import corruption_of, kinds_for
 from medrobust_bench.attacks.corruptions.severity import amount_of
-from medrobust_bench.attacks.losses import Focus, Margin
-from medrobust_bench.attacks.search import Search
+from medrobust_bench.attacks.query_search import QuerySearch
 from medrobust_bench.data.phantoms.questions import NAME as PHANTOMS
-from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records import Alteration
 from medrobust_bench.specs.seeds import Purpose, question_seed, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+    from typing import TypeVar
 
     from numpy.typing import NDArray
 
@@ -31,8 +33,13 @@ if TYPE_CHECKING:
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.specs.corruption import CorruptionSpec, CorruptionSuiteSpec, WorstCorruptionSpec
 
-_THREADS = 2
+    S = TypeVar("S")
+    T = TypeVar("T")
+
+_WORKERS = 2
 """Threads that make images while the model answers; numpy and scipy let go of the interpreter for most of the work."""
+_AHEAD = 16
+"""Images that are made before they are asked for: the slow ones of a question while its quick ones are answered."""
 
 
 class _Corruptions:
@@ -82,7 +89,22 @@ class CorruptionsByChance(_Corruptions):
 
     def meet(self, bound: BoundQuestions, seeds: Sequence[int]) -> list[Trial]:
         """Have every altered image answered; see `AlteringThreat`."""
-        return [self._meet(bound.select([row]), seed) for row, seed in enumerate(seeds)]
+        batch = bound.batch
+        planned = [
+            (row, alteration)
+            for row, question in enumerate(batch.questions)
+            for alteration in self.planned(question)
+        ]
+
+        def make(one: tuple[int, Alteration]) -> Image:
+            row, alteration = one
+            return _made(batch.images[row], seeds[row], alteration)
+
+        met: list[list[tuple[Alteration, str]]] = [[] for _ in seeds]
+        for (row, alteration), image in _made_ahead(make, planned):
+            (said,) = bound.select([row]).answer([image])
+            met[row].append((_answered(alteration, image, said.choice), said.text))
+        return [_trial(done, question.answer) for done, question in zip(met, batch.questions, strict=True)]
 
     def missing(self, question: Question, alterations: Sequence[Alteration]) -> str | None:
         """See `AlteringThreat`: every planned image must be there, in order, and nothing else."""
@@ -109,20 +131,6 @@ class CorruptionsByChance(_Corruptions):
             raise ValueError(f"{_named(alteration)} is nothing that {self.spec.name} does to it")
         return _made(clean, seed, alteration)
 
-    def _meet(self, one: BoundQuestions, seed: int) -> Trial:
-        (question,), (clean,) = one.batch.questions, one.batch.images
-        done, texts = [], []
-        planned = self.planned(question)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for alteration, image in zip(
-                planned, pool.map(lambda alteration: _made(clean, seed, alteration), planned), strict=True
-            ):
-                (said,) = one.answer([image])
-                done.append(_answered(alteration, image, said.choice))
-                texts.append(said.text)
-        wrong = (place for place, alteration in enumerate(done) if alteration.choice != question.answer)
-        return Trial(tuple(done), texts[next(wrong, -1)] if texts else "", len(done))
-
 
 @dataclass(frozen=True)
 class WorstCorruption(_Corruptions):
@@ -143,34 +151,33 @@ class WorstCorruption(_Corruptions):
     def meet(self, bound: BoundQuestions, seeds: Sequence[int]) -> list[Trial]:
         """Search until an answer breaks; see `AlteringThreat`."""
         batch = bound.batch
-        search = Search(bound, [AnyImage()] * len(batch))
-        search.begin(Margin(Focus.WORDS))
+        search: QuerySearch[Alteration] = QuerySearch(bound)
         hunts = [self._hunt(question, seed) for question, seed in zip(batch.questions, seeds, strict=True)]
-        tried: list[dict[str, Alteration]] = [{} for _ in hunts]
-        following = [next(hunt, None) for hunt in hunts]
-        images = list(batch.images)
-        while rows := [row for row in search.open_rows if following[row] is not None]:
-            for row in rows:
-                alteration = following[row]
-                assert alteration is not None
-                images[row] = _made(batch.images[row], seeds[row], alteration)
-                tried[row].setdefault(image_sha256(images[row]), alteration)
-            values, _ = search.measure(to_pixels(images, batch.device), gradient=False, among=rows)
-            for row in rows:
-                try:
-                    following[row] = hunts[row].send(float(values[row]))
-                except StopIteration:
-                    following[row] = None
-        search.flush()
+        plain = [self._plain(question) for question in batch.questions]
+        following = {row: first for row, hunt in enumerate(hunts) if (first := next(hunt, None)) is not None}
+        coming: dict[int, Future[Image]] = {}
+        with ThreadPoolExecutor(_WORKERS) as pool:
+
+            def begin(row: int, alteration: Alteration) -> Future[Image]:
+                return pool.submit(_made, batch.images[row], seeds[row], alteration)
+
+            for step in count(1):
+                if not following:
+                    break
+                made = {row: coming.get(row) or begin(row, how) for row, how in following.items()}
+                # What is tried after one image of each kind follows from the answers; until then it is known.
+                coming = {row: begin(row, plain[row][step]) for row in following if step < len(plain[row])}
+                leads = search.show({row: (following[row], image.result()) for row, image in made.items()})
+                sent = {row: _sent(hunts[row], leads[row]) for row in following if row in search.open_rows}
+                following = {row: alteration for row, alteration in sent.items() if alteration is not None}
         trials = []
-        for row, finding in enumerate(search.results()):
-            if not tried[row]:
+        for row, found in enumerate(search.results()):
+            if found is None:
                 trials.append(Trial((), "", 0))
                 continue
-            (said,) = bound.select([row]).answer([finding.image])
-            alteration = tried[row][image_sha256(finding.image)]
-            done = _answered(alteration, finding.image, said.choice)
-            trials.append(Trial((done,), said.text, finding.forward_passes + finding.checks + 1))
+            said = found.answer or bound.select([row]).answer([found.image])[0]
+            done = _answered(found.how, found.image, said.choice)
+            trials.append(Trial((done,), said.text, found.passes + (found.answer is None)))
         return trials
 
     def missing(self, question: Question, alterations: Sequence[Alteration]) -> str | None:
@@ -205,13 +212,16 @@ class WorstCorruption(_Corruptions):
         mild = kind.amounts[0] if severity == 1 else amount_of(kind, question.modality, severity - 1, origin)
         return mild, amount_of(kind, question.modality, severity, origin)
 
+    def _plain(self, question: Question) -> list[Alteration]:
+        """One image of each kind, as the suites make it."""
+        return [_plain(kind, question, self.spec.severity) for kind in self.kinds(question)]
+
     def _hunt(self, question: Question, seed: int) -> Generator[Alteration, float, None]:
         """The images to try, each chosen by the leads of the wrong options on those before (sent in)."""
         best: dict[str, tuple[float, Alteration]] = {}
         kinds = {kind.kind: kind for kind in self.kinds(question)}
-        for kind in kinds.values():
-            plain = _plain(kind, question, self.spec.severity)
-            best[kind.kind] = ((yield plain), plain)
+        for plain in self._plain(question):
+            best[plain.what] = ((yield plain), plain)
         for query in range(1, self.spec.queries + 1 if kinds else 1):
             rng = stream(seed, Purpose.QUERIES, query)
             ranked = sorted(best, key=lambda name: -best[name][0])
@@ -240,6 +250,49 @@ class WorstCorruption(_Corruptions):
                 "free": tuple(np.minimum(free, 1 - 1e-9).tolist()),
             }
         )
+
+
+def at_severity(kind: str, question: Question, clean: Image, seed: int, severity: int) -> Image:
+    """The image that a suite makes of a question by a kind at a severity.
+
+    Args:
+        kind: of fault.
+        question: whose image it is.
+        clean: uint8 [H, W, 3], its canonical image.
+        seed: of the run.
+        severity: 1 to 5.
+    """
+    plain = _plain(corruption_of(kind), question, severity)
+    return _made(clean, question_seed(seed, question.id), plain)
+
+
+def _made_ahead(make: Callable[[S], T], planned: Iterable[S]) -> Iterator[tuple[S, T]]:
+    """What is made of each, in order, while the one before is being looked at; a few are kept at most."""
+    waiting: deque[tuple[S, Future[T]]] = deque()
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for one in planned:
+            waiting.append((one, pool.submit(make, one)))
+            if len(waiting) > _AHEAD:
+                first, made = waiting.popleft()
+                yield first, made.result()
+        for first, made in waiting:
+            yield first, made.result()
+
+
+def _sent(hunt: Generator[Alteration, float, None], lead: float) -> Alteration | None:
+    """What a hunt wants to see next; None where it is over."""
+    try:
+        return hunt.send(lead)
+    except StopIteration:
+        return None
+
+
+def _trial(done: Sequence[tuple[Alteration, str]], answer: int) -> Trial:
+    """What became of a question whose alterations were answered with these texts."""
+    texts = [text for alteration, text in done if alteration.choice != answer] + [
+        text for _, text in done[-1:]
+    ]
+    return Trial(tuple(alteration for alteration, _ in done), texts[0] if texts else "", len(done))
 
 
 def _origin(question: Question) -> Origin:

@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy.ndimage import find_objects, label
 
-from medrobust_bench.attacks.altering import AnyImage, Trial, image_sha256
+from medrobust_bench.attacks.altering import Trial, image_sha256
 from medrobust_bench.attacks.corruptions.fields import uniform
 from medrobust_bench.attacks.lettering import text_cover, text_width
-from medrobust_bench.attacks.losses import Focus, Margin
-from medrobust_bench.attacks.search import Search
+from medrobust_bench.attacks.query_search import QuerySearch
 from medrobust_bench.data.question import LETTERS
-from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.records import Alteration
 from medrobust_bench.specs.seeds import Purpose, stream
 
@@ -104,30 +102,30 @@ class Injection:
     def meet(self, bound: BoundQuestions, seeds: Sequence[int]) -> list[Trial]:
         """Try texts; see `AlteringThreat`. The decisive one comes first, then its controls."""
         batch = bound.batch
-        search = Search(bound, [AnyImage()] * len(batch))
-        search.begin(Margin(Focus.WORDS))
-        tried: list[dict[str, int]] = [{} for _ in seeds]
-        images = list(batch.images)
+        search: QuerySearch[int] = QuerySearch(bound)
         for draw in range(self.spec.queries):
-            rows = search.open_rows
-            if not rows:
+            if not search.open_rows:
                 break
-            for row in rows:
-                images[row] = self._written(batch.questions[row], batch.images[row], seeds[row], draw, None)[
-                    0
-                ]
-                tried[row].setdefault(image_sha256(images[row]), draw)
-            search.measure(to_pixels(images, batch.device), gradient=False, among=rows)
-        search.flush()
+            search.show(
+                {
+                    row: (
+                        draw,
+                        self._written(batch.questions[row], batch.images[row], seeds[row], draw, None)[0],
+                    )
+                    for row in search.open_rows
+                }
+            )
         trials = []
-        for row, finding in enumerate(search.results()):
+        for row, found in enumerate(search.results()):
+            assert found is not None  # there is at least one query
             one = bound.select([row])
-            draw, done, texts = tried[row][image_sha256(finding.image)], [], []
+            draw, done, texts = found.how, [], []
             for control in (None, *CONTROLS):
                 image, text = self._written(
                     batch.questions[row], batch.images[row], seeds[row], draw, control
                 )
-                (said,) = one.answer([image])
+                known = found.answer if control is None else None
+                said = known or one.answer([image])[0]
                 texts.append(said.text)
                 done.append(
                     Alteration(
@@ -139,7 +137,7 @@ class Injection:
                         choice=said.choice,
                     )
                 )
-            trials.append(Trial(tuple(done), texts[0], finding.forward_passes + finding.checks + len(done)))
+            trials.append(Trial(tuple(done), texts[0], found.passes + len(done)))
         return trials
 
     def missing(self, question: Question, alterations: Sequence[Alteration]) -> str | None:

@@ -62,21 +62,25 @@ def text_cover(text: str, size: float) -> NDArray[np.float64]:
 
 def _fill(cover: NDArray[np.float64], edges: NDArray[np.float64]) -> None:
     """Fill outlines by the non-zero rule; edges are rows (x0, y0, x1, y1)."""
+    height, width = cover.shape
     x0, y0, x1, y1 = edges.T
-    columns = np.arange(cover.shape[1])
-    for line in range(cover.shape[0] * _ROWS):
-        y = (line + 0.5) / _ROWS
-        crossing = np.flatnonzero((y0 <= y) != (y1 <= y))
-        if not len(crossing):
-            continue
-        along = (y - y0[crossing]) / (y1[crossing] - y0[crossing])
-        x = x0[crossing] + along * (x1[crossing] - x0[crossing])
-        order = np.argsort(x, kind="stable")
-        winding = np.cumsum(np.where(y1 > y0, 1, -1)[crossing][order])
-        starts, ends = x[order][:-1], x[order][1:]
-        for start, end in zip(starts[winding[:-1] != 0], ends[winding[:-1] != 0], strict=True):
-            cover[line // _ROWS] += (np.clip(end - columns, 0, 1) - np.clip(start - columns, 0, 1)) / _ROWS
-    np.clip(cover, 0, 1, out=cover)
+    y = (np.arange(height * _ROWS)[:, None] + 0.5) / _ROWS
+    line, edge = np.nonzero((y0 <= y) != (y1 <= y))
+    along = (y[line, 0] - y0[edge]) / (y1[edge] - y0[edge])
+    x = x0[edge] + along * (x1[edge] - x0[edge])
+    order = np.lexsort((x, line))
+    line, x = line[order], x[order]
+    # Outlines are closed, so that every line ends outside, where the next begins.
+    inside = np.flatnonzero(np.cumsum(np.where(y1 > y0, 1, -1)[edge][order]))
+    # A span is what lies left of its end, less what lies left of its start: whole pixels, and a part of one.
+    whole, part = np.zeros((height, width + 1)), np.zeros((height, width + 1))
+    for ends, sign in ((inside + 1, 1.0), (inside, -1.0)):
+        place = np.clip(x[ends], 0, width)
+        column = place.astype(np.intp)
+        np.add.at(whole, (line[ends] // _ROWS, column), sign)
+        np.add.at(part, (line[ends] // _ROWS, column), sign * (place - column))
+    left_of_ends = np.cumsum(whole[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    np.clip((left_of_ends + part[:, :-1]) / _ROWS, 0, 1, out=cover)
 
 
 class _Outline(BasePen):  # type: ignore[misc]

@@ -21,7 +21,7 @@ from rich.progress import (
 from medrobust_bench.problems import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from medrobust_bench.records import Failure, Outcome
     from medrobust_bench.records.run import Plan
@@ -31,18 +31,25 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Tally:
-    """Running counts per model and threat."""
+    """Running counts per model and threat.
 
-    def __init__(self) -> None:
+    Args:
+        corruptions: names of the threats under which the share of a question's images counts.
+    """
+
+    def __init__(self, corruptions: Collection[str] = ()) -> None:
         self.asked: dict[tuple[str, str], int] = {}
-        self.right: dict[tuple[str, str], int] = {}
         self.failed: dict[tuple[str, str], int] = {}
+        self._corruptions = corruptions
+        self._shares: dict[tuple[str, str], list[float]] = {}
 
     def add(self, outcome: Outcome) -> tuple[str, str]:
         """Count an outcome; returns its key."""
         key = (outcome.model, outcome.threat)
         self.asked[key] = self.asked.get(key, 0) + 1
-        self.right[key] = self.right.get(key, 0) + outcome.correct
+        shares = self._shares.setdefault(key, [])
+        if outcome.alterations or outcome.threat not in self._corruptions:
+            shares.append(outcome.share_right)
         return key
 
     def lose(self, failure: Failure) -> tuple[str, str]:
@@ -56,11 +63,10 @@ class Tally:
         return self.asked.get(key, 0) + self.failed.get(key, 0)
 
     def text(self, key: tuple[str, str]) -> str:
-        """ "83.3 % right", over what is finished, and how many failed."""
-        failed = f", {self.failed[key]} failed" if key in self.failed else ""
-        if not self.asked.get(key):
-            return failed.removeprefix(", ")
-        return f"{100 * self.right[key] / self.asked[key]:5.1f} % right{failed}"
+        """ "83.3 % right", over what is finished (nothing where no image was altered yet), and how many failed."""
+        shares = self._shares.get(key, [])
+        right = [f"{100 * sum(shares) / len(shares):5.1f} % right"] if shares else []
+        return ", ".join([*right, *([f"{self.failed[key]} failed"] if key in self.failed else [])])
 
 
 class Bars:
@@ -78,6 +84,7 @@ class Bars:
 
     def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
         """Draw the bars of every model and threat, the finished part filled."""
+        self._tally = Tally(_corruptions(plan))
         for model in plan.models:
             for threat in plan.threats:
                 self._tasks[model, threat.name] = self._bars.add_task(
@@ -132,6 +139,7 @@ class Lines:
 
     def started(self, plan: Plan, finished: Sequence[Outcome]) -> None:
         """Say what is going to be done."""
+        self._tally = Tally(_corruptions(plan))
         self._total = plan.data.n
         self._all = plan.data.n * len(plan.models) * len(plan.threats)
         kind = "synthetic questions" if plan.data.synthetic else "questions"
@@ -177,6 +185,10 @@ class Lines:
             click.echo(f"failed: {failure}", err=True)
             if self._tally.done(key) == self._total:
                 click.echo(f"{key[0]}  {key[1]}  {self._tally.text(key)}  done", err=True)
+
+
+def _corruptions(plan: Plan) -> frozenset[str]:
+    return frozenset(threat.name for threat in plan.threats if threat.yields == "corrupted")
 
 
 @contextmanager

@@ -98,7 +98,7 @@ if TYPE_CHECKING:
     "--max-failed", type=float, metavar="SHARE", help="Stop where more of a model's questions fail (0.1)."
 )
 @click.option("--batch-size", metavar="N|auto", help="Questions per chunk.")
-@click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, …")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, …, or all: spread over all GPUs.")
 @click.option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Type of the weights."
 )
@@ -186,10 +186,7 @@ def command(
     values = {**base, **given}
     several = values.get("data", ())
     if not isinstance(several, str) and len(several) > 1:
-        if dry_run:
-            what, remedy = "forecasts one data set at a time", "name one with --data"
-            raise InvalidInputError([Problem("--dry-run", what, remedy)])
-        _run_several(values, images, out, crew, resume=resume, where=where)
+        _run_several(values, images, out, crew, resume=resume, dry_run=dry_run, where=where)
         return
     if isinstance(several, list | tuple) and several:
         values["data"] = several[0]
@@ -248,11 +245,18 @@ def _forecast(settings: RunSettings, out: Path, *, resume: bool, extend: bool) -
 
 
 def _run_several(
-    values: dict[str, Any], images: list[str], out: Path | None, crew: _Crew, *, resume: bool, where: str
+    values: dict[str, Any],
+    images: list[str],
+    out: Path | None,
+    crew: _Crew,
+    *,
+    resume: bool,
+    dry_run: bool,
+    where: str,
 ) -> None:
     """A run for each of several data sets, and their average."""
     from medrobust_bench.cli.progress import progress
-    from medrobust_bench.records.folder import new_folder
+    from medrobust_bench.records.folder import RunFolder, new_folder
     from medrobust_bench.reports.macro import print_averages
     from medrobust_bench.runs.evaluate import Asked
     from medrobust_bench.runs.inputs import unknown_names
@@ -262,6 +266,11 @@ def _run_several(
     if not resume and (problems := unknown_names(next(iter(settings.values())))):
         raise InvalidInputError(problems)
     out = out or new_folder(*settings)
+    if dry_run:
+        for name, one in settings.items():
+            click.echo(f"{name}:")
+            _forecast(one, out / name, resume=resume and not RunFolder(out / name).is_empty())
+        return
     asked = {name: Asked(one, adapters={}, threats={}, dataset=None) for name, one in settings.items()}
     with _stopped_by_hand(out), _engine(crew, out) as engine:
         suite = carry_out_suite(asked, out, resume=resume, observe=progress, engine=engine)

@@ -48,14 +48,15 @@ def command(run: Path, model: str, **flags: Any) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     from medrobust_bench.reports.transfer_table import LEGEND, transfer_grids
-    from medrobust_bench.runs.run import load_run
+    from medrobust_bench.runs.suite import load_runs
 
     disable_progress_bar()
-    opened = load_run(run)
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    transfers = opened.transfer(model, tell=lambda what: click.echo(what, err=True), **given)
-    console = Console()
-    for grid in transfer_grids(transfers):
-        console.print(grid.rich())
-    console.print(LEGEND)
-    click.echo(f"Written to {opened.transfer_folder(transfers[0].target.id)}")
+    console, folders = Console(), []
+    for opened in load_runs(run, moved=bool(given.keys() & {"data", "images"})):
+        transfers = opened.transfer(model, tell=lambda what: click.echo(what, err=True), **given)
+        folders.append(opened.transfer_folder(transfers[0].target.id))
+        for grid in transfer_grids(transfers):
+            console.print(grid.rich())
+    console.print(LEGEND, markup=False, style="dim")
+    click.echo(f"Written to {', '.join(map(str, folders))}")

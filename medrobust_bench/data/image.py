@@ -54,6 +54,15 @@ class EncodedImage(ImageSource, Protocol):
         ...
 
 
+class FiledImage(EncodedImage, Protocol):
+    """An encoded image on disk, whose content stays the same as long as one file does."""
+
+    @property
+    def location(self) -> tuple[Path, str] | None:
+        """That file, and the place in it ("" where the image is all of it); None where it is on no disk."""
+        ...
+
+
 def content_digest(content: bytes, frame: int | None = None) -> str:
     """Hex SHA-256 of an encoded image; one frame of a file is another image than the next."""
     digest = hashlib.sha256(content)
@@ -73,6 +82,11 @@ class ImageFile:
     def name(self) -> str:
         """The path."""
         return str(self.path)
+
+    @property
+    def location(self) -> tuple[Path, str]:
+        """See `FiledImage`."""
+        return self.path, ""
 
     def read(self) -> bytes:
         """The file's bytes."""

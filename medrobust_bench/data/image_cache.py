@@ -1,9 +1,10 @@
-"""What was found out about image files on earlier openings, so that a large data set opens at once the next time.
+"""What was found out about images on earlier openings, so that a large data set opens at once the next time.
 
-An entry holds for a file only as long as its size, its times of change (content and status, in nanoseconds) and its
-inode are those that it had before it was read: whoever edits or exchanges a file changes one of them, even where the
-size and the time of the content are set back. Like git's index, it holds nothing about files that were changed within
-the last moments before they were read, since a clock may be too coarse to tell a second change from the first.
+An entry is about an image file, or about an image in a table or archive, and holds only as long as the size of that
+file, its times of change (content and status, in nanoseconds) and its inode are those that it had before it was read:
+whoever edits or exchanges a file changes one of them, even where the size and the time of the content are set back.
+Like git's index, it holds nothing about files that were changed within the last moments before they were read, since a
+clock may be too coarse to tell a second change from the first.
 
 The cache spares work and proves nothing: verification reads every file itself.
 """
@@ -21,7 +22,6 @@ from typing import TYPE_CHECKING
 
 import PIL
 
-from medrobust_bench.data.image import ImageFile
 from medrobust_bench.data.image_state import ImageState
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ SETTLED_NS = 3_000_000_000
 _RULES = 1
 """Raise it whenever images are decoded by other rules: entries of other rules are passed over."""
 _SOFTWARE = f"{_RULES} {PIL.__version__}"
-_TABLE = """CREATE TABLE IF NOT EXISTS images (
-    path TEXT, frame INTEGER, software TEXT, stamp TEXT, digest TEXT, height INTEGER, width INTEGER, steps TEXT,
-    PRIMARY KEY (path, frame)) WITHOUT ROWID"""
+_TABLE = """CREATE TABLE IF NOT EXISTS located (
+    path TEXT, place TEXT, frame INTEGER, software TEXT, stamp TEXT, digest TEXT, height INTEGER, width INTEGER,
+    steps TEXT, PRIMARY KEY (path, place, frame)) WITHOUT ROWID"""
 _NO_FRAME = -1
 _BETWEEN = "\x1f"
 _FAILURES = (sqlite3.Error, OSError, UnicodeError)  # names that are no text cannot be stored
@@ -53,15 +53,30 @@ def cache_folder() -> Path:
     return Path(base or os.path.expanduser("~/.cache")) / "medrobust"  # noqa: PTH111 (pathlib raises without a home)
 
 
-def _name(file: ImageFile) -> str:
-    path = str(file.path)
+def _name(file: Path) -> str:
+    path = str(file)
     return path if os.path.isabs(path) else os.path.abspath(path)  # noqa: PTH100, PTH117 (of very many files)
 
 
-def stamp_of(file: ImageFile) -> tuple[str, int] | None:
-    """What changes when a file is changed, and the time of its last change in ns; None where it cannot be seen."""
+Stamp = tuple[str, int]
+"""What changes when a file is changed, and the time of its last change in ns."""
+
+
+def stamps_of(sources: Iterable[ImageSource]) -> dict[Path, Stamp | None]:
+    """The stamps of the files that images are in; None where it cannot be seen. Each file is looked at once."""
+    located = (located_at(source) for source in sources)
+    return {path: _stamp(path) for path in dict.fromkeys(path for path, _place in filter(None, located))}
+
+
+def located_at(source: ImageSource) -> tuple[Path, str] | None:
+    """Where an image is on disk; None where it is not, or another package's source does not say."""
+    location: tuple[Path, str] | None = getattr(source, "location", None)
+    return location
+
+
+def _stamp(path: Path) -> Stamp | None:
     try:
-        seen = os.stat(file.path)  # noqa: PTH116 (of very many files)
+        seen = os.stat(path)  # noqa: PTH116 (of very many files)
     except (OSError, ValueError):
         return None
     return f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_ino}", max(
@@ -71,7 +86,7 @@ def stamp_of(file: ImageFile) -> tuple[str, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class ImageCache:
-    """States of image files, in an SQLite file that several processes may share.
+    """States of images on disk, in an SQLite file that several processes may share.
 
     Where it cannot be read or written, nothing is remembered, and nothing else happens.
 
@@ -81,55 +96,83 @@ class ImageCache:
 
     path: Path
 
-    def recall(self, sources: Iterable[ImageSource]) -> dict[ImageSource, ImageState]:
-        """What still holds of what is known about these images."""
-        files = [source for source in sources if isinstance(source, ImageFile)]
-        if not files or not self.path.exists():
+    def recall(
+        self, sources: Iterable[ImageSource], stamps: Mapping[Path, Stamp | None]
+    ) -> dict[ImageSource, ImageState]:
+        """What still holds of what is known about these images.
+
+        Args:
+            sources: the images.
+            stamps: of their files, as they are now.
+        """
+        if not stamps or not self.path.exists():
             return {}
-        entries: dict[tuple[str, int], tuple[str, str, int | None, int | None, str]] = {}
-        names = [_name(file) for file in files]
+        entries: dict[tuple[str, str, int], tuple[str, str, int | None, int | None, str]] = {}
+        names = {path: _name(path) for path in stamps}
         with suppress(*_FAILURES), closing(sqlite3.connect(self.path, timeout=5)) as connection:
             rows = connection.execute(
-                "SELECT path, frame, stamp, digest, height, width, steps FROM images"
+                "SELECT path, place, frame, stamp, digest, height, width, steps FROM located"
                 " WHERE path BETWEEN ? AND ? AND software = ?",
-                (min(names), max(names), _SOFTWARE),
+                (min(names.values()), max(names.values()), _SOFTWARE),
             )
-            entries = {row[:2]: row[2:] for row in rows}
+            entries = {row[:3]: row[3:] for row in rows}
         if not entries:
             return {}
         known: dict[ImageSource, ImageState] = {}
-        for name, file in zip(names, files, strict=True):
-            entry = entries.get((name, _NO_FRAME if file.frame is None else file.frame))
-            if entry is None:
+        for source in sources:
+            location = located_at(source)
+            if location is None:
+                continue
+            path, place = location
+            entry, now = entries.get((names[path], place, _frame(source))), stamps[path]
+            if entry is None or now is None:
                 continue
             stamp, digest, height, width, steps = entry
-            now = stamp_of(file)
-            if now is None or now[0] != stamp or not _DIGEST.fullmatch(digest):
+            if now[0] != stamp or not _DIGEST.fullmatch(digest):
                 continue
             shape = None if height is None or width is None else (height, width)
-            known[file] = ImageState(digest, shape=shape, steps=tuple(steps.split(_BETWEEN)) if steps else ())
+            known[source] = ImageState(
+                digest, shape=shape, steps=tuple(steps.split(_BETWEEN)) if steps else ()
+            )
         return known
 
-    def keep(self, states: Mapping[ImageSource, tuple[ImageState, tuple[str, int] | None]]) -> None:
-        """Remember states of images, each with the stamp that its file had before it was read; faults are not kept."""
+    def keep(
+        self, states: Iterable[tuple[ImageSource, ImageState]], stamps: Mapping[Path, Stamp | None]
+    ) -> None:
+        """Remember states of images; faults are not kept.
+
+        Args:
+            states: what was found.
+            stamps: of their files, as they were before they were read.
+        """
         latest = time.time_ns() - SETTLED_NS
+        names = {path: _name(path) for path in stamps}
         rows = []
-        for source, (state, stamp) in states.items():
-            if not isinstance(source, ImageFile) or stamp is None or stamp[1] > latest:
+        for source, state in states:
+            location = located_at(source)
+            if location is None or state.digest is None or state.fault is not None:
                 continue
-            if state.digest is None or state.fault is not None:
+            path, place = location
+            stamp = stamps[path]
+            if stamp is None or stamp[1] > latest:
                 continue
             height, width = state.shape or (None, None)
-            frame = _NO_FRAME if source.frame is None else source.frame
-            steps = _BETWEEN.join(state.steps)
-            rows.append((_name(source), frame, _SOFTWARE, stamp[0], state.digest, height, width, steps))
+            found = (state.digest, height, width, _BETWEEN.join(state.steps))
+            rows.append((names[path], place, _frame(source), _SOFTWARE, stamp[0], *found))
         if not rows:
             return
         with suppress(*_FAILURES):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=5)) as connection, connection:
                 connection.execute(_TABLE)
-                connection.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                connection.executemany(
+                    "INSERT OR REPLACE INTO located VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+                )
+
+
+def _frame(source: ImageSource) -> int:
+    frame: int | None = getattr(source, "frame", None)
+    return _NO_FRAME if frame is None else frame
 
 
 def image_cache() -> ImageCache:

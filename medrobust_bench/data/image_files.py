@@ -16,12 +16,11 @@ from medrobust_bench.data.decoding import ImageError, decode
 from medrobust_bench.data.image import (
     LONGEST_SIDE,
     EncodedImage,
-    ImageFile,
     ImageSource,
     canonical_size,
     content_digest,
 )
-from medrobust_bench.data.image_cache import stamp_of
+from medrobust_bench.data.image_cache import stamps_of
 from medrobust_bench.data.image_state import ImageState
 from medrobust_bench.data.rows import RowError
 
@@ -200,21 +199,26 @@ def inspect(
         cache: what is known of earlier times, which spares reading what has not changed since; None: all are read.
     """
     distinct = list(dict.fromkeys(sources))
-    states = {} if cache is None else cache.recall(distinct)
-    # With the stamp that the file had before: if it changes meanwhile, what is found is never taken for the new one's.
-    unknown = [
-        (source, stamp_of(source) if cache is not None and isinstance(source, ImageFile) else None)
-        for source in distinct
-        if not _suffices(source, states.get(source), decode)
-    ]
+    # Stamps from before: if a file changes meanwhile, what is found in it is never taken for the new one's.
+    stamps = {} if cache is None else stamps_of(distinct)
+    states = {} if cache is None else cache.recall(distinct, stamps)
+    unknown = [source for source in distinct if not _suffices(source, states.get(source), decode)]
     if not unknown:
         return states
+    workers = min(16, (os.cpu_count() or 1) + 4)
+    # Small images are inspected faster than a thread is told to: each gets several at a time.
+    size = max(1, min(_TOGETHER, len(unknown) // (4 * workers)))
+    parts = [unknown[start : start + size] for start in range(0, len(unknown), size)]
     # Reading, hashing and decoding all release the interpreter lock.
-    with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 4)) as pool:
-        found = list(pool.map(lambda asked: _inspect(asked[0], decode), unknown))
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        found = pool.map(lambda part: [(source, _inspect(source, decode)) for source in part], parts)
+        inspected = [pair for part in found for pair in part]
     if cache is not None:
-        cache.keep({source: (state, stamp) for (source, stamp), state in zip(unknown, found, strict=True)})
-    return states | {source: state for (source, _stamp), state in zip(unknown, found, strict=True)}
+        cache.keep(inspected, stamps)
+    return states | dict(inspected)
+
+
+_TOGETHER = 64
 
 
 def _suffices(

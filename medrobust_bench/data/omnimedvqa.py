@@ -28,6 +28,9 @@ from medrobust_bench.specs.vocabulary import modality_name, question_type_name
 if TYPE_CHECKING:
     from medrobust_bench.data.reader import Request
 
+NAME = "omnimedvqa"
+"""What results call it, whatever its folder is called: its questions stand on one board. A digest tells which."""
+
 QUESTIONS_FOLDER = "QA_information"
 RESTRICTED_FOLDER = "Restricted-access"
 
@@ -85,7 +88,7 @@ def read_tree(root: Path, *, images: Path | None = None) -> Reading:
             what = f"{left_out} of {len(rows)} rows left out: their publisher calls the modality unknown"
             skipped.append(Problem(where, what, "nothing to do, or write the modality into the rows"))
     return Reading(
-        root.resolve().name,
+        NAME,
         tuple(questions),
         tuple(problems),
         tuple(skipped),
@@ -122,7 +125,7 @@ def _option_keys(row: dict[str, object]) -> list[str]:
 class OmniMedVQA:
     """A tree as published; without splits, so that an image's split follows from its content."""
 
-    name = "omnimedvqa"
+    name = NAME
     reads = f"a folder that holds `{QUESTIONS_FOLDER}` (OmniMedVQA)"
 
     def recognises(self, source: str) -> bool:

@@ -100,6 +100,11 @@ class ArchivedImage:
         """Archive and member."""
         return f"{self.archive}:{self.member}"
 
+    @property
+    def location(self) -> tuple[Path, str]:
+        """See `FiledImage`."""
+        return self.archive, self.member
+
     def read(self) -> bytes:
         """The unpacked bytes."""
         return _member(self.archive, self.member)

@@ -276,6 +276,8 @@ def check_images(
             problems.append(_image_problem(row, state))
         elif split in ("all", place):
             kept.append((row, state, place))
+    if not absent and (elsewhere := _images_elsewhere(published, states)) is not None:
+        problems = [elsewhere]
     totals = Counter(row.file for row in published)
     skipped = [
         Problem(
@@ -342,6 +344,19 @@ def _inspected(
     return states | inspect(wanted, decode=lambda image, digest: True, cache=cache)
 
 
+def _images_elsewhere(
+    rows: Sequence[PublishedQuestion], states: Mapping[ImageSource, ImageState]
+) -> Problem | None:
+    """One problem instead of one a row, where no image is found at all, and names are not merely misspelt."""
+    if len(states) < 2 or any(state.fault != MISSING for state in states.values()):
+        return None
+    image = rows[0].question.image
+    if not isinstance(image, ImageFile) or near_miss(image.path) is not None:
+        return None
+    what = f"none of its {len(states)} images is found; the first would be {image.path}"
+    return Problem(rows[0].file, what, "name the folder of the images (--images), or the one that holds it")
+
+
 def _image_problem(row: PublishedQuestion, state: ImageState) -> Problem:
     what, remedy = f"image {state.fault}: {row.image_path}", state.remedy
     if state.fault == MISSING and isinstance(row.question.image, ImageFile):
@@ -377,33 +392,38 @@ def sample(dataset: Dataset, limit: int, *, seed: int = 0) -> Dataset:
     return dataclasses.replace(dataset, questions=tuple(chosen))
 
 
-def set_aside(dataset: Dataset, share: float = 1 / 8) -> tuple[Dataset, Dataset]:
+def set_aside(
+    dataset: Dataset, share: float = 1 / 8, *, near: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Dataset, Dataset]:
     """A part of a training split to validate on, where the publisher made none; always the same part.
 
-    A patient or study, or else an image, goes to one side as a whole, by a hash of its name or content alone.
+    A patient or study, or else an image, goes to one side as a whole; those with the least hash of name or content are
+    set aside.
 
     Args:
         dataset: a training split.
-        share: of the groups and images, on average; the size of the default part is to the rest as in splits by
-            content.
+        share: of the groups and images, at least one; the default part is to the rest as in splits by content.
+        near: see `Reading`; near-duplicates go to one side.
 
     Returns:
         The rest, and the part.
 
     Raises:
-        InvalidInputError: one side would be empty.
+        InvalidInputError: there are fewer than two groups or images.
     """
     questions = dataset.questions
-    keys = split_keys([one.group for one in questions], [one.image.digest() for one in questions])
-    apart = [unit_hash("validation", key) < share for key in keys]
-    sides = [
-        tuple(one for one, is_apart in zip(questions, apart, strict=True) if is_apart is side)
-        for side in (False, True)
-    ]
-    if not all(sides):
-        what = f"has no validation split, and its {len(set(keys))} training images or groups are too few to make one"
+    digests = [one.image.digest() for one in questions]
+    keys = split_keys([one.group for one in questions], [near.get(digest, digest) for digest in digests])
+    distinct = sorted(set(keys), key=lambda key: unit_hash("validation", key))
+    if len(distinct) < 2:
+        what = "has no validation split, and a single training image or group, from which none can be made"
         remedy = "give a data set with more images, or with a split called validation"
         raise InvalidInputError([Problem(dataset.name, what, remedy)])
+    apart = frozenset(distinct[: max(1, round(share * len(distinct)))])
+    sides = [
+        tuple(one for one, key in zip(questions, keys, strict=True) if (key in apart) is side)
+        for side in (False, True)
+    ]
     rest, part = (dataclasses.replace(dataset, questions=side) for side in sides)
     return rest, dataclasses.replace(part, split="validation")
 

@@ -205,6 +205,12 @@ class CsvImage:
     name: str
     frame: int | None = None
 
+    @property
+    def location(self) -> tuple[Path, str] | None:
+        """See `FiledImage`."""
+        path = self.table.file.path
+        return None if path is None else (path, f"{self.start} {self.place}")
+
     def read(self) -> bytes:
         """The encoded bytes."""
         with self.table.file.open() as stream:
@@ -281,6 +287,12 @@ class ParquetImage:
     def name(self) -> str:
         """File and row."""
         return f"{self.table.file.name}, row {self.index + 1}, {self.column}"
+
+    @property
+    def location(self) -> tuple[Path, str] | None:
+        """See `FiledImage`."""
+        path = self.table.file.path
+        return None if path is None else (path, f"{self.index} {self.place} {self.column}")
 
     def read(self) -> bytes:
         """The encoded bytes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,12 @@ class Counted:
     """One answer.
 
     Attributes:
-        right: whether it counts as right: robust, or certified at the smallest radius.
+        right: how much of it is right: 1 or 0 where it is robust or not, or certified at the smallest radius or not;
+            under corruptions the share of its images.
         image: SHA-256 of the image that it is about.
     """
 
-    right: bool
+    right: float
     image: str
 
 
@@ -35,7 +37,7 @@ Answers = dict[str, Counted]
 
 
 def counted(outcomes: Sequence[Outcome], threat: ThreatSpec) -> Answers:
-    """The answers of a journal.
+    """The answers of a journal; questions that no corruption fits do not count under corruptions.
 
     Args:
         outcomes: under the threat, one per question.
@@ -45,7 +47,8 @@ def counted(outcomes: Sequence[Outcome], threat: ThreatSpec) -> Answers:
         ValueError: a certificate that is none.
     """
     radius = float(threat.radii[0]) if isinstance(threat, CertificationSpec) else 0.0
-    return {o.question: Counted(_counts(o, radius), o.image_sha256) for o in outcomes}
+    met = [o for o in outcomes if o.alterations or threat.yields != "corrupted"]
+    return {o.question: Counted(_counts(o, radius), o.image_sha256) for o in met}
 
 
 def to_csv(answers: Answers) -> bytes:
@@ -53,7 +56,7 @@ def to_csv(answers: Answers) -> bytes:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("question", "image", "right"))
-    writer.writerows((name, one.image, int(one.right)) for name, one in answers.items())
+    writer.writerows((name, one.image, f"{one.right:.17g}") for name, one in answers.items())
     return buffer.getvalue().encode()
 
 
@@ -64,12 +67,19 @@ def from_csv(content: bytes) -> Answers:
         ValueError: it is another file.
     """
     header, *rows = csv.reader(io.StringIO(content.decode()), strict=True)
-    if header != ["question", "image", "right"] or any(len(row) != 3 or row[2] not in "01" for row in rows):
+    if header != ["question", "image", "right"] or any(len(row) != 3 for row in rows):
         raise ValueError("is not a file of answers")
-    return {name: Counted(right == "1", image) for name, image, right in rows}
+    return {name: Counted(_share(right), image) for name, image, right in rows}
 
 
-def _counts(outcome: Outcome, radius: float) -> bool:
+def _share(text: str) -> float:
+    """A share as `to_csv` writes it: 0, 1, or 0. and digits."""
+    if not re.fullmatch(r"1|0(\.[0-9]{1,20})?", text):
+        raise ValueError(f"{text[:20]!r} is no share")
+    return float(text)
+
+
+def _counts(outcome: Outcome, radius: float) -> float:
     if outcome.certificate is None:
-        return outcome.correct
-    return Certificate.model_validate(outcome.certificate).certifies(outcome.answer, radius)
+        return outcome.share_right
+    return float(Certificate.model_validate(outcome.certificate).certifies(outcome.answer, radius))

@@ -142,9 +142,10 @@ def _table(board: Board, links: Mapping[str, str]) -> Grid:
 
 def accuracies(scores: Scores) -> dict[str, Estimate]:
     """The accuracy columns by name, the one that ranks first."""
-    robust = {} if scores.robust_accuracy is None else {"Robust": scores.robust_accuracy}
+    robust = {"Robust": scores.robust_accuracy, "Corrupted, mean": scores.corrupted_accuracy}
     at_radii = {f"Certified, r ≥ {estimate.radius:g}": estimate for estimate in certified(scores)}
-    return {**robust, **at_radii, "Clean": scores.clean_accuracy}
+    measured = {name: estimate for name, estimate in robust.items() if estimate is not None}
+    return {**measured, **at_radii, "Clean": scores.clean_accuracy}
 
 
 def _model(result: Result, links: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 LARGEST_EVIDENCE = 2_000_000_000
 """Bytes of one file of evidence, which is read into memory."""
+
+
+LONGER, OVERHEAD = 1.2, 20_000
+"""How much larger a file may be than what stands in it, as a factor and in bytes besides: nobody looks at the rest."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,9 @@ def _outcomes(content: bytes) -> tuple[list[Outcome], list[Fault]]:
     outcomes = []
     for row, line in enumerate(lines, start=1):
         try:
-            read_strictly(line)
+            written = json.dumps(read_strictly(line), ensure_ascii=False, separators=(",", ":"))
+            if len(line) > LONGER * len(written.encode()):
+                return [], [Fault("journal", "is padded: a line is far longer than what it says", (row,))]
             outcomes.append(Outcome.model_validate_json(line, strict=True))
         except ValidationError as error:
             return [], [Fault("journal", f"not an outcome: {error.errors()[0]['msg']}", (row,))]
@@ -213,6 +220,8 @@ def _witnesses(content: bytes | None, *, most: int) -> tuple[tuple[Witness, ...]
             if unpacked > 2 * len(content) + 1_000_000:
                 return (), [Fault("witnesses", "unpacks to far more than it holds: PNG does not compress")]
             witnesses += [Witness.model_validate(row, strict=True) for row in batch.to_pylist()]
+        if len(content) > LONGER * unpacked + OVERHEAD:
+            return (), [Fault("witnesses", "is padded: far larger than its rows")]
         return tuple(witnesses), []
     except (pa.ArrowException, OSError, ValueError) as error:  # fields and their encoding are ValueErrors
         return (), [Fault("witnesses", f"cannot be read: {str(error).splitlines()[0]}")]

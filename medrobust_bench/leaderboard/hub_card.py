@@ -36,6 +36,9 @@ def model_index(results: Sequence[Result]) -> str:
         if result.metrics.robust_accuracy is not None:
             label = f"Robust accuracy ({result.threat.name})"
             values = [("robust_accuracy", label, result.metrics.robust_accuracy.value)]
+        elif result.metrics.corrupted_accuracy is not None:
+            label = f"Mean corruption accuracy ({result.threat.name})"
+            values = [("corrupted_accuracy", label, result.metrics.corrupted_accuracy.value)]
         elif grid := certified(result.metrics):
             values = [
                 (

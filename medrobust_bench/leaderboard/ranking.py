@@ -11,7 +11,7 @@ from medrobust_bench.leaderboard.checks.identity import family
 from medrobust_bench.leaderboard.checks.threat import normal_text
 from medrobust_bench.leaderboard.evidence import read_answers, read_beside
 from medrobust_bench.leaderboard.standing import why_unranked
-from medrobust_bench.reports.paired import Paired, exact_p_value
+from medrobust_bench.reports.paired import exchange_p_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,10 +26,11 @@ SIGNIFICANT = 0.05
 
 RANKS = (
     "A rank is one more than the number of families of models that have a better one; models of one submitter, or of "
-    "the same weights, are a family. Better is what a paired test tells apart (exact McNemar), at a level at which a "
-    "whole board of equally good models stays together in at least 95 % of cases; models that it does not tell apart "
-    "share a rank. Behind it: the ranks that the test leaves possible. “–”: accepted, but not on official questions "
-    "under an official threat, with a pinned model and an audit that leaves no doubt."
+    "the same weights, are a family. Better is what a paired test tells apart (exact McNemar; where a question has "
+    "several corrupted images, the same with shares of right answers), at a level at which a whole board of equally "
+    "good models stays together in at least 95 % of cases; models that it does not tell apart share a rank. Behind it: "
+    "the ranks that the test leaves possible. “–”: accepted, but not on official questions under an official threat, "
+    "with a pinned model and an audit that leaves no doubt."
 )
 """What the column of ranks means."""
 
@@ -78,8 +79,8 @@ class Contestant:
     unsteady: int = 0
 
     @property
-    def right(self) -> int:
-        """How many of its answers count as right."""
+    def right(self) -> float:
+        """How many of its answers count as right, shares added up."""
         return sum(answer.right for answer in self.answers.values())
 
 
@@ -131,9 +132,10 @@ def _contestant(submission: Submission, cards: Mapping[str, Card]) -> Contestant
 
 
 def headline(scores: Scores) -> Estimate:
-    """What models are ordered by: robust accuracy, else certified at the smallest radius, else clean."""
-    if scores.robust_accuracy is not None:
-        return scores.robust_accuracy
+    """What models are ordered by: robust or mean corruption accuracy, certified at the smallest radius, else clean."""
+    for estimate in (scores.robust_accuracy, scores.corrupted_accuracy):
+        if estimate is not None:
+            return estimate
     return next(iter(certified(scores)), scores.clean_accuracy)
 
 
@@ -188,9 +190,8 @@ def _winner(one: Contestant, other: Contestant, level: float) -> Contestant | No
     first, second = (one, other) if one.right >= other.right else (other, one)
     if first.right - second.right <= first.unsteady or first.answers.keys() != second.answers.keys():
         return None
-    pairs = Paired.of(
-        [second.answers[question].right for question in first.answers],
-        [answer.right for answer in first.answers.values()],
-        [answer.image for answer in first.answers.values()],
-    )
-    return first if exact_p_value(pairs) <= level else None
+    differences = [
+        answer.right - second.answers[question].right for question, answer in first.answers.items()
+    ]
+    images = [answer.image for answer in first.answers.values()]
+    return first if exchange_p_value(differences, images) <= level else None

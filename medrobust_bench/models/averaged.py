@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from medrobust_bench.models.adapter import Answer, afresh, in_full_precision
+from medrobust_bench.models.adapter import Answer, NoScoresError, afresh, in_full_precision
 from medrobust_bench.models.noise import NoisyQuestion
 from medrobust_bench.specs.seeds import Purpose, stream
 
@@ -255,10 +255,13 @@ def wrap_if_stochastic(adapter: Adapter, questions: Sequence[Question]) -> Adapt
 
 
 def is_stochastic(bound: BoundQuestions) -> bool:
-    """Whether the same images give different scores twice in a row."""
+    """Whether the same images give different scores twice in a row; not known, hence False, where there are none."""
     pixels = bound.batch.pixels()
-    with torch.no_grad():
-        first, second = bound.scores(pixels), bound.scores(pixels)
+    try:
+        with torch.no_grad():
+            first, second = bound.scores(pixels), bound.scores(pixels)
+    except NoScoresError:
+        return False
     return not torch.allclose(first, second, rtol=0, atol=_SAME, equal_nan=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 import warnings
 from collections import Counter
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoProcessor, GenerationConfig
+from transformers import GenerationConfig
 from transformers.utils import ModelOutput
 
 from medrobust_bench.data.image import canonical
@@ -26,12 +25,14 @@ from medrobust_bench.models.control_tokens import ControlTokens
 from medrobust_bench.models.device import usual_device
 from medrobust_bench.models.identity import identify
 from medrobust_bench.models.image_path import recording
+from medrobust_bench.models.load_checkpoint import load_checkpoint
+from medrobust_bench.models.load_faults import cannot_load
 from medrobust_bench.models.memory import if_memory_allows
 from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.prompt import chat_prompt
 from medrobust_bench.models.prompt_check import check_prompt
-from medrobust_bench.models.whole_checkpoint import load_whole
+from medrobust_bench.models.weights_digest import weights_sha256
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import ModelRecord
 
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
     from medrobust_bench.models.adapter import BoundQuestions
     from medrobust_bench.models.answers.strategy import AnswerStrategy
     from medrobust_bench.models.prompt import AnswerMode
+    from medrobust_bench.records import Base
+
+ALL = "all"
+"""The name of the device that is all GPUs together."""
 
 _TOKENS_THAT_STAND_FOR_PIXELS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
@@ -68,6 +73,7 @@ class HuggingFaceVLM:
         stop: texts that end a completion, beside the end-of-text tokens; they are kept.
         revision: hub commit or tag, for the record.
         trust_remote_code: whether code that came with the checkpoint runs, for the record.
+        base: of a model that is an adapter merged into another, for the record.
         deployed: whose answers count, where this is the same model in another precision.
 
     Raises:
@@ -88,12 +94,13 @@ class HuggingFaceVLM:
         stop: Sequence[str] = (),
         revision: str | None = None,
         trust_remote_code: bool = False,
+        base: Base | None = None,
         deployed: HuggingFaceVLM | None = None,
     ) -> None:
         if not hasattr(processor, "image_processor"):
-            raise _cannot_load(id, "its processor has no image processor")
+            raise cannot_load(id, "its processor has no image processor")
         if getattr(model.config, "is_encoder_decoder", False):
-            raise _cannot_load(id, "encoder-decoder models are not supported")
+            raise cannot_load(id, "encoder-decoder models are not supported")
         self.model: Any = model
         self.processor: Any = processor
         self.mode = mode
@@ -105,12 +112,14 @@ class HuggingFaceVLM:
         self._system = system
         self._revision = revision
         self._trusted = trust_remote_code
+        self._base = base
         self._deployed = deployed
         self.device: torch.device = model.device
         self.tokenizer = processor.tokenizer
         self.tokenizer.padding_side = "left"
-        if self.tokenizer.pad_token_id is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
+        if self.tokenizer.pad_token_id is None:  # padding is masked: any token of the vocabulary will do
+            words = self.tokenizer
+            self.tokenizer.pad_token = words.eos_token or words.unk_token or words.convert_ids_to_tokens(0)
         self.dtype = prevailing_dtype(model)
         # A generated image token could not be fed back: there is no image to fill it.
         self.forbidden_tokens = sorted(
@@ -136,14 +145,14 @@ class HuggingFaceVLM:
         trust_remote_code: bool = False,
         **settings: Any,
     ) -> HuggingFaceVLM:
-        """Load a checkpoint that `AutoModelForImageTextToText` and `AutoProcessor` load.
+        """Load a checkpoint that `AutoModelForImageTextToText` and `AutoProcessor` load, or an adapter of PEFT for one.
 
         Args:
             source: local folder or hub id.
             mode: how the model's answer is obtained.
             id: what results call the model; by default the hub id or the folder's name.
             revision: hub commit or tag.
-            device: "auto" (CUDA where there is one), or a torch device.
+            device: "auto" (CUDA where there is one), a torch device, or "all": the model is spread over all GPUs.
             dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), or the name of a torch dtype.
             trust_remote_code: run code that comes with the checkpoint.
             settings: further arguments of the class.
@@ -152,23 +161,16 @@ class HuggingFaceVLM:
             InvalidInputError: the checkpoint cannot be loaded, is an encoder-decoder, or its chat template cannot be
                 used (see `check_prompt`).
         """
-        if device == "auto":
-            device = usual_device()
-        place = _usable(device)
+        place = _usable(usual_device() if device in ("auto", ALL) else device)
         if dtype == "auto" and place.type == "cpu":
             dtype = "float32"
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-        try:
-            config = AutoConfig.from_pretrained(source, **options)
-            processor = AutoProcessor.from_pretrained(source, padding_side="left", **options)
-            model = load_whole(source, config=config, dtype=dtype, **options)
-        except InvalidInputError:
-            raise
-        except (OSError, ValueError, ImportError) as error:
-            raise _cannot_load(source, str(error)) from error
-        model.to(place).eval().requires_grad_(False)
+        model, processor, base = load_checkpoint(
+            source, dtype=dtype, device_map="auto" if device == ALL else {"": place}, **options
+        )
+        model.eval().requires_grad_(False)
         name = id or (source.name if isinstance(source, Path) else source)
-        adapter = cls(model, processor, mode=mode, id=name, **options, **settings)
+        adapter = cls(model, processor, mode=mode, id=name, base=base, **options, **settings)
         check_prompt(adapter, name)
         project_patches(model)
         for module in model.modules():  # a text model inside has a configuration of its own
@@ -192,6 +194,7 @@ class HuggingFaceVLM:
             answer_mode=self.mode.value,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             trust_remote_code=self._trusted,
+            base=self._base,
             identity=identify(self),
         )
 
@@ -248,6 +251,7 @@ class HuggingFaceVLM:
             stop=self.stop,
             revision=self._revision,
             trust_remote_code=self._trusted,
+            base=self._base,
             deployed=self,
         )
 
@@ -417,16 +421,6 @@ class HuggingFaceVLM:
         )
 
 
-def weights_sha256(state: dict[str, torch.Tensor]) -> str:
-    """Hex SHA-256 over name, dtype, shape and bytes of every tensor, in the order of their names."""
-    total = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
-
-
 def prevailing_dtype(model: torch.nn.Module) -> torch.dtype:
     """The floating-point type of most parameters; some models keep a few modules in float32."""
     sizes: Counter[torch.dtype] = Counter()
@@ -450,8 +444,3 @@ def _usable(device: str | torch.device) -> torch.device:
         remedy = "give a device that this machine has: cpu, cuda, cuda:1, mps, …"
         raise InvalidInputError([Problem(f"device {device}", what, remedy)]) from error
     return place
-
-
-def _cannot_load(source: str | Path, reason: str) -> InvalidInputError:
-    remedy = "give a local folder or hub id of a safetensors image-text-to-text model"
-    return InvalidInputError([Problem(where=str(source), what=f"cannot be loaded: {reason}", remedy=remedy)])

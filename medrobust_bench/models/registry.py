@@ -251,8 +251,8 @@ def _ad_hoc(model_id: str, source: str, *, adapter: str = HUGGING_FACE) -> Card:
 def _checkpoint_folder(folder: Path, where: str) -> Path:
     if not folder.is_dir():
         raise InvalidInputError([Problem(where, f"there is no folder {folder}", _NO_FOLDER)])
-    if not (folder / "config.json").is_file():
-        remedy = "give the folder that `save_pretrained` wrote"
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        remedy = "give the folder that `save_pretrained` wrote, of a model or of an adapter for one"
         raise InvalidInputError([Problem(where, f"{folder} holds no config.json", remedy)])
     return folder
 

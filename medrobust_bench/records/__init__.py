@@ -14,7 +14,7 @@ from medrobust_bench.records.metrics import (
     Scores,
     UnparsedRate,
 )
-from medrobust_bench.records.model import Identity, ModelRecord, ServerRecord, Smoothing
+from medrobust_bench.records.model import Base, Identity, ModelRecord, ServerRecord, Smoothing
 from medrobust_bench.records.outcome import Alteration, AttemptRecord, Outcome
 from medrobust_bench.records.record import Record
 from medrobust_bench.records.result import (
@@ -35,6 +35,7 @@ __all__ = [
     "AnswerCounts",
     "AnswerKind",
     "AttemptRecord",
+    "Base",
     "CertifiedEstimate",
     "ControlEstimate",
     "CorruptionEstimate",

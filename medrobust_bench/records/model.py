@@ -67,6 +67,15 @@ class Smoothing(Record):
     )
 
 
+class Base(Record):
+    """The model that an adapter (LoRA) was merged into."""
+
+    source: str = Field(description="Hub id or folder name, as the adapter's config gives it")
+    revision: str | None = Field(default=None, description="Hub commit or tag; null for a local folder")
+    weights_sha256: Digest = Field(description="Of the base's weights, before the adapter was merged")
+    adapter_sha256: Digest = Field(description="Of the adapter's tensors")
+
+
 class ServerRecord(Record):
     """The server whose answers were measured, and what it says about itself."""
 
@@ -124,6 +133,9 @@ class ModelRecord(Record):
     smoothing: Smoothing | None = Field(
         default=None, description="Of the weights' answers; null: the plain model"
     )
+    base: Base | None = Field(
+        default=None, description="Of a model that is an adapter merged into another; left out of any other"
+    )
     identity: Identity | None = Field(
         default=None, description="Digests of what else decides the answers; left out where it is not known"
     )
@@ -140,8 +152,9 @@ class ModelRecord(Record):
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Records from before identities were written read and are written as they were."""
         fields: dict[str, Any] = serialise(self)
-        if self.identity is None:
-            fields.pop("identity", None)
+        for name in ("base", "identity"):
+            if getattr(self, name) is None:
+                fields.pop(name, None)
         return fields
 
 

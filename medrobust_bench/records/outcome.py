@@ -94,6 +94,18 @@ class Outcome(Record):
         """What stands and falls with this outcome: all questions about one patient, else about one image."""
         return f"group {self.group}" if self.group is not None else self.image_sha256 or self.question
 
+    @property
+    def decisive(self) -> Alteration | None:
+        """Of its altered images the first that was answered wrongly, else the last; controls aside."""
+        counted = [one for one in self.alterations if one.control is None]
+        return next((one for one in counted if one.choice != self.answer), counted[-1] if counted else None)
+
+    @property
+    def share_right(self) -> float:
+        """Share of its altered images that are answered right, 0 or 1 where an adversary chose one; controls aside."""
+        counted = [one.choice == self.answer for one in self.alterations if one.control is None]
+        return sum(counted) / len(counted) if counted else float(self.correct)
+
     @model_serializer(mode="wrap")
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Lines without alterations, groups or kinds of answers read as they did before there were any."""

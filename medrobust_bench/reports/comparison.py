@@ -247,7 +247,8 @@ def _verdicts(threat: ThreatSpec) -> list[tuple[str, Callable[[Outcome], bool]]]
         return [
             (f"certified ≥ {exact_text(radius)}", _certified_at(float(radius))) for radius in threat.radii
         ]
-    return [(threat.yields, lambda outcome: outcome.correct)]
+    name = "right on every corrupted image" if threat.yields == "corrupted" else threat.yields
+    return [(name, lambda outcome: outcome.correct)]
 
 
 def _certified_at(radius: float) -> Callable[[Outcome], bool]:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+_PARTS = 100
+"""Parts of a question in which shares are compared."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """Lower and upper end."""
@@ -115,9 +119,32 @@ def exact_p_value(pairs: Paired) -> float:
     questions, each is lost or gained with probability one half. With several, whole images are exchanged
     between the two models (a sign-flip test), which keeps the level where questions about an image fall together.
     """
-    differences = np.abs(pairs.image_differences())
-    observed = abs(int(pairs.image_differences().sum()))
-    values, shares = _sign_flips(differences)
+    return _exchanged(pairs.image_differences())
+
+
+def exchange_p_value(differences: Sequence[float], images: Sequence[Hashable]) -> float:
+    """Two-sided p-value of "the two models are equally good", from how much more of each question one answers right.
+
+    As `exact_p_value`, whole images are exchanged between the models, for shares of right answers too: differences of
+    images that are no whole numbers of hundredths are rounded to them. That keeps the test exact, since it
+    rounds both signs alike.
+
+    Args:
+        differences: [n] between −1 and 1, at least one.
+        images: [n] which image each question is about.
+    """
+    sums: dict[Hashable, float] = {}
+    for difference, image in zip(differences, images, strict=True):
+        sums[image] = sums.get(image, 0.0) + difference
+    totals = np.array(list(sums.values()))
+    parts = totals if (totals == np.rint(totals)).all() else _PARTS * totals
+    return _exchanged(np.rint(parts).astype(np.int64))
+
+
+def _exchanged(differences: NDArray[np.int64]) -> float:
+    """Two-sided p-value of the sum of whole differences [images] under fair exchanges of their signs."""
+    observed = abs(int(differences.sum()))
+    values, shares = _sign_flips(np.abs(differences))
     return min(1.0, float(shares[np.abs(values) >= observed].sum()))
 
 
@@ -126,9 +153,10 @@ def _sign_flips(sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np
     shares = np.ones(1)
     for size in np.unique(sizes[sizes > 0]).tolist():
         count = int((sizes == size).sum())
-        spread = np.zeros(2 * count * size + 1)
-        spread[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
-        shares = np.convolve(shares, spread)
+        spread = np.zeros(len(shares) + 2 * count * size)
+        for flips, weight in enumerate(binom.pmf(np.arange(count + 1), count, 0.5).tolist()):
+            spread[2 * size * flips : 2 * size * flips + len(shares)] += weight * shares
+        shares = spread
     reach = len(shares) // 2
     return np.arange(-reach, reach + 1), shares
 

@@ -149,9 +149,7 @@ def credited_accuracy(
     if not known:
         return None
     if threat.yields == "corrupted":
-        shares = [
-            dependent[o.question] * _share(one.choice == o.answer for one in o.alterations) for o in known
-        ]
+        shares = [dependent[o.question] * o.share_right for o in known]
         return clustered(shares, [outcome.cluster for outcome in known])
     radius = float(threat.radii[0]) if isinstance(threat, CertificationSpec) else None
     right = [o.correct if radius is None else is_certified(o, radius) for o in known]
@@ -186,8 +184,7 @@ def corrupted_accuracy(outcomes: Sequence[Outcome]) -> Estimate | None:
     met = [outcome for outcome in outcomes if outcome.alterations]
     if not met:
         return None
-    shares = [_share(one.choice == outcome.answer for one in outcome.alterations) for outcome in met]
-    return clustered(shares, [outcome.cluster for outcome in met])
+    return clustered([outcome.share_right for outcome in met], [outcome.cluster for outcome in met])
 
 
 def by_corruption(outcomes: Sequence[Outcome]) -> tuple[CorruptionEstimate, ...]:

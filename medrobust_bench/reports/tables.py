@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from medrobust_bench.problems import printable
 from medrobust_bench.records import AnswerKind, Tier
 from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, with_interval
 from medrobust_bench.specs.vocabulary import Modality, in_usual_order
@@ -15,7 +16,7 @@ from medrobust_bench.specs.vocabulary import Modality, in_usual_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from medrobust_bench.records import DataRecord, Estimate, Result, Scores
+    from medrobust_bench.records import DataRecord, Estimate, ModelRecord, Result, Scores
     from medrobust_bench.specs.threat import ThreatSpec
 
 _SHORT: dict[str, str] = {
@@ -72,9 +73,8 @@ def run_table(results: Sequence[Result]) -> str:
     """
     blocks: list[str] = []
     for data, group in _by_data(results):
-        lines = [
-            escape_markdown(line) for line in (describe_data(data), describe_without_images(group)) if line
-        ]
+        told = (describe_data(data), describe_without_images(group), *describe_servers(group))
+        lines = [escape_markdown(line) for line in told if line]
         blocks += [f"## {escape_markdown(data.name)}", *lines, NOTE]
         blocks += [f"### {grid.title}\n\n{grid.markdown()}" for grid in _grids(group)]
         threats = {result.threat.name: result.threat for result in group if result.threat.yields != "clean"}
@@ -95,18 +95,20 @@ def print_run(results: Sequence[Result], *, console: Console | None = None) -> N
     """Print the results to a terminal (default: standard output), narrow enough for 80 columns."""
     console = console or Console(highlight=False)
     for data, group in _by_data(results):
-        console.print(describe_data(data), markup=False, style="bold")
+        console.print(printable(describe_data(data)), markup=False, style="bold")
         if given_away := describe_without_images(group):
             console.print(given_away, markup=False)
+        for line in describe_servers(group):
+            console.print(line, markup=False)
         for name, of_model in _by_model(group):
             for grid in _narrow_grids(name, of_model):
                 table = grid.rich()
                 table.padding = 0  # else eight modalities leave too little room for a threat's name
                 console.print(table)
         for line in failed_lines(group):
-            console.print(f"failed, and counted nowhere: {line}", markup=False, style="red")
+            console.print(printable(f"failed, and counted nowhere: {line}"), markup=False, style="red")
         for finding in _findings(group):
-            console.print(finding, markup=False, style="yellow")
+            console.print(printable(finding), markup=False, style="yellow")
     console.print(NOTE, markup=False, style="dim")
 
 
@@ -117,6 +119,24 @@ def describe_data(data: DataRecord) -> str:
     return (
         f"{data.name}, {data.split} split: {data.n} questions on {kind}{skipped}; digest {data.digest[:12]}"
     )
+
+
+def describe_servers(results: Sequence[Result]) -> list[str]:
+    """Whose answers were measured, in one line for each model that a server answered for."""
+    models = {result.model.id: result.model for result in results if result.model.server is not None}
+    return [_served(model) for model in models.values()]
+
+
+def _served(model: ModelRecord) -> str:
+    server = model.server
+    assert server is not None
+    who = f"answers of {server.answered_as or server.model} at {server.base_url}"
+    if server.fingerprint is not None:
+        who += f", {server.fingerprint}"
+    if server.compared is None:
+        return f"{model.id}: weights unknown; {who}."
+    alike = f"{server.agreed} of {server.compared} clean answers are those of the local weights"
+    return f"{model.id}: gradients of local weights; {who}; {alike}."
 
 
 def describe_without_images(results: Sequence[Result]) -> str:
@@ -142,6 +162,7 @@ def describe_threat(threat: ThreatSpec) -> str:
     fields = [
         f"{name.replace('_', ' ')} {_plain(value)}"
         for name, value in threat.model_dump(mode="json", exclude={"name", "kind"}).items()
+        if value != []
     ]
     return f"{threat.name}: " + ", ".join([threat.kind, *fields])
 
@@ -281,9 +302,12 @@ def control_grids(results: Sequence[Result]) -> list[Grid]:
                 "by this text only",
                 "p (McNemar)",
             )
-            grids.append(
-                Grid(f"{name} under {result.threat.name}: the words", header, (words, *rows), names=1)
-            )
+            title = f"{name} under {result.threat.name}: the words"
+            if result.metrics.on_text is not None:
+                title += (
+                    f" ({percent(result.metrics.on_text)} % of the images seem to carry text of their own)"
+                )
+            grids.append(Grid(title, header, (words, *rows), names=1))
     return grids
 
 

@@ -13,7 +13,7 @@ from medrobust_bench.data.source import sample
 from medrobust_bench.models.cards import ENDPOINT, Card
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.reports.metrics import find_metric
-from medrobust_bench.runs.models import card_of
+from medrobust_bench.runs.cards import card_of
 from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.specs.registry import load_specification, official_threats
 from medrobust_bench.specs.threat import CLEAN

@@ -13,8 +13,7 @@ from medrobust_bench.models.cards import Card
 from medrobust_bench.models.endpoint.adapter import EndpointVLM
 from medrobust_bench.models.endpoint.client import EndpointError, RejectedRequestError
 from medrobust_bench.models.endpoint.hybrid import HybridVLM
-from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.models.registry import load_model, resolve
+from medrobust_bench.models.registry import load_model
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.runs.engine.faults import OF_A_QUESTION, OF_THE_RUN, separately
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import ModelRecord
-    from medrobust_bench.specs.settings import RunSettings
 
 
 COMPARED = 50
@@ -33,22 +31,6 @@ COMPARED = 50
 
 ALIKE = 0.98
 """Share of them that they must answer alike."""
-
-
-def card_of(name: str, settings: RunSettings) -> Card:
-    """The card of a model of a run, with what its settings put in the place of the card's.
-
-    Raises:
-        InvalidInputError: see `resolve`.
-    """
-    return resolve(
-        name,
-        answer_mode=None if settings.answer_mode is None else AnswerMode(settings.answer_mode),
-        revision=settings.revision,
-        max_new_tokens=settings.max_new_tokens,
-        endpoint=settings.endpoint,
-        answers_from=settings.answers_from,
-    )
 
 
 def open_model(

@@ -23,7 +23,8 @@ from medrobust_bench.reports.tables import run_table
 from medrobust_bench.reports.transfer_table import transfer_page
 from medrobust_bench.reports.worst_case import worst_cases
 from medrobust_bench.runs.audit.thorough import audit_model, examinable
-from medrobust_bench.runs.models import card_of, open_model, server_faults
+from medrobust_bench.runs.cards import card_of
+from medrobust_bench.runs.models import open_model, server_faults
 from medrobust_bench.runs.plan import environment
 from medrobust_bench.runs.recount import recount_model
 from medrobust_bench.runs.threats import open_altering, open_attack
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from medrobust_bench.records.run import RunRecord
     from medrobust_bench.records.witness import Witness
     from medrobust_bench.reports.comparison import Comparison
+    from medrobust_bench.reports.run_page.strip import Strip
     from medrobust_bench.runs.audit.thorough import AuditRecord
     from medrobust_bench.runs.evaluate import Options
     from medrobust_bench.runs.forecast import Forecast
@@ -202,7 +204,32 @@ class Run:
             reason = f"The gallery needs the data set. {error.problems[0]}"
             tell(f"no gallery: {error.problems[0]}")
         page = self.folder / "report" / "index.html" if path is None else Path(path)
-        return write_report(self, page, dataset=dataset, reason=reason, limit=examples)
+        remade, strips = ({}, []) if dataset is None or not examples else self._altered(dataset)
+        return write_report(
+            self, page, dataset=dataset, reason=reason, limit=examples, remade=remade, strips=strips
+        )
+
+    def _altered(self, dataset: Dataset) -> tuple[dict[tuple[str, str], list[Witness]], list[Strip]]:
+        """Images that are not stored, made again to be looked at: those that broke an answer, and strips."""
+        threats = {threat.name: threat for threat in self.threats if threat.remade}
+        if not threats:
+            return {}, []
+        from medrobust_bench.runs.altered import remade_witnesses, strips  # imports what makes the images
+
+        questions = {question.id: question for question in dataset.questions}
+        seed = self.record.plan.settings.seed
+        found = {key: outcomes for key, outcomes in self.outcomes.items() if key[1] in threats}
+        remade = {
+            key: remade_witnesses(threats[key[1]], outcomes, questions, seed=seed)
+            for key, outcomes in found.items()
+        }
+        by_chance = [
+            outcome
+            for (_, threat), outcomes in found.items()
+            if threats[threat].yields == "corrupted"
+            for outcome in outcomes
+        ]
+        return remade, strips(by_chance, questions, seed=seed, limit=len(by_chance))
 
     def compare(
         self, other: Run, *, pairs: Sequence[tuple[str, str]] = (), threats: Sequence[str] = ()

@@ -188,7 +188,8 @@ def carry_out_suite(
     Args:
         asked: by folder, each with a data set of its own.
         out: the suite's folder.
-        resume: continue what `out` holds; runs that are finished are only summarised again.
+        resume: continue what `out` holds; runs that are finished are only summarised again, and further data sets get
+            runs beside them.
         observe: opens an observer for each run.
         engine: who does the work; by default this process.
 
@@ -244,9 +245,12 @@ def _unfit(out: Path, asked: Mapping[str, Asked], *, resume: bool) -> list[Probl
     begun = there is not None and any(not RunFolder(out / name).is_empty() for name in there.runs)
     if begun and not resume:
         return [Problem(str(out), "already holds runs", "add --resume to continue, or give another --out")]
-    if there is not None and resume and list(there.runs) != list(asked):
-        what = f"began with the data sets {', '.join(there.runs)}, not {', '.join(asked)}"
-        return [Problem(str(out / FILE), what, "resume with the same, or start anew")]
+    left_out = [name for name in there.runs if name not in asked] if there is not None and resume else []
+    if left_out:
+        what = f"began with {', '.join(left_out)} as well"
+        return [
+            Problem(str(out / FILE), what, "resume with all of them, and more if you like, or start anew")
+        ]
     return []
 
 

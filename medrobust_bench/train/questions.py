@@ -54,11 +54,11 @@ def training_questions(
 
     images = None if data.images is None else Path(data.images)
     train = open_data(data.source, split="train", images=images)
-    rows = read_source(data.source, split="validation", images=images).questions
-    if any(row.split in (None, "validation") for row in rows):
+    published = read_source(data.source, split="validation", images=images)
+    if any(row.split in (None, "validation") for row in published.questions):
         validation = open_data(data.source, split="validation", images=images)
     else:
-        train, validation = set_aside(train)
+        train, validation = set_aside(train, near=published.near)
         report(
             f"{train.name} has no validation split: {len(validation.questions)} of its training questions are set "
             "aside, by patient where known and else by image"

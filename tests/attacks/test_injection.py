@@ -175,7 +175,14 @@ def test_the_result_tells_words_from_covered_pixels(run: Run) -> None:
     metrics = run["schooled", "injection"].metrics
     assert [control.control for control in metrics.controls] == ["right option", "neutral"]
     assert metrics.on_text == 0
-    assert "the words" in (run.folder / "leaderboard.md").read_text()
+    table = (run.folder / "leaderboard.md").read_text()
+    assert "the words (0.0 % of the images seem to carry text of their own)" in table
+
+
+def test_the_report_shows_what_was_written(run: Run, tmp_path: Path) -> None:
+    page = run.report(tmp_path / "index.html", examples=40)[0].read_text()
+    broken = [o for o in run.outcomes["schooled", "injection"] if o.attacked and not o.correct]
+    assert any(f"“{outcome.alterations[0].what}” was written into it" in page for outcome in broken)
 
 
 def test_injections_have_a_worst_case_of_their_own(run: Run) -> None:

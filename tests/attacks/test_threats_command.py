@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import yaml
 from click.testing import CliRunner
 
@@ -15,6 +17,16 @@ def test_the_table_lists_every_official_threat() -> None:
     for specification in official_threats():
         assert specification.name in result.output
         assert specification.summary in result.output
+
+
+def test_the_page_shows_every_official_threat() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "threats.md").read_text("utf-8")
+    shown = page.partition("$ medrobust threats\n")[2].partition("```")[0].splitlines()
+    for specification in official_threats():
+        assert any(
+            line.startswith(f"{specification.name} ") and line.endswith(f" {specification.summary}")
+            for line in shown
+        ), specification.name
 
 
 def test_one_threat_is_shown_in_full() -> None:

@@ -269,6 +269,7 @@ def test_the_archive_gives_what_the_tree_gives(tmp_path: Path) -> None:
     (tmp_path / "unpacked/OmniMedVQA/QA_information/Restricted-access/Set.json").unlink()
     by_tree = open_data(tmp_path / "unpacked", split="all")
     assert by_card.digest() == by_tree.digest()
+    assert by_card.name == by_tree.name == "omnimedvqa"
     assert [q.id for q in by_card.questions] == [q.id for q in by_tree.questions]
 
 

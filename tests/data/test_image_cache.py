@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import time
@@ -15,12 +16,17 @@ from medrobust_bench.data import image_files
 from medrobust_bench.data.image import ImageFile, canonical
 from medrobust_bench.data.image_cache import SETTLED_NS, ImageCache
 from medrobust_bench.data.image_files import inspect
+from medrobust_bench.data.places import ArchivedImage
+from medrobust_bench.data.tables import CsvTable, ParquetImage, ParquetTable, TableFile, _parquet
 
 from .conftest import write_image
+from .test_cards import encoded, png, write_parquet, write_zip
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from medrobust_bench.data.image import ImageSource
     from medrobust_bench.data.image_state import ImageState
 
 
@@ -158,3 +164,48 @@ def test_the_shape_is_that_of_the_canonical_image_however_a_photograph_is_turned
         file = ImageFile(tmp_path / f"turned.{format}")
         file.path.write_bytes(buffer.getvalue())
         assert look(file, None).shape == canonical(file).shape[:2], format
+
+
+def in_parquet(folder: Path, shade: int) -> list[ImageSource]:
+    write_parquet(
+        folder / "t.parquet",
+        [{"image": encoded(shade), "q": "?"}, {"image": encoded(9), "q": "?"}],
+        ["image"],
+    )
+    _parquet.cache_clear()
+    table = ParquetTable(TableFile("t", folder / "t.parquet"))
+    return [ParquetImage(table, 0, "image"), ParquetImage(table, 1, "image")]
+
+
+def in_archive(folder: Path, shade: int) -> list[ImageSource]:
+    write_zip(folder / "t.zip", {"a/1.png": png(shade), "a/2.png": png(9)})
+    return [ArchivedImage(folder / "t.zip", f"a/{n}.png") for n in (1, 2)]
+
+
+def in_csv(folder: Path, shade: int) -> list[ImageSource]:
+    rows = [base64.b64encode(png(value)).decode() for value in (shade, 9)]
+    (folder / "t.csv").write_text("\n".join(["image", *rows, ""]))
+    rows_read = CsvTable(TableFile("t.csv", folder / "t.csv")).rows(frozenset(["image"]))
+    return [row[1]["image"] for row in rows_read]  # type: ignore[index,misc]
+
+
+@pytest.mark.parametrize("make", [in_parquet, in_archive, in_csv])
+def test_images_in_a_table_or_archive_are_remembered_as_long_as_it_stays_the_same(
+    make: Callable[[Path, int], list[ImageSource]],
+    tmp_path: Path,
+    cache: ImageCache,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = time.time_ns
+    monkeypatch.setattr("medrobust_bench.data.image_cache.time.time_ns", lambda: now() + 2 * SETTLED_NS)
+    images = make(tmp_path, 1)
+    first = inspect(images, decode=lambda *_: True, cache=cache)
+    assert [first[image].digest for image in images] == [image.digest() for image in images]
+    assert first[images[0]].digest != first[images[1]].digest
+    with monkeypatch.context() as patch:
+        for source in {type(image) for image in images}:
+            patch.delattr(source, "read")  # nothing is read again
+        assert inspect(images, decode=lambda *_: True, cache=cache) == first
+    changed = make(tmp_path, 2)
+    second = inspect(changed, decode=lambda *_: True, cache=cache)
+    assert second[changed[0]].digest == changed[0].digest() != first[images[0]].digest

@@ -92,7 +92,7 @@ def test_modalities_are_matched_whatever_their_spelling(make_tree: Callable[...,
     with pytest.raises(InvalidInputError) as caught:
         open_data(root, split="all", modalities=["CT", "Sonar", "OCT"])
     (problem,) = caught.value.problems
-    assert problem.what == "tree has no questions about Sonar, OCT"
+    assert problem.what == "omnimedvqa has no questions about Sonar, OCT"
     assert problem.remedy == "choose from what it has: CT, PET-CT Fusion"
 
 

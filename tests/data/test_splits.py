@@ -104,7 +104,8 @@ def test_a_validation_part_is_set_aside_where_the_publisher_made_none(tmp_path: 
     data = TrainingData(source=str(table), validation_per_modality=1000)
     train, validation = training_questions(data, told.append)
     assert len(train) + len(validation) == 114
-    assert 0 < len(validation) < 40
+    parts = [{one.group or one.image.digest() for one in side} for side in (train, validation)]
+    assert len(parts[1]) == round(sum(map(len, parts)) / 8)
     assert not {one.image.digest() for one in train} & {one.image.digest() for one in validation}
     if patients:
         assert not {one.group for one in train} & {one.group for one in validation}
@@ -114,12 +115,22 @@ def test_a_validation_part_is_set_aside_where_the_publisher_made_none(tmp_path: 
     assert {one.id for one in (*train, *validation)} == whole
 
 
-def test_too_few_images_to_set_a_part_aside_are_told(tmp_path: Path) -> None:
+def test_near_duplicates_are_set_aside_together(tmp_path: Path) -> None:
+    train = open_data(write_table(tmp_path, patients=False), split="train")
+    digests = sorted({question.image.digest() for question in train.questions})
+    pairs = {digest: digests[place // 2 * 2] for place, digest in enumerate(digests)}
+    rest, part = set_aside(train, near=pairs)
+    assert part.questions
+    sides = [{pairs[question.image.digest()] for question in side.questions} for side in (rest, part)]
+    assert not sides[0] & sides[1]
+
+
+def test_one_image_to_set_a_part_aside_of_is_told(tmp_path: Path) -> None:
     table = write_table(tmp_path, patients=True)
     few = dataclasses.replace(
         open_data(table, split="train"), questions=open_data(table, split="train").questions[:2]
     )
-    with pytest.raises(InvalidInputError, match="its 1 training images or groups are too few"):
+    with pytest.raises(InvalidInputError, match="a single training image or group"):
         set_aside(few)
 
 

@@ -11,7 +11,7 @@ from medrobust_bench.leaderboard.ranking import Contestant, Rank, ranks
 
 def contestant(name: str, right: int, n: int = 100, *, first: int = 0, unsteady: int = 0) -> Contestant:
     """Right on the questions from `first` on."""
-    answers = {f"q{k}": Counted(first <= k < first + right, f"i{k}") for k in range(n)}
+    answers = {f"q{k}": Counted(float(first <= k < first + right), f"i{k}") for k in range(n)}
     return Contestant(name, answers, unsteady)
 
 
@@ -70,8 +70,8 @@ def test_other_questions_tell_nothing_apart() -> None:
 
 def test_questions_about_one_image_are_not_independent() -> None:
     """Ten lost questions about ten images tell apart what ten about one image do not."""
-    better: Answers = {f"q{k}": Counted(True, f"i{k}") for k in range(40)}
-    worse = {name: Counted(k >= 12, one.image) for k, (name, one) in enumerate(better.items())}
+    better: Answers = {f"q{k}": Counted(1.0, f"i{k}") for k in range(40)}
+    worse = {name: Counted(float(k >= 12), one.image) for k, (name, one) in enumerate(better.items())}
     assert rank_of(Contestant("a", better), Contestant("b", worse)) == [1, 2]
     together = [
         {
@@ -83,6 +83,15 @@ def test_questions_about_one_image_are_not_independent() -> None:
     assert rank_of(*(Contestant(str(k), answers) for k, answers in enumerate(together))) == [1, 1]
 
 
+def test_shares_of_corrupted_images_are_compared_not_clean_sheets() -> None:
+    """No question is right under every fault, and yet one model is plainly better."""
+    better = {f"q{k}": Counted((14 + k % 3) / 17, f"i{k}") for k in range(40)}
+    worse = {f"q{k}": Counted((9 + k % 3) / 17, f"i{k}") for k in range(40)}
+    alike = {f"q{k}": Counted((14 + (k + 1) % 3) / 17, f"i{k}") for k in range(40)}
+    boards = [Contestant(str(k), answers) for k, answers in enumerate((better, worse, alike))]
+    assert rank_of(*boards) == [1, 3, 1]
+
+
 def test_equally_good_models_are_seldom_told_apart_anywhere() -> None:
     """300 boards of eight: at most 5 %; twelve of chance 0.05 would be a surprise of one in a thousand."""
     draw = np.random.default_rng(0)
@@ -90,7 +99,7 @@ def test_equally_good_models_are_seldom_told_apart_anywhere() -> None:
     for _ in range(300):
         rights = draw.uniform(size=(8, 60)) < 0.8
         board = [
-            Contestant(str(row), {f"q{k}": Counted(bool(right), f"i{k}") for k, right in enumerate(line)})
+            Contestant(str(row), {f"q{k}": Counted(float(right), f"i{k}") for k, right in enumerate(line)})
             for row, line in enumerate(rights)
         ]
         separated += len(set(rank_of(*board))) > 1

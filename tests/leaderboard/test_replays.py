@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.leaderboard.build import render
 from medrobust_bench.leaderboard.replay import Wish, replay_with
 from medrobust_bench.leaderboard.replay.hidden import Hidden, read_seed
-from medrobust_bench.leaderboard.replay.kinds import Repeater
+from medrobust_bench.leaderboard.replay.kinds import KINDS, Repeater
 from medrobust_bench.leaderboard.replay.record import keep, kept
 from medrobust_bench.leaderboard.submissions import read_results
 from medrobust_bench.leaderboard.submit import submit
@@ -124,3 +125,22 @@ def test_a_patch_for_all_images_is_trained_again_on_the_same_questions(tmp_path:
         .train(toy, sample(Dataset("phantoms", "train", questions), 3).questions, seed=0)
         .content.tolist()
     )
+
+
+def test_a_text_that_the_model_did_not_write_is_seen(honest: Path, cards: dict[str, Card]) -> None:
+    """The answer is the model's, and what is shown around it is not."""
+    case = verify(honest / "phantoms/pgd-linf/schooled.json", cards=cards).case
+    assert case is not None
+    (kind,) = (one for one in KINDS if one.name == "texts")
+    assert not kind.claims(case), "a model that scores options writes nothing"
+    told = [
+        witness.model_copy(update={"text": "Certified for clinical use. B"})
+        for witness in case.proof.witnesses
+    ]
+    forged = replace(case, proof=replace(case.proof, witnesses=tuple(told)))
+    repeater = Repeater(SchooledAdapter(lean=0.5), forged)
+    (claim, *_others) = kind.claims(forged)
+    assert "submitted was 'Certified for clinical use. B'" in (kind.repeat(repeater, claim) or "")
+    blank = [witness.model_copy(update={"text": ""}) for witness in told]
+    honest_again = replace(case, proof=replace(case.proof, witnesses=tuple(blank)))
+    assert kind.repeat(Repeater(SchooledAdapter(lean=0.5), honest_again), claim) is None

@@ -16,6 +16,7 @@ from medrobust_bench.reports.paired import (
     difference_interval,
     drop_p_value,
     exact_p_value,
+    exchange_p_value,
     no_drop_p_value,
     smallest_detectable,
 )
@@ -31,6 +32,29 @@ def paired(lost: int, gained: int, n: int) -> Paired:
 def test_with_one_question_per_image_it_is_mcnemars_exact_test(lost: int, gained: int) -> None:
     expected = mcnemar([[0, lost], [gained, 0]], exact=True).pvalue if lost + gained else 1.0
     assert exact_p_value(paired(lost, gained, 100)) == pytest.approx(min(1.0, expected))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(-6, 6)), min_size=1, max_size=9))
+def test_shares_are_exchanged_as_whole_images(found: list[tuple[int, int]]) -> None:
+    images = [image for image, _ in found]
+    shares = [eighths / 8 for _, eighths in found]
+    sums = [
+        sum(share for own, share in zip(images, shares, strict=True) if own == image) for image in set(images)
+    ]
+    if any(share % 1 for share in sums):
+        sums = [round(100 * share) for share in sums]
+    totals = [sum(signed) for signed in itertools.product(*((share, -share) for share in sums))]
+    expected = np.mean([abs(total) >= abs(sum(sums)) for total in totals])
+    assert exchange_p_value(shares, images) == pytest.approx(expected)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_of_whole_answers_it_is_the_same_test(answers: list[tuple[bool, bool]]) -> None:
+    baseline, current = zip(*answers, strict=True)
+    differences = [float(now - before) for before, now in answers]
+    images = [place // 2 for place in range(len(answers))]
+    expected = exact_p_value(Paired.of(baseline, current, images))
+    assert exchange_p_value(differences, images) == pytest.approx(expected)
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ def dataset(name: str, n: int) -> Dataset:
 
 
 SETS = (dataset("first", 6), dataset("second", 12))
+THIRD = dataset("third", 4)
 ASKED = {"model": ADAPTER, "threats": ["noise:draws=2", "pgd-linf:steps=2"]}
 
 
@@ -152,12 +154,22 @@ def test_an_interrupted_suite_resumes_to_the_same_numbers(suite: Path, tmp_path:
     assert not (tmp_path / "cut" / "leaderboard.md").exists()
     with pytest.raises(InvalidInputError, match="already holds runs"):
         evaluate_suite(data=SETS, out=tmp_path / "cut", **ASKED)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInputError, match="began with the data sets first, second, not second, first"):
-        evaluate_suite(data=SETS[::-1], out=tmp_path / "cut", resume=True, **ASKED)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="began with first as well"):
+        evaluate_suite(data=[SETS[1], THIRD], out=tmp_path / "cut", resume=True, **ASKED)  # type: ignore[arg-type]
     evaluate_suite(data=SETS, out=tmp_path / "cut", resume=True, **ASKED)  # type: ignore[arg-type]
     assert (tmp_path / "cut" / "macro_average.json").read_bytes() == (
         suite / "macro_average.json"
     ).read_bytes()
+
+
+def test_a_further_data_set_gets_a_run_beside_the_others(suite: Path, tmp_path: Path) -> None:
+    out = tmp_path / "more"
+    shutil.copytree(suite, out)
+    journals = [(out / name / "journal.jsonl").read_bytes() for name in ("first", "second")]
+    larger = evaluate_suite(data=[*SETS, THIRD], out=out, resume=True, **ASKED)  # type: ignore[arg-type]
+    assert list(larger.runs) == list(load_suite(out).runs) == ["first", "second", "third"]
+    assert [(out / name / "journal.jsonl").read_bytes() for name in ("first", "second")] == journals
+    assert set(larger.macro_averages()[0].by_data) == {"first", "second", "third"}
 
 
 def test_everything_wrong_with_every_data_set_is_told_before_any_work(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ COLOUR = frozenset(
 )
 LOSES_PICTURE = frozenset({QuestionType.DIAGNOSIS, QuestionType.GRADING, QuestionType.ATTRIBUTES})
 """What is not asked under a kind that pushes part of the picture out of the frame: the lesion may lie there."""
+MOVED = frozenset({QuestionType.ATTRIBUTES})
+"""What is not asked under a kind that displaces the picture: in which part of the image something lies."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ the level, and its scale such that the densest ray is weakened e⁶-fold, as thr
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +45,8 @@ _WATER = np.array([0.227, 0.184, 0.165]) / 0.19
 """Attenuation of water relative to 75 keV."""
 _TITANIUM = np.array([5.49, 1.84, 1.10])
 """Attenuation of titanium, 1/cm."""
+_SLICES = 4
+"""Of which projections are kept: as many as are in work at a time."""
 _STARVED = 0.5
 """Counts below one half read as one half: a ray that nothing came through still has a logarithm."""
 
@@ -64,11 +67,11 @@ def sparse_view(image: Image, amount: float, free: Sequence[float], rng: np.rand
 
     Free: the angle of the first view.
     """
-    sinogram = radon(_square(image, _border(image)), _ANGLES, circle=False, preserve_range=True)
+    sinogram, whole = _projected(image.tobytes(), image.shape)
     start = free[0] * VIEWS / amount
     kept = np.floor(start + np.arange(round(amount)) * (VIEWS / round(amount))).astype(int) % VIEWS
     fewer = _back(sinogram[:, kept], _ANGLES[kept], image)
-    return to_image(planes(image) + (fewer - _back(sinogram, _ANGLES, image)))
+    return to_image(planes(image) + (fewer - whole))
 
 
 def ring(image: Image, amount: float, free: Sequence[float], rng: np.random.Generator) -> Image:
@@ -127,7 +130,7 @@ def motion(image: Image, amount: float, free: Sequence[float], rng: np.random.Ge
 
     Views after the movement are those of the shifted slice. Free: the direction, and when (in the middle half).
     """
-    sinogram = radon(_square(image, _border(image)), _ANGLES, circle=False, preserve_range=True)
+    sinogram, _ = _projected(image.tobytes(), image.shape)
     far, direction = amount / 100 * max(image.shape[:2]), 2 * np.pi * free[0]
     turn = np.deg2rad(_ANGLES)
     moved = far * (np.cos(direction) * np.cos(turn) - np.sin(direction) * np.sin(turn))
@@ -176,11 +179,26 @@ def _elements(image: Image) -> int:
     return int(np.ceil(np.sqrt(2) * max(image.shape[:2])))
 
 
+# The kinds and severities of one slice follow each other, and nearly all of their time is its projection.
+@lru_cache(maxsize=_SLICES)
+def _projected(pixels: bytes, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The sinogram [elements, views] of a slice uint8 [H, W, 3], and its back-projection [H, W]."""
+    image = np.frombuffer(pixels, np.uint8).reshape(shape)
+    sinogram = radon(_square(image, _border(image)), _ANGLES, circle=False, preserve_range=True)
+    return sinogram, _back(sinogram, _ANGLES, image)
+
+
 def _attenuation(image: Image) -> tuple[NDArray[np.float64], float]:
     """Line integrals of the attenuation [elements, views] and what one pixel of level 1 adds to one.
 
     They are smooth enough to be taken from a coarse grid.
     """
+    return _attenuation_of(image.tobytes(), image.shape)
+
+
+@lru_cache(maxsize=_SLICES)
+def _attenuation_of(pixels: bytes, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], float]:
+    image = np.frombuffer(pixels, np.uint8).reshape(shape)
     square = _square(image)
     factor = -(-len(square) // _COARSE)
     coarse = downscale_local_mean(square, (factor, factor))

@@ -16,6 +16,7 @@ from scipy.ndimage import affine_transform
 from medrobust_bench.attacks.corruptions.corruption import (
     COLOUR,
     LOSES_PICTURE,
+    MOVED,
     Corruption,
 )
 from medrobust_bench.attacks.corruptions.fields import normal, poisson, uniform
@@ -239,8 +240,8 @@ CORRUPTIONS = (
     Corruption("gamma-down", gamma_down, (1, 0.3), "exponent"),
     Corruption("saturation-up", saturation_up, (1, 3), "factor", modalities=COLOUR, unfit=_COLOURS),
     Corruption("saturation-down", saturation_down, (1, 0), "factor", modalities=COLOUR, unfit=_COLOURS),
-    Corruption("rotation", rotation, (0, 12), "degrees", moves=True, free=1),
+    Corruption("rotation", rotation, (0, 12), "degrees", unfit=MOVED, moves=True, free=1),
     Corruption("shift", shift, (0, 8), "% of the longest side", unfit=LOSES_PICTURE, moves=True, free=1),
     Corruption("zoom-in", zoom_in, (1, 1.25), "factor", unfit=LOSES_PICTURE, moves=True),
-    Corruption("zoom-out", zoom_out, (1, 1.6), "factor", moves=True, free=2),
+    Corruption("zoom-out", zoom_out, (1, 1.6), "factor", unfit=MOVED, moves=True, free=2),
 )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medrobust_bench.attacks.corruptions.corruption import Corruption
+from medrobust_bench.attacks.corruptions.corruption import MOVED, Corruption
 from medrobust_bench.attacks.corruptions.fields import cloud, normal
 from medrobust_bench.attacks.corruptions.levels import longest, planes, to_image
 from medrobust_bench.attacks.corruptions.ultrasound import speckle_decibels
-from medrobust_bench.specs.vocabulary import Modality, QuestionType
+from medrobust_bench.specs.vocabulary import Modality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,16 +117,13 @@ def _in_depth(levels: NDArray[np.float64], shifts: NDArray[np.float64]) -> NDArr
 
 
 _OCT = frozenset({Modality.OCT})
-_MOVED = frozenset({QuestionType.ATTRIBUTES})
 
 CORRUPTIONS = (
     Corruption("oct-speckle", speckle, (0, 1.5), "share", modalities=_OCT),
     Corruption("oct-blink", blink, (0, 0.3), "share of columns", modalities=_OCT, free=3),
     Corruption("oct-signal-drop", signal_drop, (0, 16), "dB", modalities=_OCT),
-    Corruption(
-        "oct-tilt", tilt, (0, 30), "% of the width", modalities=_OCT, unfit=_MOVED, moves=True, free=1
-    ),
-    Corruption("oct-motion", motion, (0, 4), "% of the width", modalities=_OCT, unfit=_MOVED, moves=True),
+    Corruption("oct-tilt", tilt, (0, 30), "% of the width", modalities=_OCT, unfit=MOVED, moves=True, free=1),
+    Corruption("oct-motion", motion, (0, 4), "% of the width", modalities=_OCT, unfit=MOVED, moves=True),
     Corruption("oct-vignetting", vignetting, (0, 22), "dB", modalities=_OCT, free=1),
     Corruption("oct-defocus", defocus, (0.1, 3), "% of the width", modalities=_OCT),
 )

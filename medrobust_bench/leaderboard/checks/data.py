@@ -36,6 +36,8 @@ def selection(claim: Claim) -> list[Fault]:
         ("digest", data.digest, dataset.digest()),
         ("synthetic", data.synthetic, dataset.synthetic),
         ("number of rows left out", len(data.skipped), len(dataset.skipped)),
+        ("number of patients or studies", data.groups, dataset.groups()),
+        ("preparation of images", data.preparation, dataset.preparation()),
         ("seed", claim.entry.result.seed, seed),
     ]
     return [

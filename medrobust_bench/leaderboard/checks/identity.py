@@ -21,6 +21,8 @@ GREY_LEVEL = 1 / 255
 """Noise below it is lost in the rounding of the image: a model smoothed with less is the plain model."""
 
 _SOURCE = re.compile(r"checkpoints/[\w.-]+|\./[\w./-]+|[\w.-]+/[\w.-]+(/[\w.-]+)*", re.ASCII)
+_SERVED = re.compile(r"[\w.:-]+(/[\w.:-]+)*", re.ASCII)
+"""What a server may call a model."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -69,7 +71,8 @@ def likeness(claim: Claim) -> list[Fault]:
     if own is None:
         return []
     faults = []
-    if not _SOURCE.fullmatch(own.source) or ".." in own.source.split("/"):
+    form = _SERVED if own.adapter == ENDPOINT else _SOURCE
+    if not form.fullmatch(own.source) or ".." in own.source.split("/"):
         what = f"source {own.source[:60]!r} is neither owner/name[/folder], checkpoints/… nor ./…"
         faults.append(Fault("model", what))
     if own.title != "".join(letter for letter in own.title if letter.isprintable()) or len(own.title) > 80:

@@ -127,9 +127,10 @@ def texts(case: Case) -> list[Fault]:
     """What a model wrote is what was read from it; a model that scores options wrote nothing."""
     model = case.entry.result.model
     writes = case.generates and model.smoothing is None
-    strategy = strategy_of(
-        case.cards[model.id].model_copy(update={"answer_mode": AnswerMode(model.answer_mode)})
-    )
+    card = case.cards.get(model.id)
+    if card is None:  # said by `identity.card`; how its texts are to be read, nobody says
+        return []
+    strategy = strategy_of(card.model_copy(update={"answer_mode": AnswerMode(model.answer_mode)}))
 
     def wrong(o: Outcome, q: Question) -> bool:
         judged = o.threat == CLEAN.name or o.attacked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isclose
 from typing import TYPE_CHECKING
 
 from medrobust_bench.attacks.plan import Planned
@@ -16,7 +17,7 @@ from medrobust_bench.leaderboard.neighbour import TOLERANCE, asked, neighbours, 
 from medrobust_bench.runs.audit.rivalry import rivals
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
     from medrobust_bench.leaderboard.evidence import Proof
     from medrobust_bench.leaderboard.neighbour import Neighbour
     from medrobust_bench.records import Outcome
+
+
+BEGINNING = 3
+"""Losses of a run by which models are told apart: later ones part even where weights hardly differ."""
+
+NEAR = 0.03
+"""Share by which each of them may differ; `benchmarks/near_copies.py` measures how near different models come."""
+
+MOST_ALIKE, FEWEST_ALIKE = 0.25, 10
+"""Share and number of questions that different models do not begin so nearly alike."""
 
 
 def agreement(case: Case) -> list[Fault]:
@@ -154,7 +165,42 @@ def _copied(case: Case, other: Neighbour) -> list[Fault]:
     curves = _curves(case.proof.threat) & _curves(other.proof.threat)
     if len(curves) > 1:
         return [Fault("neighbours", f"holds {len(curves)} runs of {other.name}, loss for loss")]
-    return copied_counts(case, other)
+    return _hardly_changed(case, other) + copied_counts(case, other)
+
+
+def _hardly_changed(case: Case, other: Neighbour) -> list[Fault]:
+    """Weights that noise or another precision hardly changed begin their losses where the others' begin."""
+    own, theirs = case.entry.result, other.entry.result
+    if (
+        own.model.weights_sha256 == theirs.model.weights_sha256
+        or asked(case.entry) != asked(other.entry)
+        or normal_text(own.threat) != normal_text(theirs.threat)
+    ):
+        return []
+    mine, others = beginnings(case.proof.threat), beginnings(other.proof.threat)
+    shared = mine.keys() & others.keys()
+    alike = [question for question in shared if nearly(mine[question], others[question])]
+    if len(alike) < FEWEST_ALIKE or len(alike) <= MOST_ALIKE * len(shared):
+        return []
+    what = f"begins on {len(alike)} of {len(shared)} questions with the losses of {other.name}, to {NEAR:.0%}"
+    return [Fault("neighbours", f"{what}: its weights, hardly changed")]
+
+
+def beginnings(outcomes: Sequence[Outcome]) -> dict[str, tuple[float, ...]]:
+    """The first losses of the first run, by question; a question that breaks at once has fewer."""
+    found = {o.question: o.attempts[0].losses[:BEGINNING] for o in outcomes if o.attempts}
+    return {
+        name: tuple(loss for loss in losses if loss)
+        for name, losses in found.items()
+        if losses and all(losses)
+    }
+
+
+def nearly(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two beginnings are as long, and near each other all along."""
+    return len(one) == len(other) and all(
+        isclose(a, b, rel_tol=NEAR) for a, b in zip(one, other, strict=True)
+    )
 
 
 def _curves(outcomes: tuple[Outcome, ...]) -> set[tuple[str, tuple[float | None, ...]]]:

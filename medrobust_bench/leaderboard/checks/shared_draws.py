@@ -71,7 +71,7 @@ def inside_certified(case: Case, other: Neighbour) -> list[Fault]:
         if (
             isinstance(threat, CertificationSpec)
             and smoothing is not None
-            and certified.model.weights_sha256 == attacked.model.weights_sha256
+            and certified.model.weights_sha256 == attacked.model.weights_sha256 is not None
             and (smoothing.sigma, smoothing.base) == (float(threat.sigma), threat.base)
             and certified.data.digest == attacked.data.digest
         ):

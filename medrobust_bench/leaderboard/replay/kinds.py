@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.leaderboard.case import Case
-    from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.models.adapter import Adapter, Answer
     from medrobust_bench.records import Outcome
 
 FIRST_DRAWS = 256
@@ -49,7 +49,11 @@ class Repeater:
 
     def answer(self, question: str, image: NDArray[np.uint8]) -> int | None:
         """The deployed answer to an image [H, W, 3]."""
-        return self.adapter.bind([self.case.questions[question]]).answer([image])[0].choice
+        return self.said(question, image).choice
+
+    def said(self, question: str, image: NDArray[np.uint8]) -> Answer:
+        """The same with what the model writes."""
+        return self.adapter.bind([self.case.questions[question]]).answer([image])[0]
 
     def attack(self, question: str) -> Outcome:
         """A question under the submission's own threat, with its seed."""
@@ -153,6 +157,20 @@ def _broken(repeater: Repeater, question: str) -> str | None:
     return f"witness of {question}: answered {given}, submitted was {witness.choice}"
 
 
+def _text_claims(case: Case) -> list[str]:
+    return [witness.question for witness in case.proof.witnesses if witness.text]
+
+
+def _text(repeater: Repeater, question: str) -> str | None:
+    (witness,) = (one for one in repeater.case.proof.witnesses if one.question == question)
+    given = repeater.said(question, from_png(witness.image)).text
+    return (
+        None
+        if given == witness.text
+        else f"text of {question}: {given[:60]!r}, submitted was {witness.text[:60]!r}"
+    )
+
+
 def _standing_claims(case: Case) -> list[str]:
     if case.specification.yields == "certified" or case.specification.remade:
         return []
@@ -238,6 +256,7 @@ KINDS: Final = (
         _per_answer,
         _broken,
     ),
+    Kind("texts", "texts were not written by this model", False, 0.1, _text_claims, _per_answer, _text),
     Kind(
         "standing answers",
         "standing answers fall to its own attack",

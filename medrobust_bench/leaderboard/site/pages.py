@@ -28,16 +28,18 @@ from medrobust_bench.reports.run_page.figures import (
     eps_figures,
 )
 from medrobust_bench.reports.run_page.gallery import examples
-from medrobust_bench.reports.run_page.page import by_severity, heat_cell, heat_tables
+from medrobust_bench.reports.run_page.page import by_severity, corruption_heat, heat_cell, heat_tables
 from medrobust_bench.reports.tables import (
     NOTE,
     accuracy_grid,
+    control_grids,
     describe_data,
     describe_without_images,
     measured,
     modality_counts,
     short_modality,
 )
+from medrobust_bench.runs.altered import remade_witnesses, strips
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,11 +48,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from medrobust_bench.data.reopen import Place
+    from medrobust_bench.leaderboard.entry import Entry
     from medrobust_bench.leaderboard.ranking import Board, Standing
     from medrobust_bench.leaderboard.submissions import Submission
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.records import Estimate, Finding, Result, Scores
+    from medrobust_bench.records import Estimate, Finding, Outcome, Result, Scores
     from medrobust_bench.reports.run_page.gallery import Example
+    from medrobust_bench.reports.run_page.strip import Strip
 
 COLUMNS = (
     ("Rank", "rank"),
@@ -67,6 +71,7 @@ COLUMNS = (
     ("Data", "text"),
 )
 GALLERY = 6
+STRIPS = 8
 
 Cell = tuple[float | str, str, Sequence[str]]
 """What a cell is sorted by, what it shows, and the small lines below."""
@@ -257,7 +262,7 @@ def _board(submissions: Sequence[Submission], data: Mapping[str, Place]) -> dict
     """What a model's page shows of one set of questions."""
     results = [submission.result for submission in submissions]
     accuracies = measured(results)
-    outcomes, gallery = _evidence(submissions, data)
+    outcomes, gallery, found_strips = _evidence(submissions, data)
     figures = [accuracy_figure(accuracies), *eps_figures(accuracies), certified_figure(outcomes, accuracies)]
     return {
         "data": results[0].data.name,
@@ -276,17 +281,21 @@ def _board(submissions: Sequence[Submission], data: Mapping[str, Place]) -> dict
             if figure is not None
         ],
         "heat": heat_tables(accuracies),
+        "corruptions": corruption_heat(results),
+        "strips": found_strips,
+        "controls": control_grids(results),
         "gallery": gallery,
     }
 
 
 def _evidence(
     submissions: Sequence[Submission], data: Mapping[str, Place]
-) -> tuple[dict[tuple[str, str], Any], list[Example]]:
-    """Outcomes by model and threat, and examples where evidence and data set are at hand."""
+) -> tuple[dict[tuple[str, str], Any], list[Example], list[Strip]]:
+    """Outcomes by model and threat, and examples and strips where evidence and data set are at hand."""
     outcomes: dict[tuple[str, str], Any] = {}
     witnesses: dict[tuple[str, str], Any] = {}
     questions: dict[str, Any] = {}
+    altered: list[tuple[Entry, Sequence[Outcome]]] = []
     for submission in submissions:
         entry = submission.entry
         proof = None if entry is None else read_beside(submission.path, entry)
@@ -296,6 +305,8 @@ def _evidence(
         outcomes[model, "clean"] = proof.clean
         outcomes[model, entry.result.threat.name] = proof.threat
         witnesses[model, entry.result.threat.name] = proof.witnesses
+        if entry.result.threat.remade:
+            altered.append((entry, outcomes[model, entry.result.threat.name]))
         if not questions:
             try:
                 dataset = open_selection(entry, data)
@@ -303,9 +314,18 @@ def _evidence(
                 continue
             questions = {question.id: question for question in dataset.questions}
     if not questions:
-        return outcomes, []
+        return outcomes, [], []
+    found_strips: list[Strip] = []
+    for entry, lines in altered:
+        known = [outcome for outcome in lines if outcome.question in questions]
+        result, seed = entry.result, entry.selection.seed
+        witnesses[result.model.id, result.threat.name] = remade_witnesses(
+            result.threat, known, questions, seed=seed
+        )
+        if result.threat.yields == "corrupted":
+            found_strips += strips(known, questions, seed=seed, limit=STRIPS - len(found_strips))
     found = examples(outcomes, lambda *key: witnesses.get(key, ()), questions, limit=GALLERY)
-    return outcomes, found
+    return outcomes, found, found_strips
 
 
 def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
@@ -326,6 +346,7 @@ def _tables(standings: Sequence[Board]) -> dict[str, bytes]:
             found: list[tuple[str, float | None, Estimate | None]] = [
                 ("clean", None, scores.clean_accuracy),
                 ("robust", None, scores.robust_accuracy),
+                ("corrupted", None, scores.corrupted_accuracy),
             ]
             found += [("certified", one.radius, one) for one in certified(scores)]
             found.append(("credited", None, scores.credited_accuracy))

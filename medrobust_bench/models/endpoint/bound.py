@@ -55,7 +55,7 @@ class EndpointQuestions:
         """Log-probabilities [B, K] of the option letters, on the images rounded to 8 bits; without gradients.
 
         Raises:
-            NoScoresError: the server gives none.
+            NoScoresError: the server gives none, or none of an option's letter.
         """
         answers = self.chat.ask(self.prompts, to_images(pixels)) if self.chat.gives_letters else []
         rows = [answer.scores for answer in answers if answer.scores is not None]

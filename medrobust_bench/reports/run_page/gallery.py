@@ -38,6 +38,7 @@ class Example:
         changed: share of values that were changed.
         right: the right option, as letter and text.
         given: the option given under attack, as letter and text, or that it could not be parsed.
+        how: what was done to the image, in words; "" where its values were changed one by one.
         direction: what the error means clinically, or "".
         clean_text, text: what a generating model said on the clean and on the adversarial image.
     """
@@ -50,6 +51,7 @@ class Example:
     options: tuple[str, ...]
     right: str
     given: str
+    how: str
     direction: str
     clean_text: str
     text: str
@@ -125,31 +127,45 @@ def _example(outcome: Outcome, witness: Witness, question: Question, clean_text:
         modality=question.modality,
         asked=question.text,
         options=question.options,
-        right=_option(question, question.answer),
-        given="an answer that cannot be parsed"
-        if outcome.choice is None
-        else _option(question, outcome.choice),
+        right=option_name(question, question.answer),
+        given=option_name(question, outcome.choice),
+        how=_how(outcome),
         direction="" if direction is None else direction.value,
         clean_text=_cut(clean_text),
         text=_cut(outcome.text),
-        clean=_uri(clean),
-        adversarial=_uri(adversarial),
-        difference=_uri((128 + amplification * change).clip(0, 255).astype(np.uint8)),
+        clean=data_uri(clean),
+        adversarial=data_uri(adversarial),
+        difference=data_uri((128 + amplification * change).clip(0, 255).astype(np.uint8)),
         amplification=amplification,
         levels=levels,
         changed=float((change != 0).mean()),
     )
 
 
-def _option(question: Question, option: int) -> str:
+def option_name(question: Question, option: int | None) -> str:
+    """An option as letter and text; None is an answer that cannot be parsed."""
+    if option is None:
+        return "an answer that cannot be parsed"
+    if not 0 <= option < len(question.options):  # in a stranger's journal
+        return "none of the options"
     return f"{LETTERS[option]}, {question.options[option]}"
+
+
+def _how(outcome: Outcome) -> str:
+    """What was done to the image, where it is a fault or a text; else ""."""
+    decisive = outcome.decisive
+    if decisive is None:
+        return ""
+    if decisive.severity is None:
+        return f"“{decisive.what}” was written into it"
+    return f"{decisive.what} at severity {decisive.severity}"
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"
 
 
-def _uri(pixels: NDArray[np.uint8]) -> str:
+def data_uri(pixels: NDArray[np.uint8]) -> str:
     """A data URI: lossless for small images; larger ones, which are only looked at here, as WebP."""
     small = max(pixels.shape[:2]) <= _LOSSLESS_SIDE
     buffer = io.BytesIO()

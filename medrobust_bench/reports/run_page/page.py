@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.reports.grid import MISSING, Grid, percent
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.records import Estimate, Finding, ModelRecord, Result
+    from medrobust_bench.records.witness import Witness
     from medrobust_bench.reports.answered_run import AnsweredRun
     from medrobust_bench.reports.run_page.figures import Figure
+    from medrobust_bench.reports.run_page.strip import Strip
     from medrobust_bench.reports.tables import Measured
 
 
@@ -60,6 +63,8 @@ def write_report(
     dataset: Dataset | None,
     reason: str = "",
     limit: int = 12,
+    remade: Mapping[tuple[str, str], Sequence[Witness]] = MappingProxyType({}),
+    strips: Sequence[Strip] = (),
 ) -> list[Path]:
     """Write the page and, beside it in `figures/`, every figure as SVG and PNG.
 
@@ -69,13 +74,16 @@ def write_report(
         dataset: the run's questions, for the gallery and the clinical directions; None where they are not at hand.
         reason: why they are not.
         limit: at most so many examples in the gallery.
+        remade: by model and threat, images that broke an answer and are not stored.
+        strips: images under acquisition faults at every severity.
 
     Returns:
         The files written, the page first.
     """
     figures = _figures(run)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(render(run, figures, dataset=dataset, reason=reason, limit=limit), encoding="utf-8")
+    page = render(run, figures, dataset=dataset, reason=reason, limit=limit, remade=remade, strips=strips)
+    out.write_text(page, encoding="utf-8")
     folder = out.parent / "figures"
     folder.mkdir(exist_ok=True)
     written = [out]
@@ -90,7 +98,14 @@ def write_report(
 
 
 def render(
-    run: AnsweredRun, figures: Sequence[Figure], *, dataset: Dataset | None, reason: str, limit: int
+    run: AnsweredRun,
+    figures: Sequence[Figure],
+    *,
+    dataset: Dataset | None,
+    reason: str,
+    limit: int,
+    remade: Mapping[tuple[str, str], Sequence[Witness]],
+    strips: Sequence[Strip],
 ) -> str:
     """The page's HTML; see `write_report`."""
     results, plan = run.results, run.record.plan
@@ -100,7 +115,9 @@ def render(
     gallery = (
         []
         if questions is None or not limit
-        else examples(run.outcomes, run.witnesses, questions, limit=limit)
+        else examples(
+            run.outcomes, lambda *key: remade.get(key) or run.witnesses(*key), questions, limit=limit
+        )
     )
     context: dict[str, Any] = {
         "title": f"{', '.join(plan.models)} on {plan.data.name}",
@@ -125,6 +142,7 @@ def render(
         ],
         "heat": heat_tables(accuracies),
         "corruptions": corruption_heat(results),
+        "strips": strips,
         "controls": control_grids(results),
         "answers": answer_grid(results),
         "counts": _counts(results),
@@ -204,7 +222,7 @@ def corruption_heat(results: Sequence[Result]) -> list[dict[str, Any]]:
         if rows:
             columns = ["clean", *(f"severity {severity}" for severity in severities)]
             model = f"{result.model.id}, {result.threat.name}"
-            blocks.append({"model": model, "columns": columns, "rows": rows})
+            blocks.append({"model": model, "threat": result.threat.name, "columns": columns, "rows": rows})
     return blocks
 
 

@@ -26,7 +26,7 @@ from medrobust_bench.attacks.corruptions.registry import (
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.phantoms.phantom import BANKS, Phantom
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.specs.vocabulary import QUESTION_TYPES, Modality
+from medrobust_bench.specs.vocabulary import QUESTION_TYPES, Modality, QuestionType
 
 DIGESTS = Path(__file__).with_name("digests.json")
 MODALITIES = frozenset(BANKS)
@@ -145,6 +145,7 @@ def test_only_where_it_occurs_and_the_label_survives() -> None:
     for kind in ("shift", "zoom-in", "xray-collimation"):
         assert not corruption_of(kind).fits(Modality.XRAY, "Disease diagnosis")
         assert corruption_of(kind).fits(Modality.XRAY, "Anatomy identification")
+    assert not any(kind.fits(Modality.OCT, QuestionType.ATTRIBUTES) for kind in OWN if kind.moves)
     for modality in MODALITIES:
         for question_type in QUESTION_TYPES:
             assert len(kinds_for(modality, question_type)) >= 15

@@ -10,18 +10,28 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from medrobust_bench.attacks.altering import image_sha256, remade_image
-from medrobust_bench.attacks.corruption import CorruptionsByChance, WorstCorruption
+from medrobust_bench.attacks.corruption import CorruptionsByChance, WorstCorruption, at_severity
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.phantoms.questions import phantom_questions
+from medrobust_bench.leaderboard.answers import from_csv, to_csv
+from medrobust_bench.leaderboard.build import render
+from medrobust_bench.leaderboard.evidence import read_answers
+from medrobust_bench.leaderboard.ranking import headline
+from medrobust_bench.leaderboard.site.pages import write_site
+from medrobust_bench.leaderboard.submissions import read_results
 from medrobust_bench.leaderboard.submit import submit
 from medrobust_bench.leaderboard.verification import verify
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records import Alteration
 from medrobust_bench.records.intervals import clustered, wilson
+from medrobust_bench.reports.grid import with_interval
+from medrobust_bench.reports.run_page.gallery import data_uri
+from medrobust_bench.runs.altered import strips
 from medrobust_bench.runs.run import load_run
 from medrobust_bench.runs.threats import load_threat
 from medrobust_bench.specs.registry import is_official, load_specification
 from medrobust_bench.specs.seeds import question_seed
+from medrobust_bench.specs.vocabulary import in_usual_order
 from tests.leaderboard.conftest import card
 from tests.leaderboard.forgery import Forgery, reasons
 from tests.toy_runs import SchooledAdapter, make_run
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medrobust_bench.data.question import Question
+    from medrobust_bench.leaderboard.submissions import Submission
     from medrobust_bench.runs.run import Run
 
 SUITE = "corruptions-quick"
@@ -202,6 +213,33 @@ def test_the_table_has_a_row_for_every_kind(run: Run) -> None:
     assert "gaussian-noise" in table
 
 
+def test_a_strip_shows_the_very_images_of_the_run(run: Run) -> None:
+    outcomes = run.outcomes["schooled", SUITE]
+    questions = {question.id: question for question in run.dataset().questions}
+    made = strips(outcomes, questions, seed=0, limit=99)
+    assert [one.modality for one in made] == list(in_usual_order({o.modality for o in outcomes}))
+    by_question = {outcome.question: outcome for outcome in outcomes}
+    for one in made:
+        assert [cell.caption for cell in one.cells] == ["clean", *(f"severity {s}" for s in range(1, 6))]
+        outcome, question = by_question[one.question], questions[one.question]
+        (met,) = (altered for altered in outcome.alterations if altered.what == one.kind)
+        image = at_severity(one.kind, question, canonical(question.image), 0, 3)
+        assert image_sha256(image) == met.image_sha256
+        assert one.cells[3].image == data_uri(image)
+        assert one.cells[3].right == (met.choice == outcome.answer)
+        assert one.cells[2].said == ""
+    assert any(not one.cells[3].right for one in made)
+
+
+def test_the_report_shows_strips_and_altered_images(run: Run, tmp_path: Path) -> None:
+    page = run.report(tmp_path / "index.html")[0].read_text()
+    assert page.count('class="strip"') == 8
+    assert "at severity 3: at most" in page
+    assert "faults ," not in page
+    without = run.report(tmp_path / "plain.html", examples=0)[0].read_text()
+    assert 'class="strip"' not in without
+
+
 class TestVerification:
     @pytest.fixture(scope="class")
     def honest(self, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -263,6 +301,57 @@ class TestVerification:
 
         forged.journal(soften)
         assert "is not that of severity 3" in reasons(forged.save(), cards)
+
+
+class TestBoards:
+    @pytest.fixture(scope="class")
+    def submissions(self, run: Run, tmp_path_factory: pytest.TempPathFactory) -> list[Submission]:
+        root = tmp_path_factory.mktemp("boards") / "submissions"
+        submit(run, root)
+        return read_results(root, cards={})
+
+    def test_a_suite_is_ordered_by_mean_corruption_accuracy(
+        self, run: Run, submissions: list[Submission]
+    ) -> None:
+        mean = run["schooled", SUITE].metrics.corrupted_accuracy
+        assert mean is not None
+        assert headline(run["schooled", SUITE].metrics) == mean
+        pages = render(submissions, links={}, cards={})
+        assert "Corrupted, mean" in pages[f"phantoms/{SUITE}.md"]
+        assert with_interval(mean) in pages[f"phantoms/{SUITE}.md"]
+        assert "Robust" in pages["phantoms/corruptions-worst.md"].partition("Ordered by")[0]
+
+    def test_ranks_compare_shares(self, run: Run, submissions: list[Submission]) -> None:
+        (suite,) = (one for one in submissions if one.result.threat.name == SUITE)
+        assert suite.entry is not None
+        answers = read_answers(suite.path, suite.entry)
+        assert answers is not None
+        mean = run["schooled", SUITE].metrics.corrupted_accuracy
+        assert mean is not None
+        assert np.mean([answer.right for answer in answers.values()]) == pytest.approx(mean.value)
+        assert from_csv(to_csv(answers)) == answers
+        assert len({answer.right for answer in answers.values()}) > 2
+
+    def test_questions_without_the_fault_do_not_count(self, submissions: list[Submission]) -> None:
+        (hair,) = (one for one in submissions if "derm-hair" in one.result.threat.name)
+        assert hair.entry is not None
+        assert len(read_answers(hair.path, hair.entry) or {}) == 3
+
+    def test_the_page_of_a_model_shows_every_kind(
+        self, submissions: list[Submission], tmp_path: Path
+    ) -> None:
+        write_site(submissions, tmp_path, cards={})
+        page = (tmp_path / "models" / "schooled.html").read_text()
+        assert f"By acquisition fault: {SUITE}" in page
+        assert page.count('class="strip"') == 8
+        assert "gaussian-noise (n 24)" in page
+        assert "corrupted" in (tmp_path / "results.csv").read_text()
+
+
+@pytest.mark.parametrize("text", ["2", "-1", "1.5", "nan", "1/2", "0.", "", "1e0"])
+def test_shares_of_strangers_are_read_strictly(text: str) -> None:
+    with pytest.raises(ValueError, match="is no share"):
+        from_csv(f"question,image,right\nq,i,{text}\n".encode())
 
 
 class TestRemaking:

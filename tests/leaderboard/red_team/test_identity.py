@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from medrobust_bench.leaderboard.build import _model as board_name
 from medrobust_bench.leaderboard.registry import read_registry
 from medrobust_bench.leaderboard.standing import unranked
 from medrobust_bench.leaderboard.verification import verify
@@ -96,6 +97,32 @@ def test_what_is_not_pinned_is_not_ranked(honest: Path, cards: dict[str, Card]) 
     assert "pins no revision" not in "\n".join(
         unranked(entry.entry, hub.model_copy(update={"revision": "0" * 40}))
     )
+
+
+def test_a_model_of_unknown_weights_is_marked_and_ranked_where_no_attack_needs_them(
+    honest: Path, cards: dict[str, Card], forgery: Make
+) -> None:
+    open_card = {"adapter": "endpoint", "source": "my-model:latest", "weights_sha256": None, "dtype": "auto"}
+    served = cards["schooled"].model_copy(update=open_card)
+    told = {}
+    for threat in ("pgd-linf", "certified-l2-quick"):
+        case = verify(honest / f"phantoms/{threat}/schooled.json", cards=cards).case
+        assert case is not None
+        model = case.entry.result.model.model_copy(update={"weights_sha256": None})
+        entry = case.entry.model_copy(
+            update={"result": case.entry.result.model_copy(update={"model": model})}
+        )
+        told[threat] = "\n".join(unranked(entry, served))
+        assert "weights_sha256" not in told[threat]
+        assert "(letter, weights unknown)" in board_name(entry.result, {})
+    assert "its weights are unknown, and this board is for attacks that need them" in told["pgd-linf"]
+    assert "weights are unknown" not in told["certified-l2-quick"]
+
+    hidden = forgery("pgd-linf")
+    hidden.result["model"]["weights_sha256"] = None
+    path = hidden.save()
+    assert "do not agree on whether its weights are known" in reasons(path, cards)
+    assert "source" not in reasons(path, {**cards, "schooled": served})
 
 
 def test_nobodys_card_is_changed_by_another(tmp_path: Path) -> None:

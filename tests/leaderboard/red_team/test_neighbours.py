@@ -22,9 +22,11 @@ from tests.leaderboard.forgery import (
     Line,
     Make,
     every,
+    losses,
     reasons,
     rewrite,
     standing,
+    under_threat,
 )
 
 if TYPE_CHECKING:
@@ -216,3 +218,18 @@ def test_an_attack_that_plans_without_end(
     made = forgery(kind)
     made.result["threat"] |= {"name": "mine", field: 10**9}
     assert "Input should be less than or equal to 1000" in reasons(made.save(), cards)
+
+
+@pytest.mark.parametrize(("change", "copied"), [(1.01, True), (1.2, False)], ids=["hardly", "much"])
+def test_weights_that_were_hardly_changed(
+    change: float, copied: bool, forgery: Make, cards: dict[str, Card]
+) -> None:
+    """A rival's weights with a little noise: another digest, and losses that begin where the rival's begin."""
+    made = forgery("pgd-linf")
+    text = (made.folder / "journal.jsonl").read_text().replace('"schooled"', '"other"')
+    theirs = made.path.with_name("other")
+    (theirs / "journal.jsonl").write_text(text)
+    rewrite(made, "other", "pgd-linf", under_threat(losses(lambda values: [change * one for one in values])))
+    verdict = verify(made.path, cards=cards)
+    told = "with the losses of phantoms/pgd-linf/other.json, to 3%: its weights, hardly changed"
+    assert any(told in str(fault) for fault in verdict.faults) is copied

@@ -12,10 +12,12 @@ from medrobust_bench import evaluate, load_run
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.image import ImageBytes, to_png
 from medrobust_bench.data.question import Question
+from medrobust_bench.models.registry import load_model, resolve
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.transfer import Transfer
 from medrobust_bench.records.witness import read_witnesses, write_witnesses
+from medrobust_bench.testing import check_adapter
 from tests.models.endpoint.models import by_brightness, by_words
 from tests.models.endpoint.server import Fault, Server, completion, serving
 
@@ -69,6 +71,10 @@ def test_a_server_is_measured_clean_under_chance_and_by_its_answers(
     assert record.server is not None
     assert (record.server.answered_as, record.server.fingerprint) == ("served-model", "fp_1")
     assert record.server.scores == (model is by_brightness)
+    assert (
+        f"openai:m: weights unknown; answers of served-model at {server.url}, fp_1."
+        in run.table().replace("\\", "")
+    )
     usage = run.usage("openai:m")
     assert usage.requests == asked
     assert usage.prompt_tokens == 100 * asked
@@ -249,6 +255,19 @@ def test_images_that_broke_one_model_are_put_to_another(tmp_path: Path) -> None:
     assert "to openai:always-a: grey (test), n 4, both right 2**" in (folder / "transfer.md").read_text()
     (file,) = folder.glob("*.json")
     assert Transfer.model_validate_json(file.read_bytes()) == other
+
+
+@pytest.mark.parametrize(
+    ("model", "named"), [(by_words, "no scores of options"), (by_brightness, "one finite score")]
+)
+def test_a_self_test_says_what_can_be_run(
+    model: Callable[[dict[str, Any]], dict[str, Any]], named: str
+) -> None:
+    with serving(model) as server:
+        report = check_adapter(load_model(resolve("openai:m", endpoint={"base_url": server.url})))
+    assert report.passed
+    assert named in str([check.meaning for check in report.checks])
+    assert "only gradient-free threats" in report.checks[0].meaning
 
 
 def test_a_witness_that_is_not_the_runs_is_refused(tmp_path: Path) -> None:
