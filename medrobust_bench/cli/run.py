@@ -228,7 +228,7 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _forecast(settings: RunSettings, out: Path, *, resume: bool, extend: bool) -> None:
+def _forecast(settings: RunSettings, out: Path, *, resume: bool, extend: bool = False) -> None:
     """Print what a run would take."""
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
