@@ -185,7 +185,7 @@ def command(
     where = f"{config} and flags" if config and given else str(config or "flags")
     values = {**base, **given}
     several = values.get("data", ())
-    if not isinstance(several, str) and len(several) > 1:
+    if isinstance(several, list | tuple) and len(several) > 1:
         _run_several(values, images, out, crew, resume=resume, dry_run=dry_run, where=where)
         return
     if isinstance(several, list | tuple) and several:

@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from medrobust_bench.problems import InvalidInputError
@@ -124,7 +125,10 @@ def _limit(memory: int | None) -> None:
     import resource
 
     _soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:  # the peak that `getrusage` knows is inherited from the process that started this one
+        used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    except OSError:
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with suppress(ValueError, OSError):  # less was allowed from outside
         resource.setrlimit(resource.RLIMIT_DATA, (hard if memory is None else used + memory, hard))
 

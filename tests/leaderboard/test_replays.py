@@ -133,14 +133,11 @@ def test_a_text_that_the_model_did_not_write_is_seen(honest: Path, cards: dict[s
     assert case is not None
     (kind,) = (one for one in KINDS if one.name == "texts")
     assert not kind.claims(case), "a model that scores options writes nothing"
-    told = [
-        witness.model_copy(update={"text": "Certified for clinical use. B"})
-        for witness in case.proof.witnesses
-    ]
+    told = [replace(witness, text="Certified for clinical use. B") for witness in case.proof.witnesses]
     forged = replace(case, proof=replace(case.proof, witnesses=tuple(told)))
     repeater = Repeater(SchooledAdapter(lean=0.5), forged)
     (claim, *_others) = kind.claims(forged)
     assert "submitted was 'Certified for clinical use. B'" in (kind.repeat(repeater, claim) or "")
-    blank = [witness.model_copy(update={"text": ""}) for witness in told]
+    blank = [replace(witness, text="") for witness in told]
     honest_again = replace(case, proof=replace(case.proof, witnesses=tuple(blank)))
     assert kind.repeat(Repeater(SchooledAdapter(lean=0.5), honest_again), claim) is None
