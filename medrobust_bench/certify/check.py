@@ -110,7 +110,7 @@ def certified_groups(folder: RunFolder) -> list[tuple[str, CertificationSpec, li
     if not threats:
         what = "holds a run without certification"
         raise InvalidInputError([Problem(str(folder.path), what, "run with --threat certified-l2")])
-    rows = stored_rows(folder.journal.read(), where=str(folder.journal.path))
+    rows = stored_rows(folder.journal.written(), where=str(folder.journal.path))
     return [
         (
             model,
@@ -189,7 +189,7 @@ def _check_published(path: Path, rows: list[StoredRow], threat: ThreatSpec) -> l
 
 
 def _check_journal(path: Path, declared: Declared) -> list[Fault]:
-    rows = stored_rows(Journal(path).read(), where=str(path))
+    rows = stored_rows(Journal(path).written(), where=str(path))
     if not path.is_file() or not rows:
         what = "holds no certificates" if path.is_file() else "is no file"
         raise InvalidInputError([Problem(str(path), what, "give the journal of a run with certification")])

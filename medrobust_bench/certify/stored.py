@@ -13,13 +13,14 @@ from medrobust_bench.certify.certificate import Certificate, certified_radius
 from medrobust_bench.certify.fault import Declared, Fault, count_fault
 from medrobust_bench.certify.sequential import decided, plan_looks
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records import Outcome
 from medrobust_bench.records.intervals import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from medrobust_bench.certify.sequential import PlannedLook
-    from medrobust_bench.records import CertifiedEstimate, Outcome, Result
+    from medrobust_bench.records import CertifiedEstimate, Failure, Result
     from medrobust_bench.specs.certification import CertificationSpec
 
 SAME = 1e-9
@@ -40,19 +41,19 @@ class StoredRow(NamedTuple):
     certificate: Certificate
 
 
-def stored_rows(outcomes: Iterable[Outcome], *, where: str) -> list[StoredRow]:
+def stored_rows(lines: Iterable[Outcome | Failure], *, where: str) -> list[StoredRow]:
     """The lines of a journal that carry certificates.
 
     Args:
-        outcomes: every line of the journal, in order.
+        lines: every line of the journal, in order.
         where: what to call the journal in messages.
 
     Raises:
         InvalidInputError: certificates that are not of this version's form.
     """
     rows, problems = [], []
-    for line, outcome in enumerate(outcomes, start=1):
-        if outcome.certificate is None:
+    for line, outcome in enumerate(lines, start=1):
+        if not isinstance(outcome, Outcome) or outcome.certificate is None:
             continue
         try:
             certificate = Certificate.model_validate_json(json.dumps(outcome.certificate), strict=True)

@@ -41,7 +41,11 @@ class Journal:
         return [line for line in self.lines() if isinstance(line, Failure)]
 
     def lines(self) -> list[Outcome | Failure]:
-        """What stands: of every question, threat and model the last whole line, in the place of the first.
+        """What stands: of every question, threat and model the last line, in the place of the first; see `written`."""
+        return list({(one.model, one.threat, one.question): one for one in self.written()}.values())
+
+    def written(self) -> list[Outcome | Failure]:
+        """Every whole line, those that a later one has replaced included.
 
         Raises:
             InvalidInputError: it cannot be read, or a line other than a torn last one is not an outcome.
@@ -53,10 +57,10 @@ class Journal:
         except OSError as error:
             what = f"cannot be read: {error.strerror}"
             raise InvalidInputError([Problem(str(self.path), what, "restore the file")]) from error
-        found: dict[tuple[str, str, str], Outcome | Failure] = {}
+        found: list[Outcome | Failure] = []
         for row, line in enumerate(lines, start=1):
             try:
-                one = _LINE.validate_json(line)
+                found.append(_LINE.validate_json(line))
             except ValidationError as error:
                 problem = Problem(
                     where=str(self.path),
@@ -65,8 +69,7 @@ class Journal:
                     remedy="restore the file, or start the run again in an empty folder",
                 )
                 raise InvalidInputError([problem]) from error
-            found[one.model, one.threat, one.question] = one
-        return list(found.values())
+        return found
 
     def append(self, outcomes: Iterable[Outcome | Failure]) -> None:
         """Write lines and wait until they are on disk."""
