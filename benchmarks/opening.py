@@ -1,6 +1,6 @@
 """What opening a large data set costs: CPU time, peak memory, files read, images decoded.
 
-    python -m benchmarks.opening --questions 88996 --folder /tmp/large
+    python -m benchmarks.opening --questions 88996 --folder large
 
 Builds a tree in OmniMedVQA's layout once (synthetic pictures of 1,278 sizes, every file of its own content; about
 48 KB each, 4 GB for the full size), then opens it in fresh processes: for the first time, again, and as a small

@@ -28,7 +28,7 @@ from medrobust_bench.models.identity import identify
 from medrobust_bench.models.image_path import recording
 from medrobust_bench.models.load_checkpoint import load_checkpoint
 from medrobust_bench.models.load_faults import cannot_load
-from medrobust_bench.models.memory import if_memory_allows
+from medrobust_bench.models.memory import if_memory_allows, is_out_of_memory
 from medrobust_bench.models.non_finite import FiniteWatch, NonFiniteLogitsError, NonFiniteRowsError
 from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.patchify import project_patches
@@ -231,12 +231,22 @@ class HuggingFaceVLM:
 
     @contextmanager
     def _tried(self) -> Iterator[None]:
-        """A model that has no numbers for any question is refused as a whole."""
+        """A model that fails at a small question of ours is refused as a whole.
+
+        Memory that runs out says nothing about the model, and is passed on.
+        """
         try:
             yield
         except NonFiniteLogitsError as error:
             what = "gives logits that are NaN or infinite, whatever it is asked"
             remedy = "fetch the checkpoint again; float16 may overflow: try --dtype bfloat16 or float32"
+            raise InvalidInputError([Problem(self._id, what, remedy)]) from error
+        except (ValueError, TypeError, LookupError, RuntimeError) as error:
+            if isinstance(error, InvalidInputError) or is_out_of_memory(error):
+                raise
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            what = f"cannot take what its own processor makes of an image: {said}"
+            remedy = "fetch the checkpoint again, its configuration and its processor's files with it"
             raise InvalidInputError([Problem(self._id, what, remedy)]) from error
 
     def upcast(self) -> HuggingFaceVLM | None:

@@ -48,7 +48,7 @@ class MemoryLimit:
             try:
                 done += work(part)
             except RuntimeError as error:
-                if len(part) == 1 or not _out_of_memory(error):
+                if len(part) == 1 or not is_out_of_memory(error):
                     raise
                 self.rows = len(part) // 2
             else:
@@ -63,7 +63,7 @@ def if_memory_allows(work: Callable[[], T]) -> T | None:
     try:
         return work()
     except RuntimeError as error:
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     release_memory()
     return None
@@ -75,5 +75,6 @@ def release_memory() -> None:
     torch.cuda.empty_cache()
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that a device has no memory left."""
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _WORDS)

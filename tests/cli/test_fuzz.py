@@ -259,7 +259,6 @@ def test_checkpoint_folders(damage: tuple[Any, ...]) -> None:
     check_model(damage)
 
 
-@pytest.mark.xfail(reason="an emptied processor_config.json ends in an unexpected error, not in a problem")
 @pytest.mark.slow
 @settings(max_examples=500, **ANYTHING)
 @given(damage=damages | cuts | headers | edits)
