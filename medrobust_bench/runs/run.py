@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -500,43 +501,38 @@ def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Datase
     folder = Path(folder)
     run = RunFolder(folder)
     record = run.read()
-    planned = {question for chunk in record.plan.chunks for question in chunk}
-    order = {
-        question: place for place, question in enumerate(q for chunk in record.plan.chunks for q in chunk)
-    }
+    order = {name: place for place, name in enumerate(name for chunk in record.plan.chunks for name in chunk)}
     found: dict[tuple[str, str], dict[str, Outcome]] = {
         (model, threat.name): {} for model in record.plan.models for threat in record.plan.threats
     }
-    failed: dict[tuple[str, str], dict[str, Failure]] = {key: {} for key in found}
+    failures: list[Failure] = []
     for line in run.journal.lines():
         key = line.model, line.threat
-        if key not in found or line.question not in planned:
+        if key not in found or line.question not in order:
             continue
         if isinstance(line, Outcome):
             found[key][line.question] = line
-            failed[key].pop(line.question, None)
         else:
-            failed[key][line.question] = line
-            found[key].pop(line.question, None)
+            failures.append(line)
+    failed = Counter((failure.model, failure.threat) for failure in failures)
     problems = [
         Problem(
             str(folder),
-            f"{model} under {threat}: {len(answered)} of {len(planned)} questions are finished",
+            f"{model} under {threat}: {len(answered)} of {len(order)} questions are finished",
             f"finish it with `medrobust run --resume --out {folder}`",
         )
         for (model, threat), answered in found.items()
-        if len(answered) + len(failed[model, threat]) < len(planned)
+        if len(answered) + failed[model, threat] < len(order)
     ]
     if problems:
         raise InvalidInputError(problems)
-    failures = tuple(failure for of_threat in failed.values() for failure in of_threat.values())
     if record.plan.settings.skip_failed:
         skipped = {failure.question for failure in failures}
         found = {
             key: {name: outcome for name, outcome in answered.items() if name not in skipped}
             for key, answered in found.items()
         }
-        failures = ()
+        failures = []
     outcomes: dict[tuple[str, str], tuple[Outcome, ...]] = {}
     threats = record.plan.threats
     for model in record.plan.models:
@@ -549,7 +545,7 @@ def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Datase
         of_model |= {spec.name: answers for spec, answers in worst}
         outcomes |= {(model, name): tuple(answers) for name, answers in of_model.items()}
     adapters = {adapter.record.id: adapter for adapter in models}
-    return Run(folder, record, threats, outcomes, failures, adapters, data)
+    return Run(folder, record, threats, outcomes, tuple(failures), adapters, data)
 
 
 def _chosen(asked: Sequence[str], known: Sequence[str], where: str) -> list[str]:
