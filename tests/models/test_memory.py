@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from medrobust_bench.attacks import universal_patch
 from medrobust_bench.attacks.universal_patch import UniversalPatch
 from medrobust_bench.data.phantoms.questions import open_phantoms
 from medrobust_bench.data.source import sample
+from medrobust_bench.models import memory
 from medrobust_bench.models.bound import HuggingFaceQuestions
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.memory import MemoryLimit, if_memory_allows
@@ -45,7 +47,9 @@ class Fits:
 
 @given(st.integers(0, 40), st.integers(1, 40))
 def test_every_row_is_done_once_and_in_order(rows: int, most: int) -> None:
-    assert MemoryLimit().run(Fits(most), range(rows)) == [2 * row for row in range(rows)]
+    with patch.object(memory, "release_memory") as released:  # a third of a second, each time
+        assert MemoryLimit().run(Fits(most), range(rows)) == [2 * row for row in range(rows)]
+    assert released.called == (rows > most)
 
 
 def test_the_size_that_fitted_is_remembered() -> None:
