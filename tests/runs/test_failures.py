@@ -162,7 +162,7 @@ def test_skipped_questions_are_in_no_result_and_named(tmp_path: Path) -> None:
     fewer = replace(data(), questions=tuple(one for one in data().questions if one.id != BAD))
     assert run["clean"].data.digest == fewer.digest()
     assert medrobust_bench.load_run(out).outcomes == run.outcomes
-    assert "1 rows skipped" in run.table()
+    assert "1 row skipped" in run.table()
     back = evaluate(out, Faulty("nowhere"), resume=True)
     assert (back.failures, back["clean"].data.n, back["clean"].data.skipped) == ((), 12, ())
 
