@@ -22,7 +22,7 @@ from medrobust_bench.data.rows import (
 )
 from medrobust_bench.data.split_files import parse_problem
 from medrobust_bench.data.splits import SPLIT_NAMES
-from medrobust_bench.data.tables import CsvImage, ParquetImage
+from medrobust_bench.data.tables import ArrowImage, CsvImage
 from medrobust_bench.problems import Problem
 from medrobust_bench.specs.vocabulary import modality_name, question_type_name
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 NOT_STATED = "not stated"
 """What a modality or question type is called that a row leaves open."""
 
-_STORED = (ImageBytes, CsvImage, ParquetImage)
+_STORED = (ImageBytes, CsvImage, ArrowImage)
 """What a table makes of an image that stands in one of its cells."""
 
 _LETTERED = re.compile(r"\s*\(?([A-Ja-j])\s*[).:]\s*")
@@ -72,6 +72,7 @@ def convert(
     images: Images,
     *,
     where: str,
+    place: str,
     split: str | None,
     wanted: str,
 ) -> Converted:
@@ -82,6 +83,7 @@ def convert(
         card: says what the columns mean.
         images: where image paths lead.
         where: what to call the file.
+        place: where it is in the data set; ids are made of it where neither a column nor an image's name tells one.
         split: the split that the file belongs to; None where the card's column tells it, or nothing does.
         wanted: the split that is asked for, or "all"; rows of others are passed over.
     """
@@ -101,7 +103,8 @@ def convert(
                 continue
             for rule in card.filters:
                 _keep(row, rule)
-            questions.append(_published(row, number, card, images, where=where, split=of_split))
+            question, image_path = _question(row, number, card, images, place=place, split=of_split)
+            questions.append(PublishedQuestion(question, where, number, image_path, split=of_split))
         except LeftOut as reason:
             left_out[str(reason)] += 1
         except RowError as error:
@@ -113,9 +116,10 @@ def convert(
     return Converted(tuple(questions), tuple(problems), skipped, total)
 
 
-def _published(
-    row: dict[str, object], number: int, card: DataCard, images: Images, *, where: str, split: str | None
-) -> PublishedQuestion:
+def _question(
+    row: dict[str, object], number: int, card: DataCard, images: Images, *, place: str, split: str | None
+) -> tuple[Question, str]:
+    """A row's question, and the path or name of its image."""
     image, image_name = _image(row, card, images)
     text, options, labels = _asked(row, card)
     answer = _answer(row, card, options, labels)
@@ -124,7 +128,7 @@ def _published(
     if card.key is not None:
         identity = _text(row, card.key)
     elif image_name is None:
-        identity = f"{card.id}-{split or 'all'}-{hashlib.sha256(where.encode()).hexdigest()[:4]}-{number:06d}"
+        identity = f"{card.id}-{split or 'all'}-{hashlib.sha256(place.encode()).hexdigest()[:4]}-{number:06d}"
     else:
         content = "\n".join((image_name, text, *options))
         identity = f"{dataset}_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
@@ -139,7 +143,7 @@ def _published(
         dataset=dataset,
         group=None if card.group is None or row.get(card.group) in (None, "") else _text(row, card.group),
     )
-    return PublishedQuestion(question, where, number, image_name or image.name, split=split)
+    return question, image_name or image.name
 
 
 def _image(row: dict[str, object], card: DataCard, images: Images) -> tuple[ImageSource, str | None]:

@@ -111,7 +111,7 @@ def understand(path: Path) -> Understood:
         InvalidInputError: none of the first rows can be read.
     """
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-    table = open_table(TableFile(str(files[0]), files[0]))
+    table = open_table(TableFile(str(files[0]), files[0].name, files[0]))
     columns = table.columns()
     looked_at = list(islice(table.rows(frozenset()), _LOOKED_AT))
     rows = [item[1] for item in looked_at if not isinstance(item, Problem)]

@@ -10,8 +10,10 @@ import base64
 import binascii
 import csv
 import io
+import re
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from medrobust_bench.data.decoding import ImageError, decode
@@ -21,7 +23,6 @@ from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from PIL.Image import Image
 
@@ -37,11 +38,13 @@ class TableFile:
 
     Attributes:
         name: what messages call it.
+        place: where it is in its data set, with forward slashes: the same on every machine.
         path: where it is; None in an archive.
         content: its bytes, if it is in an archive.
     """
 
     name: str
+    place: str
     path: Path | None = None
     content: bytes = b""
 
@@ -227,14 +230,111 @@ class CsvImage:
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetTable:
-    """A Parquet file, through `datasets`, which keeps its rows on disk (as Arrow, in its cache) and not in memory."""
+class ParquetFile:
+    """A Parquet file as `datasets` opens it."""
 
     file: TableFile
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.file.name
+
+    @property
+    def path(self) -> Path | None:
+        """The file that its images are in."""
+        return self.file.path
+
+    def load(self) -> Any:
+        """The rows as a `datasets.Dataset`.
+
+        Raises:
+            InvalidInputError: it is no Parquet file, or damaged.
+        """
+        return _parquet(self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class HubSplit:
+    """A split of a configuration of a hub data set.
+
+    Attributes:
+        repository: owner/name, or the folder of a local copy.
+        revision: branch, tag or commit; None for a local copy.
+        config: the configuration, as in `datasets.load_dataset(name=…)`.
+        split: as its publisher calls it.
+    """
+
+    repository: str
+    revision: str | None
+    config: str
+    split: str
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.repository}, {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Where it is in its data set: the same on every machine."""
+        return f"{self.config}/{self.split}"
+
+    @property
+    def path(self) -> Path | None:
+        """The Arrow file that its images are in; None where there are several."""
+        files = self.load().cache_files
+        return Path(files[0]["filename"]) if len(files) == 1 else None
+
+    def load(self) -> Any:
+        """The rows as a `datasets.Dataset`.
+
+        Raises:
+            InvalidInputError: see `hub_config`.
+        """
+        return hub_config(self.repository, self.revision, self.config)[self.split]
+
+
+@lru_cache(maxsize=16)
+def hub_config(repository: str, revision: str | None, config: str) -> Any:
+    """A configuration of a hub data set, whole: a `datasets.DatasetDict`, by split. It is downloaded once.
+
+    Raises:
+        InvalidInputError: there is no such data set or configuration, or it cannot be reached or read.
+    """
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError
+    from pyarrow.lib import ArrowException
+
+    where = repository if revision is None else f"{repository}@{revision}"
+    failures = (ArrowException, datasets.exceptions.DatasetsError, HfHubHTTPError, ValueError, OSError)
+    try:
+        datasets.disable_progress_bars()
+        return datasets.load_dataset(repository, name=config, revision=revision)
+    except failures as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        what = f"cannot be loaded: {reason}"
+        remedy = "check its name and revision, the network, and whether it asks for a login (`hf auth login`)"
+        if listed := _CONFIGS.search(reason):
+            cached = " in the cache, and the hub cannot be reached" if "cache" in listed[1] else ""
+            what = f"has no configuration {config!r}{cached}"
+            remedy = f"choose one of: {listed[2]}"
+        raise InvalidInputError([Problem(where, what, remedy)]) from error
+
+
+_CONFIGS = re.compile(r"Available([^:]*): \[(.*?)\]")
+"""How `datasets` lists the configurations of a data set that has no such one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrowTable:
+    """Rows that `datasets` keeps on disk (as Arrow, in its cache) and not in memory."""
+
+    origin: ParquetFile | HubSplit
+
     def data(self) -> Any:
         """The rows as a `datasets.Dataset`; images are taken from its Arrow columns, where they are encoded."""
-        return _parquet(self.file)
+        return self.origin.load()
 
     def columns(self) -> list[str]:
         """Names of the columns."""
@@ -256,18 +356,18 @@ class ParquetTable:
                 number += 1
                 yield number, row
         if not plain.column_names:
-            yield Problem(self.file.name, "has no column besides its images", "name a file with questions")
+            yield Problem(self.origin.name, "has no column besides its images", "name a file with questions")
 
     def _images(self, index: int, column: str, count: int, *, several: bool) -> object:
-        made = [ParquetImage(self, index, column, place) for place in range(count)]
+        made = [ArrowImage(self, index, column, place) for place in range(count)]
         if several:
             return made
         return made[0] if made else None
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetImage:
-    """An image in a Parquet file, read when it is asked for; its digest is that of its bytes.
+class ArrowImage:
+    """An image in an Arrow or Parquet file, read when it is asked for; its digest is that of its bytes.
 
     Attributes:
         table: the file.
@@ -277,7 +377,7 @@ class ParquetImage:
         frame: see `EncodedImage`.
     """
 
-    table: ParquetTable
+    table: ArrowTable
     index: int
     column: str
     place: int = 0
@@ -286,12 +386,12 @@ class ParquetImage:
     @property
     def name(self) -> str:
         """File and row."""
-        return f"{self.table.file.name}, row {self.index + 1}, {self.column}"
+        return f"{self.table.origin.name}, row {self.index + 1}, {self.column}"
 
     @property
     def location(self) -> tuple[Path, str] | None:
         """See `FiledImage`."""
-        path = self.table.file.path
+        path = self.table.origin.path
         return None if path is None else (path, f"{self.index} {self.place} {self.column}")
 
     def read(self) -> bytes:
@@ -372,6 +472,6 @@ OPENERS: dict[str, Callable[[TableFile], Table]] = {
     ".tsv": CsvTable,
     ".json": JsonTable,
     ".jsonl": JsonTable,
-    ".parquet": ParquetTable,
+    ".parquet": lambda file: ArrowTable(ParquetFile(file)),
 }
 """How each kind of file is opened, by its ending."""
