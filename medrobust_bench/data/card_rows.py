@@ -27,7 +27,7 @@ from medrobust_bench.problems import Problem
 from medrobust_bench.specs.vocabulary import modality_name, question_type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from medrobust_bench.data.cards import Cell, DataCard, Filter, Options
     from medrobust_bench.data.image import ImageSource
@@ -41,7 +41,7 @@ _STORED = (ImageBytes, CsvImage, ArrowImage)
 """What a table makes of an image that stands in one of its cells."""
 
 _LETTERED = re.compile(r"\s*\(?([A-Ja-j])\s*[).:]\s*")
-_LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
+_LETTER = re.compile(r"(?:(?:option|choice|answer)\s*:?\s*)?\(?([a-z])\)?[.:]?", re.IGNORECASE)
 _LONGEST_LITERAL = 20_000
 
 
@@ -167,7 +167,8 @@ def _image(row: dict[str, object], card: DataCard, images: Images) -> tuple[Imag
             raise RowError(what, "write the path of the image")
         frame = card.image.frame
         return (value if frame is None else dataclasses.replace(value, frame=frame)), None
-    name = f"{card.image.prefix}{text_of({'image': value}, 'image')}{card.image.suffix}"
+    path = text_of({"image": value}, "image").replace("\\", "/")  # as Windows writes it
+    name = f"{card.image.prefix}{path}{card.image.suffix}"
     return images.image(name, card.image.frame), name
 
 
@@ -184,39 +185,53 @@ def _asked(row: dict[str, object], card: DataCard) -> tuple[str, tuple[str, ...]
     text = " ".join(text.split()) if card.question.remove else text.strip()
     if not text:
         raise RowError(f"`{card.question.column}` holds no question", f"fill in `{card.question.column}`")
-    published = [
-        " ".join(str(value).split()) if value is not None else ""
-        for value in option_values(row, card.options)
-    ]
-    if card.options.lettered:
-        published = [_without_letter(option, place) for place, option in enumerate(published)]
+    published = published_options(row, card.options)
     places = tuple(place for place, option in enumerate(published) if option)
     options = tuple(published[place] for place in places)
     check_options(options)
     for option in options:
         text_of({"option": option}, "option")
+        if option.casefold() == "nan":
+            raise RowError(
+                "has an option 'nan', which is how an empty cell was written", "leave the cell empty"
+            )
     return text, options, places
 
 
-def option_values(row: dict[str, object], options: Options) -> Sequence[object]:
-    """A row's options as published, with None or "" where a letter has none.
+def published_options(row: dict[str, object], options: Options) -> list[str]:
+    """A row's options in the order of their letters, without these, and "" where a letter has none.
 
     Raises:
-        RowError: the column holds no list.
+        RowError: the column holds no list, or an option lacks its letter.
     """
+    values = (
+        "" if value is None or value != value else " ".join(str(value).split())
+        for value in _option_values(row, options)
+    )
+    return [
+        _without_letter(value, place) if options.lettered else value for place, value in enumerate(values)
+    ]
+
+
+def _option_values(row: dict[str, object], options: Options) -> Sequence[object]:
     if options.constant is not None:
         return options.constant
     if options.columns is not None:
         return [row.get(column) for column in options.columns]
     column = options.column or ""
     value = _literal(row.get(column))
-    if isinstance(value, dict) and all(isinstance(key, str) and len(key) == 1 for key in value):
+    if isinstance(value, dict) and all(
+        isinstance(key, str) and re.fullmatch("[A-Za-z]", key) for key in value
+    ):
         letters = {key.upper(): option for key, option in value.items()}
         last = max((letter for letter, option in letters.items() if option is not None), default="A")
         return [letters.get(chr(code)) for code in range(ord("A"), ord(last) + 1)][: MAX_OPTIONS + 1]
     if isinstance(value, list):
         return [_content(item) for item in value]
-    raise RowError(f"`{column}` holds no list of options", "write it as a list, or as an object by letter")
+    raise RowError(
+        f"`{column}` holds no list of options, but {str(value)[:40]!r}",
+        'write it as a list, ["one", "two"], or as an object by letter',
+    )
 
 
 def _content(item: object) -> object:
@@ -252,7 +267,7 @@ def _answer(row: dict[str, object], card: DataCard, options: Sequence[str], plac
     written = _text(row, card.answer.column)
     if card.answer.written == "text":
         return find_answer(written, options)
-    place = _PLACES[card.answer.written](written)
+    place = _PLACES[card.answer.written](written, dict(zip(places, options, strict=True)))
     if place is None:
         what = f"answer {written!r} is no {card.answer.written}"
         raise RowError(what, "correct the row, or the card's `answer.written`")
@@ -263,22 +278,31 @@ def _answer(row: dict[str, object], card: DataCard, options: Sequence[str], plac
     return places.index(place)
 
 
-def _letter_place(written: str) -> int | None:
-    match = _LETTER.fullmatch(written)
-    return None if match is None else ord(match[1].upper()) - ord("A")
+def letter_place(written: str, offered: Mapping[int, str]) -> int | None:
+    """Place of the option that an answer names by its letter: `B`, `(b)`, `Option B`, `B. text of the option`.
+
+    Args:
+        written: the answer.
+        offered: the options by place.
+    """
+    match = _LETTER.fullmatch(written) or _LETTERED.match(written)
+    if match is None:
+        return None
+    place, text = ord(match[1].upper()) - ord("A"), written[match.end() :]
+    return None if text and same_option(text) != same_option(offered.get(place, "")) else place
 
 
-def _number(written: str) -> int | None:
+def _number(written: str, _offered: Mapping[int, str]) -> int | None:
     return int(written) if re.fullmatch(r"\d{1,3}", written) else None
 
 
-def _position_place(written: str) -> int | None:
-    number = _number(written)
+def _position_place(written: str, offered: Mapping[int, str]) -> int | None:
+    number = _number(written, offered)
     return None if number is None else number - 1
 
 
-_PLACES: dict[str, Callable[[str], int | None]] = {
-    "letter": _letter_place,
+_PLACES: dict[str, Callable[[str, Mapping[int, str]], int | None]] = {
+    "letter": letter_place,
     "index": _number,
     "position": _position_place,
 }

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
+import gzip
 import io
 import re
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from medrobust_bench.data.decoding import ImageError, decode
 from medrobust_bench.data.image import ImageBytes, content_digest
-from medrobust_bench.data.rows import parse_rows
+from medrobust_bench.data.rows import is_json_lines, parse_rows
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 
     Row = tuple[int, dict[str, object]]
 
+_GZIP = ".gz"
+_UNREADABLE = (OSError, EOFError, zlib.error)
 _LONGEST_FIELD = 2**30
+_LONGEST_TEXT = 2**31  # bytes; what a compressed file unfolds to beyond it is not read
 _BATCH = 1000
 
 
@@ -50,12 +55,13 @@ class TableFile:
 
     @property
     def suffix(self) -> str:
-        """Its ending, ".csv" for example, in small letters."""
-        return f".{self.name.rpartition('.')[2].lower()}"
+        """Its ending, ".csv" for example, in small letters; that of what is inside where it is compressed (.csv.gz)."""
+        return f".{self.name.lower().removesuffix(_GZIP).rpartition('.')[2]}"
 
     def open(self) -> io.BufferedIOBase:
-        """Its bytes as a stream."""
-        return io.BytesIO(self.content) if self.path is None else self.path.open("rb")
+        """Its bytes as a stream, unpacked."""
+        stream = io.BytesIO(self.content) if self.path is None else self.path.open("rb")
+        return gzip.GzipFile(fileobj=stream) if self.name.lower().endswith(_GZIP) else stream
 
 
 class Table(Protocol):
@@ -86,19 +92,21 @@ def open_table(file: TableFile) -> Table:
         raise InvalidInputError([Problem(file.name, "is no table of a kind that is read", remedy)])
     try:
         return opener(file)
-    except OSError as error:
-        what = f"cannot be read: {error.strerror or error}"
+    except _UNREADABLE as error:
+        what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise InvalidInputError([Problem(file.name, what, "check the path and its permissions")]) from error
 
 
 class JsonTable:
-    """A JSON array of objects, or JSON Lines; read whole."""
+    """A JSON array of objects, or JSON Lines, whichever of the two endings it has; read whole."""
 
     def __init__(self, file: TableFile) -> None:
         self._name = file.name
         with file.open() as stream:
-            content = stream.read()
-        self._rows, self._problems = parse_rows(content, file.name, lines=file.suffix != ".json")
+            _check_text(stream.read(4), file)
+        with file.open() as stream:
+            content = stream.read(_LONGEST_TEXT)
+        self._rows, self._problems = parse_rows(content, file.name, lines=is_json_lines(content))
 
     def columns(self) -> list[str]:
         """Every key that some row has, in order of appearance."""
@@ -123,21 +131,22 @@ def _packed(value: object, name: str) -> object:
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """Values separated by commas or tabs, every one of them text."""
+    """Values separated by commas, semicolons or tabs, every one of them text.
+
+    Attributes:
+        file: the file.
+        delimiter: what separates values.
+    """
 
     file: TableFile
-
-    @property
-    def delimiter(self) -> str:
-        """What separates values."""
-        return "\t" if self.file.suffix == ".tsv" else ","
+    delimiter: str = ","
 
     def columns(self) -> list[str]:
         """The names in the first line."""
         with self.file.open() as stream:
             try:
                 return next(self.records(stream, [0]), [])
-            except (UnicodeDecodeError, csv.Error):
+            except (UnicodeDecodeError, csv.Error, *_UNREADABLE):
                 return []
 
     def records(self, stream: io.BufferedIOBase, read: list[int]) -> Iterator[list[str]]:
@@ -147,8 +156,10 @@ class CsvTable:
         def lines() -> Iterator[str]:
             for line in stream:
                 text = line.decode("utf-8-sig" if read[0] == 0 else "utf-8")
+                stated = read[0] == 0 and _STATED.fullmatch(text)
                 read[0] += len(line)
-                yield text
+                if not stated:
+                    yield text
 
         return csv.reader(lines(), delimiter=self.delimiter, strict=True)
 
@@ -170,6 +181,8 @@ class CsvTable:
                     if not values:
                         continue
                     number += 1
+                    if not any(values):  # spreadsheets write them below the last row that was used
+                        continue
                     if len(values) != len(names):
                         what = f"has {len(values)} values for {len(names)} columns"
                         yield Problem(name, what, "put values that hold the separator into quotes", number)
@@ -182,12 +195,56 @@ class CsvTable:
                         )
                     yield number, row
             except UnicodeDecodeError:
-                yield Problem(name, "is not UTF-8 text", "save it as UTF-8", number + 1)
+                yield Problem(name, "is not UTF-8 text", _AS_UTF8, number + 1)
+            except _UNREADABLE as error:
+                yield Problem(
+                    name, f"cannot be read: {error}", "restore the file from its source", number + 1
+                )
             except csv.Error as error:
                 remedy = (
                     "put values that hold quotes, separators or line ends into quotes, inner quotes doubled"
                 )
                 yield Problem(name, f"is no table from here on: {error}", remedy, number + 1)
+
+
+def open_csv(file: TableFile) -> CsvTable:
+    """A file of separated values.
+
+    Commas separate those of a .csv file and tabs those of a .tsv file, unless the line of names has none of them and
+    one kind of semicolons, commas, tabs and bars, as spreadsheets write in many countries; or a line above it, `sep=;`,
+    says otherwise.
+
+    Raises:
+        InvalidInputError: it is no text in UTF-8.
+        OSError: it cannot be read.
+    """
+    with file.open() as stream:
+        line = stream.readline(_LONGEST_FIELD)
+    _check_text(line, file)
+    names = line.decode("utf-8-sig", errors="replace")
+    if (stated := _STATED.fullmatch(names)) is not None:
+        return CsvTable(file, stated[1])
+    usual = "\t" if file.suffix == ".tsv" else ","
+    there = [separator for separator in ",;\t|" if separator in names]
+    return CsvTable(file, there[0] if usual not in there and len(there) == 1 else usual)
+
+
+_STATED = re.compile(r"sep=(.)\s*")
+
+_AS_UTF8 = "save it as UTF-8 (in Excel: CSV UTF-8)"
+_OTHERS = {
+    b"\x1f\x8b": ("is compressed by gzip", "call it .gz at its end, or unpack it"),
+    b"PK\x03\x04": ("is a zip archive or an Excel workbook", "unpack it, or save the sheet as CSV UTF-8"),
+    b"\xff\xfe": ("is UTF-16 text", _AS_UTF8),
+    b"\xfe\xff": ("is UTF-16 text", _AS_UTF8),
+}
+"""What files begin with that are called a table of text and are something else."""
+
+
+def _check_text(head: bytes, file: TableFile) -> None:
+    for begin, (what, remedy) in _OTHERS.items():
+        if head.startswith(begin):
+            raise InvalidInputError([Problem(file.name, what, remedy)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,10 +525,11 @@ def _from_base64(text: object) -> bytes:
 
 
 OPENERS: dict[str, Callable[[TableFile], Table]] = {
-    ".csv": CsvTable,
-    ".tsv": CsvTable,
+    ".csv": open_csv,
+    ".tsv": open_csv,
     ".json": JsonTable,
     ".jsonl": JsonTable,
+    ".ndjson": JsonTable,
     ".parquet": lambda file: ArrowTable(ParquetFile(file)),
 }
 """How each kind of file is opened, by its ending."""
