@@ -136,7 +136,7 @@ def _in_config(card: DataCard, folder: Path | None, request: Request) -> _Held:
     config = source.config or ""
     place, revision = (source.hub or "", source.revision) if folder is None else (str(folder), None)
     there = hub_config(place, revision, config)
-    splits = source.splits or {
+    splits: Mapping[_Split, tuple[str, ...]] = source.splits or {
         SPLIT_NAMES[name]: tuple(other for other in there if SPLIT_NAMES.get(other) == SPLIT_NAMES[name])
         for name in there
         if name in SPLIT_NAMES

@@ -176,7 +176,7 @@ def _leads_out(name: str) -> RowError:
 
 
 def near_miss(path: Path) -> str | None:
-    """A file beside a missing one that was probably meant: in other letter case, as in web addresses, with an ending."""
+    """A file beside a missing one that was probably meant: in other letters, as in web addresses, with an ending."""
     try:
         there = [(unquote(name).casefold(), name) for name in sorted(os.listdir(path.parent))]  # noqa: PTH208
     except OSError:
