@@ -64,6 +64,8 @@ class Rows:
             "question": questions,
             "opening": [self._opening] * len(numbers),
             "clean_choice": [None] * len(numbers),
+            "counterpart_choice": [None] * len(numbers),
+            "paired": [False] * len(numbers),
         }
 
     def _usable(self, number: int) -> int:
