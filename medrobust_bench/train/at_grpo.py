@@ -20,14 +20,17 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
 from medrobust_bench.data.image import canonical
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.chat_format import ChatFormat, with_fixed_day
 from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.prompt import template_variables
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.augmentation import augmented
 from medrobust_bench.train.callbacks import EarlierPasses, Validation
 from medrobust_bench.train.checkpoints import LoadsByName
 from medrobust_bench.train.examples import why_unusable
-from medrobust_bench.train.grpo_arguments import check_groups
 from medrobust_bench.train.exchange import Exchange
+from medrobust_bench.train.grpo_arguments import check_groups
 from medrobust_bench.train.inner_attack import InnerAttack, Perturbed, prompt_seed, stays_clean, with_noise
 from medrobust_bench.train.passes import PassCounter
 from medrobust_bench.train.prompts import check_processor, prompt_rows
@@ -96,6 +99,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         **more: Any,
     ) -> None:
         check_groups(args)
+        processing_class = with_fixed_day(processing_class)
         check_processor(processing_class, settings.mode)
         rewards, _ = weighted_rewards(settings.rewards, settings.mode)
         self._skipped = skipped
@@ -115,6 +119,11 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
             raise InvalidInputError([Problem("rewards.dependence", what, remedy)])
         self._settings = settings
         self._validation = validation
+        told = template_variables(ChatFormat.of(processing_class), STRATEGIES[settings.mode].thinks)
+        self.chat_template_kwargs = {
+            **told,
+            **self.chat_template_kwargs,
+        }  # prompts as an evaluation renders them
         self._exchange = Exchange(questions, settings.exchange)
         self._inner: InnerAttack | None = None
         self._attacked: list[bool] = []

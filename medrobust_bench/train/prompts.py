@@ -50,7 +50,8 @@ class Rows:
         self._processor = processor
         self._checked = checked
         self._reasons: dict[int, str | None] = {}
-        prompt = chat_prompt(processor, STRATEGIES[mode].prompt(questions[0]))
+        strategy = STRATEGIES[mode]
+        prompt = chat_prompt(processor, strategy.prompt(questions[0]), thinks=strategy.thinks)
         self._opening = opened_thought(prompt)
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
