@@ -120,10 +120,8 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         self._settings = settings
         self._validation = validation
         told = template_variables(ChatFormat.of(processing_class), STRATEGIES[settings.mode].thinks)
-        self.chat_template_kwargs = {
-            **told,
-            **self.chat_template_kwargs,
-        }  # prompts as an evaluation renders them
+        # prompts as an evaluation renders them
+        self.chat_template_kwargs = {**told, **(args.chat_template_kwargs or {})}
         self._exchange = Exchange(questions, settings.exchange)
         self._inner: InnerAttack | None = None
         self._attacked: list[bool] = []

@@ -71,9 +71,9 @@ def agreement(rollout: Rollout) -> float | None:
 
 
 def dependence(rollout: Rollout) -> float | None:
-    """1 for the right option if the model answers otherwise where another one is right, else 0; None without such an image.
+    """1 for the right option if the model answers otherwise about the counterpart, else 0; None without a counterpart.
 
-    The other image is that of a stranger, for which another option of the same question is right (`Exchange`): nothing
+    The counterpart is the image of a stranger, for which another option of the same question is right (`Exchange`): nothing
     about it is unusual. Whoever answers by heart gives one answer to both and earns nothing on either; whoever answers
     at random is right now and then, and earns less than by `correctness` alone.
     """
