@@ -73,7 +73,7 @@ def agreement(rollout: Rollout) -> float | None:
 def dependence(rollout: Rollout) -> float | None:
     """1 for the right option if the model answers otherwise about the counterpart, else 0; None without a counterpart.
 
-    The counterpart is the image of a stranger, for which another option of the same question is right (`Exchange`): nothing
+    The counterpart is a stranger's image, for which another option of the same question is right (`Exchange`): nothing
     about it is unusual. Whoever answers by heart gives one answer to both and earns nothing on either; whoever answers
     at random is right now and then, and earns less than by `correctness` alone.
     """
