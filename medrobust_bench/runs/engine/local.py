@@ -48,8 +48,9 @@ class LocalEngine:
         """The model of a card, kept from the last task or loaded in its place."""
         ways = (settings.device, settings.dtype, settings.trust_remote_code)
         if self._kept is None or self._kept[0] != (card, *ways):
-            self._kept = None
-            release_memory()
+            if self._kept is not None:
+                self._kept = None
+                release_memory()
             device, dtype, trusted = ways
             self._kept = (
                 (card, *ways),
