@@ -18,6 +18,7 @@ from medrobust_bench.records.folder import RunFolder, folder_name
 from medrobust_bench.records.suite import FILE, SuiteRecord, is_suite, read_suite, write_suite
 from medrobust_bench.reports.macro import NOTE, macro_averages, overview_grid
 from medrobust_bench.reports.tables import run_table
+from medrobust_bench.runs.engine.local import LocalEngine
 from medrobust_bench.runs.evaluate import perform, prepare
 from medrobust_bench.runs.inputs import Reading
 from medrobust_bench.runs.request import Options, Request, request
@@ -218,6 +219,7 @@ def carry_out_suite(
         raise InvalidInputError(list(dict.fromkeys(found.problems)))
     write_suite(out, SuiteRecord(runs={name: one.settings for name, one in asked.items()}))
     runs = {}
+    engine = engine or LocalEngine(keep=True)
     for name, one in zip(asked, prepared, strict=True):
         with observe() as observer:
             runs[name] = perform(one, observer=observer, engine=engine)

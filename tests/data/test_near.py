@@ -233,6 +233,8 @@ def test_patients_stay_on_one_side_and_torn_ones_are_reported(tmp_path: Path) ->
     checked = CliRunner().invoke(main, ["data", "check", str(torn)])
     assert checked.exit_code == 1, checked.output
     assert "groups" in checked.output
+    whole = CliRunner().invoke(main, ["data", "check", str(table)])
+    assert "Splits by patient or study, else by image content" in whole.output
     assert "20 of 20" in checked.output
 
 
