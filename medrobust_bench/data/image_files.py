@@ -176,13 +176,15 @@ def _leads_out(name: str) -> RowError:
 
 
 def near_miss(path: Path) -> str | None:
-    """A file beside a missing one that was probably meant: other letter case, or written as in a web address."""
+    """A file beside a missing one that was probably meant: in other letters, as in web addresses, with an ending."""
     try:
-        there = os.listdir(path.parent)  # noqa: PTH208
+        there = [(unquote(name).casefold(), name) for name in sorted(os.listdir(path.parent))]  # noqa: PTH208
     except OSError:
         return None
     plain = unquote(path.name).casefold()
-    return next((name for name in sorted(there) if unquote(name).casefold() == plain), None)
+    alike = [name for form, name in there if form == plain]
+    alike += [name for form, name in there if form.rpartition(".")[0] == plain]
+    return next(iter(alike), None)
 
 
 def inspect(

@@ -115,7 +115,7 @@ def print_run(results: Sequence[Result], *, console: Console | None = None) -> N
 def describe_data(data: DataRecord) -> str:
     """A data set in one line; whether the images are synthetic is said first."""
     kind = "synthetic images, not patients'" if data.synthetic else "images from patients"
-    skipped = f", {len(data.skipped)} rows skipped" if data.skipped else ""
+    skipped = f", {len(data.skipped)} row{'s' * (len(data.skipped) > 1)} skipped" if data.skipped else ""
     return (
         f"{data.name}, {data.split} split: {data.n} questions on {kind}{skipped}; digest {data.digest[:12]}"
     )

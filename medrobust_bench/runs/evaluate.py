@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.reader import Reader
     from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.problems import Problem
     from medrobust_bench.records.run import Plan
     from medrobust_bench.runs.engine.engine import Engine
     from medrobust_bench.runs.inputs import Inputs
@@ -365,7 +366,11 @@ def _kept(begun: Plan, dataset: Dataset) -> tuple[tuple[str, ...], ...]:
 
 
 def perform(prepared: Prepared, *, observer: Observer | None = None, engine: Engine | None = None) -> Run:
-    """Do what a prepared run plans, and write the results; see `carry_out`."""
+    """Do what a prepared run plans, and write the results; see `carry_out`.
+
+    Raises:
+        InvalidInputError: a model cannot be measured; the results of the others are written.
+    """
     folder, inputs = prepared.folder, prepared.inputs
     with folder.writing():
         _write_run(
@@ -400,18 +405,46 @@ def _write_run(
     finished = folder.finished(plan)
     watch.started(plan, finished)
     work = Work(inputs, plan, folder, watch, finished)
+    stopped: dict[str, tuple[Problem, ...]] = {}
     for model in plan.models:
-        if work.remains(model):
-            watch.loading(model)
-            remedy = f"see to the server, then go on with `medrobust run --resume --out {folder.path}`"
-            try:
-                with server_faults(model, remedy=remedy), engine.opened(work.task(model)) as workers:
-                    watch.asked(model, workers.asked.notes)
-                    record = folder.enter_model(record, model, workers.record, workers.asked.prompt)
-                    for done in workers.work(work.chunks(model)):
-                        work.record(done)
-            finally:
-                _write_usage(folder, model, inputs.models[model])
+        try:
+            if work.remains(model):
+                record = _work_on(model, work, folder, record, watch, engine)
+            work.check(model)
+        except InvalidInputError as error:
+            stopped[model] = error.problems
+            work.stop(model)
+            if model != plan.models[-1]:
+                watch.stopped(model, error.problems)
+        finally:
+            _write_usage(folder, model, inputs.models[model])
+    _write_results(folder, record, work, inputs, [model for model in plan.models if model not in stopped])
+    if stopped:
+        raise InvalidInputError([problem for problems in stopped.values() for problem in problems])
+
+
+def _work_on(
+    model: str, work: Work, folder: RunFolder, record: RunRecord, watch: Observer, engine: Engine
+) -> RunRecord:
+    """Do what is left of a model's part of a plan; gives the run's record with what the model turned out to be.
+
+    Raises:
+        InvalidInputError: the model cannot be opened or asked, or too many questions fail in it.
+    """
+    watch.loading(model)
+    remedy = f"see to the server, then go on with `medrobust run --resume --out {folder.path}`"
+    with server_faults(model, remedy=remedy), engine.opened(work.task(model)) as workers:
+        watch.asked(model, workers.asked.notes)
+        record = folder.enter_model(record, model, workers.record, workers.asked.prompt)
+        for done in workers.work(work.chunks(model)):
+            work.record(done)
+    return record
+
+
+def _write_results(
+    folder: RunFolder, record: RunRecord, work: Work, inputs: Inputs, models: Sequence[str]
+) -> None:
+    """Write what models came to that were measured to the end."""
     given_away = without_images(inputs.dataset)
     data = work.data()
     results = [
@@ -420,7 +453,7 @@ def _write_run(
             model=record.models[model],
             data=data,
             threat=measured.threat,
-            seed=settings.seed,
+            seed=record.plan.settings.seed,
             environment=record.environment,
             audit=measured.audit,
             metrics=inputs.metrics,
@@ -428,12 +461,13 @@ def _write_run(
             dependent=work.dependent(model),
             failed=measured.failed,
         )
-        for model in plan.models
+        for model in models
         for measured in work.measured(model)
     ]
     for result in results:
         folder.write_result(result)
-    folder.write_table(run_table(results))
+    if results:
+        folder.write_table(run_table(results))
 
 
 def _drop_stale_controls(folder: RunFolder, before: Plan, now: Plan, dataset: Dataset) -> None:

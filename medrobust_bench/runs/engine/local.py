@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from medrobust_bench.models.memory import release_memory
 from medrobust_bench.runs.engine.worker import Worker
@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 class LocalEngine:
     """See `Engine`."""
 
+    _has_opened: ClassVar[bool] = False
+    """Whether this process has opened a model before: only then is there one whose memory can be released."""
+
     @contextmanager
     def opened(self, task: ModelTask) -> Iterator[Workers]:
-        """See `Engine`; the model is gone before the next one is opened."""
+        """See `Engine`; the model before is gone when this one is opened."""
+        if LocalEngine._has_opened:
+            release_memory()
+        LocalEngine._has_opened = True
         workers = LocalWorkers(Worker(task))
         try:
             yield workers
@@ -37,9 +43,8 @@ class LocalWorkers:
         self._worker = worker
 
     def close(self) -> None:
-        """Let the model go, and what it holds of the device."""
+        """Let the model go; what it holds of the device is released when the next one is opened."""
         del self._worker
-        release_memory()
 
     @property
     def record(self) -> ModelRecord:
