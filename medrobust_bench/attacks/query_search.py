@@ -150,6 +150,5 @@ class QuerySearch(Generic[T]):
             loss = loss_at(self._loss, bound, pixels, [""] * len(rows))
         for row in rows:
             self._entries[row].passes += 1
-        return dict(
-            zip(rows, zip(loss.value.tolist(), loss.may_have_flipped.tolist(), strict=True), strict=True)
-        )
+        numbers = zip(rows, loss.numbers(), strict=True)
+        return {row: (value, doubtful) for row, (value, doubtful, _flipped) in numbers}

@@ -35,6 +35,7 @@ from medrobust_bench.data.rows import (
     text_of,
 )
 from medrobust_bench.data.splits import SPLIT_NAMES
+from medrobust_bench.data.tables import column_files
 from medrobust_bench.data.wording import question_type_from_wording
 from medrobust_bench.problems import Problem
 from medrobust_bench.specs.vocabulary import MODALITIES, known_modality, known_question_type
@@ -86,6 +87,13 @@ def find_split_files(source: Path) -> list[SplitFile]:
     """The split files that a path means: the file itself, or every JSON file below a folder, sorted by path."""
     paths = [source] if source.is_file() else sorted(source.rglob("*.json"))
     return [split_file(path) for path in paths if not path.name.startswith(".")]
+
+
+def holds_split_files(folder: Path) -> bool:
+    """Whether a folder is one of split files, rather than of columns (Parquet, Arrow) with JSON files beside them."""
+    files = find_split_files(folder)
+    named = any(file.modality is not None or file.question_type is not None for file in files)
+    return named or (bool(files) and not column_files(folder))
 
 
 def images_base(source: Path) -> Path | None:
@@ -285,7 +293,7 @@ class SplitFiles:
         path = Path(source)
         if path.is_file():
             return path.suffix == ".json" and holds_published_rows(path)
-        return path.is_dir() and tree_root(path) is None and bool(find_split_files(path))
+        return path.is_dir() and tree_root(path) is None and holds_split_files(path)
 
     def read(self, source: str, request: Request) -> Reading:
         """See `read_split_files`; without images, the text alone."""
