@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 import medrobust_bench
+from medrobust_bench.attacks import search
 from medrobust_bench.attacks.search import Search
 from medrobust_bench.models.bound import HuggingFaceQuestions
 from medrobust_bench.models.huggingface import HuggingFaceVLM
@@ -97,8 +98,8 @@ def counting(tally: Tally) -> Iterator[None]:
 def before() -> Iterator[None]:
     """Answers asked for as they once were."""
 
-    def deployed_answers(self: Search, asked: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[Any]:
-        return self._bound.select([row for row, _ in asked]).answer([image for _, image in asked])
+    def deployed_answers(self: Search, asked: Sequence[Any]) -> list[Any]:
+        return self._bound.select([one.row for one in asked]).answer([one.image for one in asked])
 
     def answers_without_image(bound: Any, *, seed: int, others: Any) -> list[dict[str, int | None]]:
         images = [
@@ -132,7 +133,9 @@ def before() -> Iterator[None]:
         return [known[row] for row in range(len(images))]
 
     with (
+        patch.object(search, "TOGETHER", 1),
         patch.object(Search, "_deployed_answers", deployed_answers),
+        patch.object(Search, "_confirmed", lambda self, said: said),
         patch.object(chunk, "answers_without_image", answers_without_image),
         patch.object(HuggingFaceQuestions, "completions", completions),
     ):

@@ -62,7 +62,7 @@ class ScriptedQuestion:
         return [self._answer(level) for level in levels]
 
     def select(self, rows: Sequence[int]) -> ScriptedQuestion:
-        assert list(rows) == [0]
+        assert set(rows) == {0}
         return self
 
 
@@ -228,6 +228,31 @@ def test_only_what_claims_a_success_is_answered_exactly(
     assert result.answer == wrong
     assert result.image.flat[0] == 140
     assert result.checks == 3
+
+
+def test_a_question_needs_no_company_to_be_answered_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medrobust_bench.attacks.search.loss_at", scripted_loss)
+    right, wrong = Answer(RIGHT, "said"), Answer(WRONG, "said")
+    batches: list[list[int]] = []
+
+    class Counted(Writing):
+        def answer(self, images: Sequence[np.ndarray], *, exact: bool = True) -> list[Answer]:
+            if not exact:
+                batches.append([int(image.flat[0]) for image in images])
+            return super().answer(images, exact=exact)
+
+    question = Counted(
+        lambda level: wrong if level in (120, 130) else right,
+        loss=lambda level: level,
+        doubt=lambda level: True,
+        answer=lambda level: wrong,
+    )
+    question.generation = SimpleNamespace()  # type: ignore[assignment]
+    result = searched(question, [110, *[115] * 5, *[120] * 5, *[130] * 5, *[140] * 5])
+    assert batches == [[110, 115], [120, 130]]
+    assert question.asked == [120], "the first image that breaks a question counts, and no other is confirmed"
+    assert result.image.flat[0] == 120
+    assert result.checks == 4
 
 
 def test_a_loss_that_is_not_a_number_is_still_checked() -> None:
