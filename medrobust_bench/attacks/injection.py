@@ -119,14 +119,14 @@ class Injection:
         for row, found in enumerate(search.results()):
             assert found is not None  # there is at least one query
             one = bound.select([row])
-            draw, done, texts = found.how, [], []
+            draw, done, answers = found.how, [], []
             for control in (None, *CONTROLS):
                 image, text = self._written(
                     batch.questions[row], batch.images[row], seeds[row], draw, control
                 )
                 known = found.answer if control is None else None
                 said = known or one.answer([image])[0]
-                texts.append(said.text)
+                answers.append(said)
                 done.append(
                     Alteration(
                         what=text,
@@ -137,7 +137,7 @@ class Injection:
                         choice=said.choice,
                     )
                 )
-            trials.append(Trial(tuple(done), texts[0], found.passes + len(done)))
+            trials.append(Trial(tuple(done), answers[0], found.passes + len(done)))
         return trials
 
     def missing(self, question: Question, alterations: Sequence[Alteration]) -> str | None:

@@ -236,17 +236,17 @@ class Chunk:
         trials = threat.meet(bound, seeds)
         seconds, total = time.perf_counter() - start, max(1, sum(trial.forward_passes for trial in trials))
         for row, trial in zip(rows, trials, strict=True):
-            if trial.alterations:
-                answer = self.questions[row].answer
-                choice = trial.decisive(answer).choice
+            if (said := trial.said) is not None:
                 outcomes[row] = self._outcome(
                     row,
                     name,
                     clean_choice=clean[row].choice,
-                    choice=choice,
+                    choice=said.choice,
                     attacked=True,
-                    correct=choice == answer,
-                    text=trial.text,
+                    correct=said.choice == self.questions[row].answer,
+                    text=said.text,
+                    kind=said.kind,
+                    tier=said.tier,
                     steady=clean[row].steady,
                     alterations=trial.alterations,
                     forward_passes=trial.forward_passes,
