@@ -27,7 +27,6 @@ from tabulate import tabulate
 
 import medrobust_bench
 from medrobust_bench.attacks import search
-from medrobust_bench.attacks.search import Search
 from medrobust_bench.models.bound import HuggingFaceQuestions
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.runs import chunk
@@ -98,8 +97,8 @@ def counting(tally: Tally) -> Iterator[None]:
 def before() -> Iterator[None]:
     """Answers asked for as they once were."""
 
-    def deployed_answers(self: Search, asked: Sequence[Any]) -> list[Any]:
-        return self._bound.select([one.row for one in asked]).answer([one.image for one in asked])
+    def deployed_answers(bound: Any, asked: dict[int, list[Any]], *, unparsed: Any) -> dict[int, list[Any]]:
+        return {row: bound.select([row] * len(images)).answer(images) for row, images in asked.items()}
 
     def answers_without_image(bound: Any, *, seed: int, others: Any) -> list[dict[str, int | None]]:
         images = [
@@ -134,8 +133,7 @@ def before() -> Iterator[None]:
 
     with (
         patch.object(search, "TOGETHER", 1),
-        patch.object(Search, "_deployed_answers", deployed_answers),
-        patch.object(Search, "_confirmed", lambda self, said: said),
+        patch.object(search, "deployed_answers", deployed_answers),
         patch.object(chunk, "answers_without_image", answers_without_image),
         patch.object(HuggingFaceQuestions, "completions", completions),
     ):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import zip_longest
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from medrobust_bench.attacks.attack_result import AttackResult, Attempt
+from medrobust_bench.attacks.attack_result import AttackResult, Attempt, Waiting
+from medrobust_bench.attacks.deployed_answers import deployed_answers
 from medrobust_bench.attacks.losses import CrossEntropy, loss_at, loss_of_answers
 from medrobust_bench.models.adapter import NoScoresError
 
@@ -45,15 +45,6 @@ GRACE = 10
 """Forward passes in which a question whose answer has become unparsable may still be brought to a wrong one."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    """An image that waits for the deployed path, and whether the float path had flipped."""
-
-    row: int
-    image: NDArray[np.uint8]
-    flipped: bool
-
-
 @dataclass(slots=True)
 class _Entry:
     """What is known about one question while the search runs."""
@@ -64,7 +55,7 @@ class _Entry:
     pending_value: float = float("-inf")
     pending_flipped: bool = False
     passes_until_check: int = 0
-    waiting: list[_Waiting] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
     queued: NDArray[np.uint8] | None = field(default=None, repr=False)
     completion: str = ""
     witness: tuple[NDArray[np.uint8], Answer] | None = None
@@ -161,10 +152,17 @@ class Search:
         self.measure(pixels, gradient=False)
 
     def flush(self) -> None:
-        """End a run: check every image that is still waiting, and leave unparsable answers at that."""
+        """End a run: check the images that are still waiting, and leave unparsable answers at that.
+
+        A generated answer has no company where only one image waits: it goes on waiting, see `AttackResult.waiting`.
+        """
+        due = []
         for row in self.open_rows:
             self._queue(row)
-        self._check([row for row in self.open_rows if self._entries[row].waiting])
+            entry = self._entries[row]
+            if len(entry.waiting) >= (self._together if entry.witness is None else 1):
+                due.append(row)
+        self._check(due)
         for entry in self._entries:
             if entry.losses:
                 broken = not entry.open or entry.witness is not None
@@ -225,63 +223,37 @@ class Search:
         entry.pending, entry.pending_value = None, float("-inf")
         if entry.queued is None or not np.array_equal(image, entry.queued):
             entry.queued = image
-            entry.waiting.append(_Waiting(row, image, entry.pending_flipped))
+            entry.waiting.append(Waiting(image, len(entry.attempts), entry.pending_flipped))
             entry.passes_until_check = 0 if self._bound.generation is None else GENERATION_INTERVAL
 
     def _check(self, rows: Sequence[int]) -> None:
         """Put the waiting images of these questions to the deployed path; the first that breaks a question counts."""
-        if not rows:
-            return
-        waiting = [self._entries[row].waiting for row in rows]
-        answers = iter(self._deployed_answers([one for images in waiting for one in images]))
-        said = [[(one, next(answers)) for one in images] for images in waiting]
-        for row in rows:
-            self._entries[row].checks += len(self._entries[row].waiting)
+        waiting = {row: self._entries[row].waiting for row in rows}
+        said = deployed_answers(
+            self._bound,
+            {row: [one.image for one in images] for row, images in waiting.items()},
+            unparsed={row for row in rows if self._entries[row].witness is not None},
+        )
+        for row, images in waiting.items():
+            self._entries[row].checks += len(images)
             self._entries[row].waiting = []
-        for turn in zip_longest(*said):
-            for one, answer in self._confirmed(
-                [pair for pair in turn if pair is not None and self._entries[pair[0].row].open]
-            ):
-                self._take(one, answer)
+            for one, answer in zip(images, said[row], strict=False):  # none is told after a wrong one
+                self._take(row, one, answer)
 
-    def _take(self, one: _Waiting, answer: Answer) -> None:
-        entry = self._entries[one.row]
+    def _take(self, row: int, one: Waiting, answer: Answer) -> None:
+        entry, right = self._entries[row], self._batch.questions[row].answer
         entry.passes_until_check = GENERATION_INTERVAL if answer.text else 0
-        if answer.choice is None:
-            entry.witness = entry.witness or (one.image, answer)
-        elif answer.choice != self._batch.questions[one.row].answer:
-            entry.witness, entry.open = (one.image, answer), False
-            entry.best = None
-        else:
+        if answer.choice == right:
             entry.completion = answer.text
             entry.rounded_away |= one.flipped and not answer.text
-
-    def _deployed_answers(self, asked: Sequence[_Waiting]) -> list[Answer]:
-        """The answers to images; those that are generated are written in a batch, and only steer the search."""
-        bound = self._bound.select([one.row for one in asked])
-        return bound.answer([one.image for one in asked], exact=bound.generation is None)
-
-    def _confirmed(self, said: Sequence[tuple[_Waiting, Answer]]) -> list[tuple[_Waiting, Answer]]:
-        """Answers to images of different questions, those that claim a success as exact as verdicts.
-
-        Where answers are generated, a batch is a fraction of the cost of one at a time, and an answer that is right
-        only steers the search. A question that is broken by an unparsable answer is broken anew by a wrong one only.
-        """
-        if self._bound.generation is None:
-            return list(said)
-        claims = [
-            place
-            for place, (one, answer) in enumerate(said)
-            if answer.choice != self._batch.questions[one.row].answer
-            and not (answer.choice is None and self._entries[one.row].witness is not None)
-        ]
-        confirmed = list(said)
-        if claims:
-            images = [said[place][0] for place in claims]
-            exact = self._bound.select([one.row for one in images]).answer([one.image for one in images])
-            for place, one, answer in zip(claims, images, exact, strict=True):
-                confirmed[place] = one, answer
-        return confirmed
+            return
+        if one.attempt < len(entry.attempts):  # it waited beyond the end of its run
+            entry.attempts[one.attempt] = replace(entry.attempts[one.attempt], broken=True)
+        if answer.choice is None:
+            entry.witness = entry.witness or (one.image, answer)
+        else:
+            entry.witness, entry.open = (one.image, answer), False
+            entry.best = None
 
     def _round(self, row: int, image: torch.Tensor) -> NDArray[np.uint8]:
         return self._budgets[row].round(self._batch.images[row], image.permute(1, 2, 0).cpu().numpy())
@@ -300,6 +272,7 @@ class Search:
             checks=entry.checks,
             rounded_away=entry.rounded_away and entry.witness is None,
             attempts=tuple(entry.attempts),
+            waiting=() if answer is not None else tuple(entry.waiting),
         )
 
 

@@ -162,10 +162,10 @@ class RunFolder:
         known = record.models.get(model)
         if known is not None and (parts := known.differences(_at(known, seen))):
             what = f"{model} is not the model of the interrupted run: {', '.join(parts)} differ"
-            if known.weights_sha256 != seen.weights_sha256:
+            if known.weights_sha256 != seen.weights_sha256 or known.server != _at(known, seen).server:
                 what += f" ({_weights(known)} then, {_weights(seen)} now)"
             problem = Problem(
-                where=str(self._record), what=what, remedy="resume with the same checkpoint, or start anew"
+                where=str(self._record), what=what, remedy="resume with the same model, or start anew"
             )
             raise InvalidInputError([problem])
         prompts = {} if prompt is None else {model: prompt}

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from medrobust_bench.attacks.attack_result import attack_standing
+from medrobust_bench.attacks.attack_result import attack_standing, settled
 from medrobust_bench.data.image import to_png
 from medrobust_bench.models.adapter import afresh, in_full_precision
 from medrobust_bench.models.memory import MemoryLimit
@@ -163,6 +163,7 @@ class Chunk:
         if again and self._in_full_precision is not None:
             precise = self._in_full_precision.select(rows)
             results = attack_standing(results, precise, seeds, partial(self._search, threat))
+        results = settled(results, bound)
         pngs = [to_png(result.image) for result in results]
         budgets = [threat.budget(bound.batch.shape, seed) for seed in seeds]
         verdicts = judge(bound, pngs, budgets)

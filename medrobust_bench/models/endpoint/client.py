@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds, those of the openai client
 
 
+_SOON = 10.0  # seconds in which a list of models is there, or is done without
 _SHOWN = 10
 """Names of models that a message lists at most."""
 
@@ -138,7 +139,8 @@ class ChatClient:
     def served(self) -> tuple[str, ...]:
         """The names of the models that the server lists; none where it lists none."""
         try:
-            return tuple(printable(model.id) for model in self._client.models.list())
+            quick = self._client.with_options(max_retries=0, timeout=_SOON)
+            return tuple(printable(model.id) for model in quick.models.list())
         except (self._openai.OpenAIError, TypeError):  # a list is a courtesy; what stands in its place may be anything
             return ()
 
