@@ -118,9 +118,7 @@ def attack_standing(
     return merged
 
 
-def settled(
-    results: Sequence[AttackResult], bound: BoundQuestions, *, least: int = 1
-) -> list[AttackResult]:
+def settled(results: Sequence[AttackResult], bound: BoundQuestions, *, least: int = 1) -> list[AttackResult]:
     """Results with the images that wait put to the deployed path, those of all questions at once.
 
     Args:
@@ -161,6 +159,4 @@ def _settled(
         replace(attempt, broken=True) if number == tried[place] else attempt
         for number, attempt in enumerate(result.attempts)
     )
-    return replace(
-        result, image=images[place], answer=answers[place], rounded_away=False, attempts=attempts
-    )
+    return replace(result, image=images[place], answer=answers[place], rounded_away=False, attempts=attempts)

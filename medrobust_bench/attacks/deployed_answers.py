@@ -28,7 +28,8 @@ def deployed_answers(
     Args:
         bound: B questions.
         asked: by position of the question, its images, uint8 [H, W, 3].
-        unparsed: positions of questions that an unparsable answer has broken already; only a wrong one breaks them anew.
+        unparsed: positions of questions that an unparsable answer has broken already; only a wrong one breaks them
+            anew.
 
     Returns:
         By position the answers to its images in order, up to the first that is wrong.

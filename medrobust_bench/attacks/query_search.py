@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 
+from medrobust_bench.attacks.deployed_answers import deployed_answers
 from medrobust_bench.attacks.losses import Focus, Margin, loss_at
 from medrobust_bench.models.adapter import NoScoresError
 from medrobust_bench.models.pixels import to_pixels
@@ -34,12 +35,14 @@ class Found(Generic[T]):
             answer, else the one that came closest.
         image: uint8 [H, W, 3].
         answer: the deployed answer to it; None where it was not asked, since it is certainly right.
+        shown: images that were tried.
         passes: forward passes, deployed answers among them.
     """
 
     how: T
     image: NDArray[np.uint8]
     answer: Answer | None
+    shown: int
     passes: int
 
 
@@ -52,6 +55,7 @@ class _Entry(Generic[T]):
     scored: bool = True
     grace: int | None = None
     open: bool = True
+    shown: int = 0
     passes: int = 0
 
 
@@ -90,6 +94,7 @@ class QuerySearch(Generic[T]):
         doubtful = []
         for row, (lead, may_have_changed) in self._leads(tried).items():
             entry = self._entries[row]
+            entry.shown += 1
             leads[row] = lead
             if entry.decisive is None or (entry.grace is None and lead > entry.lead):
                 entry.decisive, entry.lead = (*tried[row], None), lead
@@ -99,15 +104,19 @@ class QuerySearch(Generic[T]):
                 entry.grace -= 1
                 entry.open = entry.grace > 0
         if doubtful:
-            answers = self._bound.select(doubtful).answer([tried[row][1] for row in doubtful])
-            for row, answer in zip(doubtful, answers, strict=True):
+            said = deployed_answers(
+                self._bound,
+                {row: [tried[row][1]] for row in doubtful},
+                unparsed={row for row in doubtful if self._entries[row].grace is not None},
+            )
+            for row, (answer,) in said.items():
                 self._judge(row, *tried[row], answer)
         return leads
 
     def results(self) -> list[Found[T] | None]:
         """By question what was found out; None where no image was tried."""
         return [
-            None if entry.decisive is None else Found(*entry.decisive, passes=entry.passes)
+            None if entry.decisive is None else Found(*entry.decisive, shown=entry.shown, passes=entry.passes)
             for entry in self._entries
         ]
 
@@ -146,6 +155,5 @@ class QuerySearch(Generic[T]):
             loss = loss_at(self._loss, bound, pixels, [""] * len(rows))
         for row in rows:
             self._entries[row].passes += 1
-        return dict(
-            zip(rows, zip(loss.value.tolist(), loss.may_have_flipped.tolist(), strict=True), strict=True)
-        )
+        numbers = zip(rows, loss.numbers(), strict=True)
+        return {row: (value, doubtful) for row, (value, doubtful, _flipped) in numbers}

@@ -29,7 +29,9 @@ def card_id(model: str) -> str:
     """A card's id made from what results call a model: lower case, letters, digits, dots, dashes, underscores."""
     name = model.removeprefix(SERVED)
     made = re.sub(r"[^a-z0-9._-]+", "-", name.lower().rpartition("/")[2]).strip("-._") or "model"
-    return made if name == model else f"openai-{made}"  # a server's model is not the one whose weights have that name
+    return (
+        made if name == model else f"openai-{made}"
+    )  # a server's model is not the one whose weights have that name
 
 
 def name_on_board(model: str, cards: Mapping[str, Card]) -> str:

@@ -274,7 +274,9 @@ def test_witnesses_survive_the_file(tmp_path: Path, chunk: Chunk) -> None:
     assert read_witnesses(tmp_path / "w.parquet") == witnesses
 
 
-@pytest.mark.parametrize("name", ["corruption:jpeg,severity=5", "corruptions-adversarial:queries=2", "injection"])
+@pytest.mark.parametrize(
+    "name", ["corruption:jpeg,severity=5", "corruptions-adversarial:queries=2", "injection"]
+)
 def test_how_an_answer_to_an_altered_image_was_read_is_told(
     name: str, adapter: LinearAdapter, dataset: Dataset
 ) -> None:

@@ -141,7 +141,10 @@ class ChatClient:
         try:
             quick = self._client.with_options(max_retries=0, timeout=_SOON)
             return tuple(printable(model.id) for model in quick.models.list())
-        except (self._openai.OpenAIError, TypeError):  # a list is a courtesy; what stands in its place may be anything
+        except (
+            self._openai.OpenAIError,
+            TypeError,
+        ):  # a list is a courtesy; what stands in its place may be anything
             return ()
 
     def totals(self) -> UsageRecord:
