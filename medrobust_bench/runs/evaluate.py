@@ -429,7 +429,7 @@ def _write_run(
             failed=measured.failed,
         )
         for model in plan.models
-        for measured in work.measured(model)
+        for measured in work.measured(model, record.models[model])
     ]
     for result in results:
         folder.write_result(result)
