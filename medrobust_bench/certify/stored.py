@@ -287,7 +287,7 @@ def _overspends(row: StoredRow) -> bool:
 
 def _wrong_radius(row: StoredRow) -> bool:
     certificate = row.certificate
-    if certificate.candidate >= len(certificate.looks[0].counts):
+    if any(certificate.candidate >= len(look.counts) for look in certificate.looks):
         return True
     return abs(certificate.radius - certificate.recomputed_radius()) > SAME * certificate.sigma
 

@@ -116,6 +116,10 @@ def later_draws_of_a_better_model(lines: list[Line]) -> None:
         look["counts"][candidate] = look["n"] - min(look["n"], missed)
 
 
+def a_look_without_counts(lines: list[Line]) -> None:
+    certified(lines)["certificate"]["looks"][1]["counts"] = []
+
+
 def a_lucky_seed(lines: list[Line]) -> None:
     certified(lines)["certificate"]["seed"] += 1
 
@@ -143,6 +147,7 @@ def a_selection_with_negative_counts(lines: list[Line]) -> None:
 FORGED = {
     a_selection_with_negative_counts: "counts",
     later_draws_of_a_better_model: "draws",
+    a_look_without_counts: "counts",
     larger_radius: "radius",
     larger_count: "radius",
     moved_counts_with_their_radius: "counts",

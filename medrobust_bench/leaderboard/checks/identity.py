@@ -35,7 +35,7 @@ def card(claim: Claim) -> list[Fault]:
     faults = []
     if missing := unfilled(found):
         faults.append(Fault("model", f"its card is a draft, to be completed: {', '.join(missing)}"))
-    expected: list[tuple[str, str, str | None]] = [
+    expected: list[tuple[str, str | None, str | None]] = [
         ("answer mode", found.answer_mode.value, model.answer_mode),
         ("revision", found.revision, model.revision),
     ]

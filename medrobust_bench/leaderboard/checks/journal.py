@@ -180,9 +180,9 @@ def _of_an_attack(outcome: Outcome) -> bool:
 
 
 def _fewest_passes(outcome: Outcome) -> int:
-    """Images that a line tells of: a clean one is judged twice, and its replacements once each."""
+    """Images that a line tells of; a clean one is judged twice."""
     if outcome.threat == CLEAN.name:
-        return 2 + len(outcome.blind_choices or {})
+        return 2
     return sum(len(attempt.losses) for attempt in outcome.attempts)
 
 
