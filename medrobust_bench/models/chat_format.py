@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -71,7 +72,7 @@ class ChatFormat:
         template = own or _usual(getattr(getattr(processor, "tokenizer", None), "chat_template", None))
         if template is None:
             return cls(None)
-        dated = _ASKS_FOR_THE_DAY in template
+        dated = _ASKS_FOR_THE_DAY in template and not template.startswith(_FIXED_DAY)
         return cls(_FIXED_DAY + template if dated else template, own is None, dated)
 
     @property
@@ -104,6 +105,20 @@ class ChatFormat:
             what = f"cannot be rendered: {said}"
             raise InvalidInputError([Problem("the chat template", what, REMEDY)]) from error
         return rendered
+
+
+def with_fixed_day(processor: Any) -> Any:
+    """The processor as an evaluation renders with it, for whoever else calls its `apply_chat_template`.
+
+    The day is fixed, and the template stands with the processor where it stood beside the tokenizer. The processor
+    itself is not changed; where nothing is to be, it is returned.
+    """
+    template = ChatFormat.of(processor).template
+    if template is None or template == processor.chat_template:
+        return processor
+    fixed = copy.copy(processor)
+    fixed.chat_template = template
+    return fixed
 
 
 REMEDY: Final = (

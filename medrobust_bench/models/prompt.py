@@ -56,5 +56,10 @@ def chat_prompt(
         token = getattr(processor, "image_token", None)
         picture = f"{token}\n" if image and isinstance(token, str) else ""
         return "\n\n".join(filter(None, [system, f"{picture}{words}\nAnswer:"]))
-    told = {_THINKING: thinks} if thinks is not None and _THINKING in form.template else {}
+    told = template_variables(form, thinks)
     return form.render(processor, conversation(words, system=system, image=image), **told)
+
+
+def template_variables(form: ChatFormat, thinks: bool | None) -> dict[str, bool]:
+    """What a template that can be told to think or not is told; nothing where it cannot, or `thinks` is None."""
+    return {_THINKING: thinks} if thinks is not None and _THINKING in (form.template or "") else {}

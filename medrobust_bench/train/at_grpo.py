@@ -19,15 +19,23 @@ from PIL import Image
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
+from medrobust_bench.data.image import canonical
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.chat_format import ChatFormat, with_fixed_day
 from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.prompt import template_variables
+from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.train.augmentation import augmented
 from medrobust_bench.train.callbacks import EarlierPasses, Validation
 from medrobust_bench.train.checkpoints import LoadsByName
+from medrobust_bench.train.examples import why_unusable
+from medrobust_bench.train.exchange import Exchange
 from medrobust_bench.train.grpo_arguments import check_groups
 from medrobust_bench.train.inner_attack import InnerAttack, Perturbed, prompt_seed, stays_clean, with_noise
 from medrobust_bench.train.passes import PassCounter
 from medrobust_bench.train.prompts import check_processor, prompt_rows
 from medrobust_bench.train.rewards import weighted_rewards
-from medrobust_bench.train.validation import validate
+from medrobust_bench.train.validation import answer_together, validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +80,8 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         more: further arguments of GRPOTrainer (`peft_config`, `callbacks`, …).
 
     Raises:
-        InvalidInputError: a processor or arguments with which TRL would train on something else.
+        InvalidInputError: a processor or arguments with which TRL would train on something else, or a reward that a
+            sharded model cannot be asked for.
     """
 
     _name = "AT-GRPO"
@@ -90,6 +99,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         **more: Any,
     ) -> None:
         check_groups(args)
+        processing_class = with_fixed_day(processing_class)
         check_processor(processing_class, settings.mode)
         rewards, _ = weighted_rewards(settings.rewards, settings.mode)
         self._skipped = skipped
@@ -103,8 +113,16 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
             processing_class=processing_class,
             **more,
         )
+        if settings.rewards.dependence and self.is_fsdp_enabled:
+            what = "asks each process about images of its own, which a model sharded by FSDP cannot be"
+            remedy = "use DistributedDataParallel or DeepSpeed; or `exchange`, which asks nothing more"
+            raise InvalidInputError([Problem("rewards.dependence", what, remedy)])
         self._settings = settings
         self._validation = validation
+        told = template_variables(ChatFormat.of(processing_class), STRATEGIES[settings.mode].thinks)
+        # prompts as an evaluation renders them
+        self.chat_template_kwargs = {**told, **(args.chat_template_kwargs or {})}
+        self._exchange = Exchange(questions, settings.exchange)
         self._inner: InnerAttack | None = None
         self._attacked: list[bool] = []
         plain = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
@@ -139,6 +157,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
                 self._settings.attack,
                 seed=self._settings.seed,
                 max_new_tokens=self._settings.max_new_tokens,
+                exchanged=self._settings.exchange > 0 or self._settings.rewards.dependence > 0,
             )
         for name, value in measured.items():
             self._metrics["train"][name].append(value)
@@ -165,10 +184,8 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         """The rows of a generation batch with attacked and noisy images; rows of one question get the same."""
         settings, step = self._settings, self.state.global_step
         rows = {row["question"].id: row for row in inputs}
-        prompts = [
-            _Prompt(row["question"], np.asarray(row["images"][0]), prompt_seed(settings.seed, id, step))
-            for id, row in rows.items()
-        ]
+        prompts = [self._drawn(row, prompt_seed(settings.seed, id, step)) for id, row in rows.items()]
+        answered = self._answered_elsewhere(prompts)
         spec = None if settings.attack is None else settings.attack.at(step)
         found = self._attack(settings.attack, spec, prompts) if settings.attack and spec else {}
         self._attacked = [row["question"].id in found for row in inputs]
@@ -178,9 +195,38 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
             image = found[id].image if id in found else prompt.image
             if settings.noise is not None:
                 image = with_noise(image, settings.noise, prompt.seed)
-            clean_choice = found[id].clean_choice if id in found else None
-            rows[id] = {**rows[id], "images": [Image.fromarray(image)], "clean_choice": clean_choice}
+            rows[id] = {
+                **rows[id],
+                "question": prompt.question,
+                "images": [Image.fromarray(image)],
+                "clean_choice": found[id].clean_choice if id in found else None,
+                "counterpart_choice": answered.get(id),
+                "paired": id in answered,
+            }
         return [rows[row["question"].id] for row in inputs]
+
+    def _drawn(self, row: dict[str, Any], seed: int) -> _Prompt:
+        """A row's question, exchanged and augmented as its seed draws."""
+        settings, question, image = self._settings, row["question"], np.asarray(row["images"][0])
+        other = self._exchange(question, seed)
+        if other is not question and why_unusable(self.processing_class, other, settings.mode) is None:
+            question, image = other, canonical(other.image)
+        if settings.augmentation is not None:
+            image = augmented(image, settings.augmentation, seed)
+        return _Prompt(question, image, seed)
+
+    def _answered_elsewhere(self, prompts: Sequence[_Prompt]) -> dict[str, int | None]:
+        """What the model greedily answers about an image with another right answer, by question that has one."""
+        if not self._settings.rewards.dependence:
+            return {}
+        drawn = [self._exchange.counterpart(prompt.question, prompt.seed) for prompt in prompts]
+        mode = self._settings.mode
+        others = [q for q in drawn if q is not None and why_unusable(self.processing_class, q, mode) is None]
+        with self._whole_model() as model:
+            limit = self._settings.max_new_tokens
+            adapter = HuggingFaceVLM(model, self.processing_class, mode=mode, max_new_tokens=limit)
+            answers = answer_together(adapter, others)
+        return {other.id: answer.choice for other, answer in zip(others, answers, strict=True)}
 
     def _attack(
         self, attack: AttackSettings, spec: PgdSpec, prompts: Sequence[_Prompt]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
     from medrobust_bench.data.question import Question
+    from medrobust_bench.train.exchange import Exchange
 
 DESCRIBE_PROMPT = "Describe the image."
 MATCH_ROUNDS = 2
@@ -114,7 +115,12 @@ def _option_lines(question: Question) -> tuple[tuple[int, int], ...]:
 
 
 def build_examples(
-    questions: Sequence[Question], tasks: Mapping[Task, float], *, count: int, seed: int
+    questions: Sequence[Question],
+    tasks: Mapping[Task, float],
+    *,
+    count: int,
+    seed: int,
+    exchange: Exchange | None = None,
 ) -> list[Example]:
     """Examples in random order: every question once before any comes again.
 
@@ -123,13 +129,19 @@ def build_examples(
         tasks: weights of the tasks, one of which is drawn per example.
         count: number of examples.
         seed: decides order and draw.
+        exchange: draws whose image a question is asked about; None leaves it its own.
     """
     draw = random.Random(seed)
     order: list[Question] = []
     while len(order) < count:
         order += draw.sample(questions, len(questions))
     kinds, weights = list(tasks), list(tasks.values())
-    return [build_example(question, draw.choices(kinds, weights)[0]) for question in order[:count]]
+    examples = []
+    for question in order[:count]:
+        task = draw.choices(kinds, weights)[0]
+        asked = question if exchange is None else exchange(question, draw.getrandbits(63))
+        examples.append(build_example(asked, task))
+    return examples
 
 
 def open_images(questions: Sequence[Question]) -> list[list[Image.Image]]:

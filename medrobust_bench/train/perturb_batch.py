@@ -1,4 +1,4 @@
-"""Attacked and noisy images in the place of the examples' own, against the model as it now is."""
+"""Augmented, attacked and noisy images in the place of the examples' own, against the model as it now is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.prompt import AnswerMode, chat_prompt
+from medrobust_bench.train.augmentation import augmented
 from medrobust_bench.train.examples import DESCRIBE_PROMPT
 from medrobust_bench.train.inner_attack import InnerAttack, prompt_seed, stays_clean, with_noise
 from medrobust_bench.train.validation import showing
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class BatchPerturbation:
-    """The inner attack and the noise of a recipe (Madry et al. 2018; Cohen et al. 2019) on training examples.
+    """Augmentation, inner attack and noise of a recipe (Madry et al. 2018; Cohen et al. 2019) on training examples.
 
     The attack raises the negative log-likelihood of the completion that is taught, teacher-forced, with the model in
     evaluation mode. What becomes of an image depends on recipe, question, optimiser step and weights; not on its
@@ -52,6 +53,9 @@ class BatchPerturbation:
         """The examples of a zero-based optimiser step with other images, in their order."""
         seeds = [prompt_seed(self._settings.seed, example.question.id, step) for example in examples]
         images = [canonical(example.question.image) for example in examples]
+        augmentation = self._settings.augmentation
+        if augmentation is not None:
+            images = [augmented(image, augmentation, seed) for image, seed in zip(images, seeds, strict=True)]
         self._attack(examples, images, seeds, step)
         noise = self._settings.noise
         if noise is not None:

@@ -50,7 +50,8 @@ class Rows:
         self._processor = processor
         self._checked = checked
         self._reasons: dict[int, str | None] = {}
-        prompt = chat_prompt(processor, STRATEGIES[mode].prompt(questions[0]))
+        strategy = STRATEGIES[mode]
+        prompt = chat_prompt(processor, strategy.prompt(questions[0]), thinks=strategy.thinks)
         self._opening = opened_thought(prompt)
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
@@ -64,6 +65,8 @@ class Rows:
             "question": questions,
             "opening": [self._opening] * len(numbers),
             "clean_choice": [None] * len(numbers),
+            "counterpart_choice": [None] * len(numbers),
+            "paired": [False] * len(numbers),
         }
 
     def _usable(self, number: int) -> int:

@@ -41,6 +41,7 @@ SHOWN = (
     "grad_norm",
     "attack/eps",
     "validation_accuracy",
+    "validation_exchanged",
     "validation_attacked",
     "seconds/attack",
     "seconds/generation",
@@ -82,7 +83,7 @@ def reinforce(
     if len(train) < settings.prompts * arguments.world_size:
         what = f"{len(train)} training questions do not fill a step of {settings.prompts} prompts per process"
         raise InvalidInputError([Problem("data", what, "lower prompts or give more data")])
-    processor = AutoProcessor.from_pretrained(source, padding_side="left")
+    processor = AutoProcessor.from_pretrained(source, padding_side="left", **settings.processor)
     check_processor(processor, settings.mode)
     train = in_plain_words(train, processor)
     validation, unusable = usable_questions(validation, processor, settings.mode)

@@ -29,12 +29,16 @@ class Rollout:
         question: what it was asked.
         mode: how it should answer.
         clean_choice: its greedy answer on the clean image; None where it was not asked or gave none.
+        counterpart_choice: its greedy answer to the same question about an image with another right answer.
+        paired: whether there is such an image, and it was asked about it.
     """
 
     completion: str
     question: Question
     mode: AnswerMode
     clean_choice: int | None = None
+    counterpart_choice: int | None = None
+    paired: bool = False
 
     @property
     def choice(self) -> int | None:
@@ -64,6 +68,18 @@ def consistency(rollout: Rollout) -> float:
 def agreement(rollout: Rollout) -> float | None:
     """1 for the answer given on the clean image, else 0; None (no reward at all) where there is none to agree with."""
     return None if rollout.clean_choice is None else float(rollout.choice == rollout.clean_choice)
+
+
+def dependence(rollout: Rollout) -> float | None:
+    """1 for the right option if the model answers otherwise about the counterpart, else 0; None without a counterpart.
+
+    The counterpart is a stranger's image, for which another option of the same question is right (`Exchange`): nothing
+    about it is unusual. Whoever answers by heart gives one answer to both and earns nothing on either; whoever answers
+    at random is right now and then, and earns less than by `correctness` alone.
+    """
+    if not rollout.paired:
+        return None
+    return float(rollout.choice == rollout.question.answer != rollout.counterpart_choice)
 
 
 def stated_option(rollout: Rollout) -> int | None:
@@ -109,6 +125,8 @@ class TrlReward:
         question: Sequence[Question],
         opening: Sequence[str],
         clean_choice: Sequence[int | None],
+        counterpart_choice: Sequence[int | None],
+        paired: Sequence[bool],
         **columns: object,
     ) -> list[float | None]:
         """Rewards of N completions.
@@ -118,12 +136,14 @@ class TrlReward:
             question: N questions.
             opening: what the chat template begins the assistant's turn with, N times.
             clean_choice: N greedy answers on the clean image.
+            counterpart_choice: N greedy answers about an image with another right answer.
+            paired: whether there was one, N times.
             columns: what else TRL hands over.
         """
-        rows = zip(completions, question, opening, clean_choice, strict=True)
+        rows = zip(completions, question, opening, clean_choice, counterpart_choice, paired, strict=True)
         return [
-            self._reward(Rollout(opening + turn[0]["content"], asked, self._mode, clean))
-            for turn, asked, opening, clean in rows
+            self._reward(Rollout(opening + turn[0]["content"], asked, self._mode, clean, other, pair))
+            for turn, asked, opening, clean, other, pair in rows
         ]
 
 
@@ -134,6 +154,7 @@ def weighted_rewards(weights: RewardWeights, mode: AnswerMode) -> tuple[list[Trl
         strict_format: weights.strict_format,
         consistency: weights.consistency,
         agreement: weights.agreement,
+        dependence: weights.dependence,
     }
     used = {
         reward: weight

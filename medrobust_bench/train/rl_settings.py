@@ -7,6 +7,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.train.augmentation import AugmentationSettings
 from medrobust_bench.train.lora import LoraSettings
 from medrobust_bench.train.settings import AttackSettings, NoiseSettings, TrainingData
 from medrobust_bench.train.tasks import FORMATS
@@ -45,12 +46,15 @@ class RewardWeights(_Settings):
         strict_format: of a completion that can be parsed.
         consistency: of a rationale that affirms the option that the answer names.
         agreement: of the answer that the model gives on the clean image.
+        dependence: of the right answer, where the model's own answer to the same question about a stranger's image is
+            another one.
     """
 
     correctness: float = Field(default=1.0, ge=0)
     strict_format: float = Field(default=0.2, ge=0)
     consistency: float = Field(default=0.0, ge=0)
     agreement: float = Field(default=0.0, ge=0)
+    dependence: float = Field(default=0.0, ge=0)
 
 
 class RlSettings(_Settings):
@@ -62,6 +66,9 @@ class RlSettings(_Settings):
         data: the questions.
         attack: the inner attack; None for plain GRPO.
         noise: Gaussian augmentation; None for none.
+        augmentation: other changes of the images that leave the answer as it is; None for none.
+        exchange: share of the prompts asked about an image drawn evenly over their answers, see `Exchange`.
+        processor: further arguments of the base's processor, as they are; they are saved with it.
         rewards: weights of the rewards.
         steps: optimiser steps.
         prompts: prompts per optimiser step and process.
@@ -86,6 +93,9 @@ class RlSettings(_Settings):
     data: TrainingData = TrainingData()
     attack: AttackSettings | None = None
     noise: NoiseSettings | None = None
+    augmentation: AugmentationSettings | None = None
+    exchange: float = Field(default=0.0, ge=0, le=1)
+    processor: dict[str, Any] = Field(default_factory=dict)
     rewards: RewardWeights = RewardWeights()
     steps: int = Field(ge=1)
     prompts: int = Field(default=16, ge=1)

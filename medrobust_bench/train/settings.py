@@ -12,6 +12,7 @@ from medrobust_bench.specs.exact import Exact
 from medrobust_bench.specs.norm_ball import Norm
 from medrobust_bench.specs.pgd import PgdSpec
 from medrobust_bench.train.architecture import TinyArchitecture
+from medrobust_bench.train.augmentation import AugmentationSettings
 from medrobust_bench.train.lora import LoraSettings
 from medrobust_bench.train.tasks import FORMATS, Task
 
@@ -169,6 +170,11 @@ class SftSettings(BaseModel):
         attack: the inner attack of adversarial fine-tuning, which ascends the negative log-likelihood of the completion
             that is taught; None for plain fine-tuning.
         noise: Gaussian augmentation; None for none.
+        augmentation: other changes of the images that leave the answer as it is; None for none.
+        exchange: share of the questions asked about an image drawn evenly over their answers, see `Exchange`: the term
+            that pays for answers which change with the image.
+        processor: further arguments of the base's processor, as they are, e.g. `{max_pixels: 401408}`; they are saved
+            with it.
         stages: one after the other, under a single learning-rate schedule.
         lora: low-rank adapters; None trains all weights.
         batch_size: questions per optimiser step, of all processes together.
@@ -195,6 +201,9 @@ class SftSettings(BaseModel):
     data: TrainingData = TrainingData()
     attack: AttackSettings | None = None
     noise: NoiseSettings | None = None
+    augmentation: AugmentationSettings | None = None
+    exchange: float = Field(default=0.0, ge=0, le=1)
+    processor: dict[str, Any] = Field(default_factory=dict)
     lora: LoraSettings | None = None
     stages: tuple[Stage, ...]
     batch_size: int = Field(default=32, ge=1)
@@ -217,6 +226,8 @@ class SftSettings(BaseModel):
     def _consistent(self) -> Self:
         if (self.base is None) == (self.architecture is None):
             raise ValueError("give either base (a checkpoint) or architecture (random weights)")
+        if self.processor and self.base is None:
+            raise ValueError("processor is about that of base; a new architecture has sizes of its own")
         if not self.stages:
             raise ValueError("give at least one stage")
         if self.mode not in FORMATS:

@@ -38,6 +38,7 @@ from medrobust_bench.train.examples import (
     open_images,
     rationale,
 )
+from medrobust_bench.train.exchange import Exchange
 from medrobust_bench.train.passes import PassCounter
 from medrobust_bench.train.perturb_batch import BatchPerturbation
 from medrobust_bench.train.questions import (
@@ -65,7 +66,14 @@ if TYPE_CHECKING:
 
 TOKENIZER_QUESTIONS = 4000
 WHITENING_QUESTIONS = 600
-SHOWN = ("loss", "grad_norm", "learning_rate", "validation_accuracy", "validation_attacked")
+SHOWN = (
+    "loss",
+    "grad_norm",
+    "learning_rate",
+    "validation_accuracy",
+    "validation_exchanged",
+    "validation_attacked",
+)
 
 
 def completion_loss(
@@ -118,7 +126,9 @@ class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
         self._plain = (model.get_base_model() if isinstance(model, PeftModel) else model).to(args.device)
         self._keeps_logits = "logits_to_keep" in inspect.signature(self._plain.forward).parameters
         self._collate = Collator(processor, settings.answer_weight, STRATEGIES[settings.mode].thinks)
-        changes_images = settings.attack is not None or settings.noise is not None
+        changes = (settings.attack, settings.noise, settings.augmentation)
+        changes_images = any(change is not None for change in changes)
+        exchange = Exchange(train, settings.exchange) if settings.exchange else None
         self._passes = PassCounter(self._plain)
         with self._passes.paused():  # the attack tries the model first
             self._perturb = BatchPerturbation(self._plain, processor, settings) if changes_images else None
@@ -130,6 +140,7 @@ class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
                 stage.tasks,
                 count=stage.steps * settings.batch_size,
                 seed=settings.seed * 1000 + number,
+                exchange=exchange,
             )
         ]
         configuration = vars(self._plain.config)
@@ -183,6 +194,7 @@ class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
                 self._settings.mode,
                 self._settings.attack,
                 seed=self._settings.seed,
+                exchanged=self._settings.exchange > 0,
             )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -289,7 +301,7 @@ def _starting_point(
         half = settings.lora is not None and bool(settings.trainer.get("bf16"))
         dtype = torch.bfloat16 if half else torch.float32
         model = load_whole(source, dtype=dtype)
-        return model, AutoProcessor.from_pretrained(source, padding_side="left")
+        return model, AutoProcessor.from_pretrained(source, padding_side="left", **settings.processor)
     texts = [
         text
         for question in train[:: max(1, len(train) // TOKENIZER_QUESTIONS)]

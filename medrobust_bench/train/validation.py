@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.data.image import ImageBytes, canonical, to_png
 from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.train.exchange import Exchange
 from medrobust_bench.train.inner_attack import InnerAttack, frozen_eval, prompt_seed, rows_of_one_shape
 
 if TYPE_CHECKING:
@@ -30,17 +31,35 @@ def validate(
     *,
     seed: int = 0,
     max_new_tokens: int = 128,
+    exchanged: bool = False,
 ) -> dict[str, float]:
     """Greedy accuracy on validation questions, a guide during training.
 
     The attack is the one that is trained against, at its full radius: neither as strong nor as strict as
     `medrobust run`, whose numbers alone are results.
 
+    Args:
+        model: in training.
+        processor: its processor.
+        questions: those of the validation.
+        mode: how they are asked.
+        attack: that of the recipe.
+        seed: of the recipe.
+        max_new_tokens: length limit of an answer.
+        exchanged: whether to ask about strangers' images as well.
+
     Returns:
-        "validation_accuracy", and "validation_attacked" where there is an attack.
+        "validation_accuracy"; "validation_exchanged", of the questions about a stranger's image each, where some can
+        be asked so; and "validation_attacked" where there is an attack.
     """
     adapter = HuggingFaceVLM(model, processor, mode=mode, max_new_tokens=max_new_tokens)
     measured = {"validation_accuracy": accuracy(adapter, questions)}
+    if exchanged:
+        exchange = Exchange(questions)
+        drawn = [exchange.counterpart(question, prompt_seed(seed, question.id, 0)) for question in questions]
+        others = [question for question in drawn if question is not None]
+        if others:
+            measured["validation_exchanged"] = accuracy(adapter, others)
     spec = None if attack is None else attack.at(attack.warmup_steps)
     if attack is not None and spec is not None:
         inner = InnerAttack(adapter, loss=attack.loss, batch_size=attack.batch_size)

@@ -16,13 +16,16 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from medrobust_bench.data.image import ImageBytes
-from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.data.image import ImageBytes, canonical
+from medrobust_bench.models.answers.registry import STRATEGIES
+from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.prompt import AnswerMode, chat_prompt
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.callbacks import PATIENCE, UnvaryingRewards
 from medrobust_bench.train.checkpoints import CHECKPOINTS
 from medrobust_bench.train.grpo_arguments import grpo_arguments
+from medrobust_bench.train.inner_attack import prompt_seed
 from medrobust_bench.train.prompts import check_processor, prompt_rows
 from medrobust_bench.train.reinforcement import reinforce
 from medrobust_bench.train.rewards import weighted_rewards
@@ -30,6 +33,7 @@ from medrobust_bench.train.rl_settings import RlSettings
 from medrobust_bench.train.settings import CURVE_FILE, SftSettings, Stage, TrainingData
 from medrobust_bench.train.sft import fine_tune
 from medrobust_bench.train.tasks import Task
+from medrobust_bench.train.validation import answer_together
 from tests.models.families import FAMILIES, spread_weights
 from tests.train.conftest import SMALL, attentive_model
 
@@ -142,6 +146,60 @@ def test_a_group_sees_one_attacked_image_and_so_does_the_loss(
     }
     patches = torch.cat(lost).chunk(8)  # rollouts are shuffled between generation and loss
     assert {one.numpy().tobytes() for one in patches} == shown
+
+
+def test_exchanged_prompts_are_rewarded_for_what_is_right_on_the_image_that_is_shown(
+    base: Path, questions: tuple[Question, ...], tmp_path: Path
+) -> None:
+    recipe = recipe_of(base, attack=None, exchange=1.0, rewards={"dependence": 0.5}, steps=1)
+    trainer = trainer_of(recipe, questions, tmp_path)
+    owners = {canonical(question.image).tobytes(): question for question in questions}
+    rows = [trainer.train_dataset[number] for number in range(len(questions))]
+    drawn = trainer._perturbed(rows + rows[:1])
+    assert drawn[-1] is drawn[0]
+    exchanged = 0
+    for before, after in zip(rows, drawn, strict=False):
+        shown, question = owners[np.asarray(after["images"][0]).tobytes()], after["question"]
+        assert after["prompt"] == before["prompt"]
+        assert question.options[question.answer] == shown.options[shown.answer]
+        exchanged += shown.id != before["question"].id
+        counterpart = trainer._exchange.counterpart(question, prompt_seed(0, question.id, 0))
+        assert after["paired"] is (counterpart is not None)
+        if counterpart is not None:
+            adapter = HuggingFaceVLM(trainer.model, trainer.processing_class, mode=recipe.mode)
+            assert after["counterpart_choice"] == answer_together(adapter, [counterpart])[0].choice
+    assert exchanged > len(questions) / 8
+    trainer.train()
+    assert "rewards/dependence/mean" in trainer.state.log_history[0]
+
+
+def test_prompts_are_rendered_as_an_evaluation_renders_them(
+    base: Path, questions: tuple[Question, ...], tmp_path: Path
+) -> None:
+    """The date of the day is fixed, and a template that can think or not is told the same."""
+    from trl.data_utils import apply_chat_template, prepare_multimodal_messages
+
+    from medrobust_bench.train.at_grpo import AtGrpoTrainer
+
+    recipe = recipe_of(base, attack=None)
+    made = parts(recipe, tmp_path)
+    processor = made["processing_class"]
+    told = "{{- 'Today: ' + strftime_now('%d %b %Y') + (' thinking' if enable_thinking else '') + '\n' -}}\n"
+    processor.chat_template = told + processor.chat_template
+
+    trainer: Any = AtGrpoTrainer(questions=questions, settings=recipe, **made)
+    row = trainer.train_dataset[0]
+    filled = prepare_multimodal_messages(row["prompt"], images=row["images"])
+    (tokens,), _, _ = trainer._tokenize_prompts([filled])
+    text = STRATEGIES[recipe.mode].prompt(row["question"])
+    wanted = chat_prompt(processor, text, thinks=STRATEGIES[recipe.mode].thinks)
+    assert wanted.startswith("Today: 26 Jul 2024\n")
+    shown = trainer.processing_class(text=[wanted], images=[row["images"]])
+    assert tokens == shown["input_ids"][0]
+    again = apply_chat_template({"prompt": filled}, trainer.processing_class, **trainer.chat_template_kwargs)
+    assert again["prompt"] == wanted
+    assert processor.chat_template.startswith(told)  # what is saved in the end is the model's own
+    trainer.train()
 
 
 def test_with_a_budget_that_rounds_to_nothing_it_is_trls_grpo_step_for_step(

@@ -19,6 +19,7 @@ from medrobust_bench.train.rewards import (
     agreement,
     consistency,
     correctness,
+    dependence,
     stated_option,
     strict_format,
     weighted_rewards,
@@ -119,6 +120,24 @@ def test_agreement_is_with_the_clean_answer_where_there_is_one(said: int, clean:
     assert agreement(rollout) == (None if clean is None else float(said == clean))
 
 
+@given(st.integers(0, 3), st.none() | st.integers(0, 3))
+def test_dependence_pays_for_what_is_right_here_and_answered_otherwise_there(
+    said: int, elsewhere: int | None
+) -> None:
+    rollout = Rollout(LETTERS[said], question(1), AnswerMode.LETTER, None, elsewhere, True)
+    assert dependence(rollout) == float(said == 1 and elsewhere != 1)
+    assert dependence(Rollout(LETTERS[said], question(1), AnswerMode.LETTER)) is None
+
+
+def test_by_heart_earns_no_dependence_on_either_image_of_a_pair() -> None:
+    for said in range(4):
+        earned = [
+            dependence(Rollout(LETTERS[said], question(right), AnswerMode.LETTER, None, said, True))
+            for right in (1, 2)
+        ]
+        assert earned == [0.0, 0.0]
+
+
 def test_trl_gets_one_reward_per_completion_and_openings_count() -> None:
     completion = STRATEGIES[AnswerMode.REASONING].write("x", "B")
     rows = {
@@ -126,10 +145,13 @@ def test_trl_gets_one_reward_per_completion_and_openings_count() -> None:
         "question": [question()] * 2,
         "opening": ["<think>", ""],
         "clean_choice": [None, None],
+        "counterpart_choice": [None, 1],
+        "paired": [False, True],
         "trainer_state": object(),
     }
     reward = TrlReward(correctness, AnswerMode.REASONING)
     assert reward(**rows) == [1.0, 1.0]
+    assert TrlReward(dependence, AnswerMode.REASONING)(**rows) == [None, 0.0]
     assert reward.__name__ == "correctness"
 
 

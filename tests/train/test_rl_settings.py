@@ -105,6 +105,9 @@ def test_no_warm_up_is_full_size_at_once_and_no_eps_no_attack() -> None:
         ({"attack": {"norm": "linf", "eps": 8}}, "8/255"),
         ({"attack": {"clean_share": 1.5}}, "clean_share"),
         ({"noise": {"sigma": 0}}, "sigma"),
+        ({"exchange": 1.5}, "exchange"),
+        ({"augmentation": {"crop": 0}}, "crop"),
+        ({"rewards": {"dependance": 1}}, "dependance"),
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any], what: str) -> None:
