@@ -83,6 +83,9 @@ class ImageFolder:
             return self._unless_it_leads_out(folder_path / last, first, name)
         if "\\" in name or "\0" in name:
             raise RowError(f"image path {name!r} has a backslash or a zero byte in it", _STAY_INSIDE)
+        if "://" in name:
+            remedy = "download the images, write their names, and name their folder (--images)"
+            raise RowError(f"image path {name!r} is a web address, and nothing is downloaded", remedy)
         if name.startswith("/") or re.match(r"[A-Za-z]:", name):
             raise RowError(f"image path {name!r} is absolute", _STAY_INSIDE)
         parts = [part for part in name.split("/") if part not in ("", ".")]

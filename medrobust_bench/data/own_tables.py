@@ -14,9 +14,9 @@ from medrobust_bench.data.card_reader import escaped, read_by_card
 from medrobust_bench.data.card_rows import NOT_STATED, letter_place, published_options
 from medrobust_bench.data.cards import DataCard, Options
 from medrobust_bench.data.omnimedvqa import tree_root
-from medrobust_bench.data.question import LETTERS
+from medrobust_bench.data.question import LETTERS, MAX_OPTIONS
 from medrobust_bench.data.rows import RowError, same_option
-from medrobust_bench.data.split_files import find_split_files, holds_published_rows, split_file
+from medrobust_bench.data.split_files import holds_published_rows, holds_split_files, split_file
 from medrobust_bench.data.tables import OPENERS, TableFile, open_table
 from medrobust_bench.problems import InvalidInputError, Problem
 
@@ -43,8 +43,10 @@ _USUAL = {
 """What each part of a question is usually called; capitals, spaces and underscores do not matter."""
 
 _NEEDED = ("image", "question", "answer")
-_OPTION = re.compile(r"(?:option|choice|opt|answer)?([a-j]|10|[1-9])")
+_OPTION = re.compile(r"(?:option|choice|opt|answer)?([a-z]|[1-9]\d?)")
+_IN_A_CARD = "say it in a data card"
 _LOOKED_AT = 200
+_SHOWN = 1000  # characters of the first question
 _YES_NO = ("yes", "no")
 
 
@@ -77,7 +79,7 @@ class OwnTables:
             return _file(path).suffix in OPENERS and not (
                 path.suffix == ".json" and holds_published_rows(path)
             )
-        if not path.is_dir() or tree_root(path) is not None or find_split_files(path):
+        if not path.is_dir() or tree_root(path) is not None or holds_split_files(path):
             return False
         return next(path.rglob("*.parquet"), None) is not None
 
@@ -98,7 +100,9 @@ class OwnTables:
             lettered = "  ".join(
                 f"{letter}) {option}" for letter, option in zip(LETTERS, first.question.options, strict=False)
             )
-            notes.append(f"first question: {first.question.text}  {lettered}  (right: {first.question.letter}; image: "
+            text = first.question.text
+            text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} … ({len(text)} characters)"
+            notes.append(f"first question: {text}  {lettered}  (right: {first.question.letter}; image: "
                          f"{first.image_path}; {first.question.modality}; {first.question.question_type})")  # fmt: skip
         return replace(reading, notes=tuple(notes))
 
@@ -136,18 +140,15 @@ def understand(path: Path) -> Understood:
             unclear.append(
                 f"no column is called like the {role} ({', '.join(usual[:4])}, …); it has {', '.join(columns)}"
             )
-    options = _options(columns, roles, rows)
-    if options is None:
-        unclear.append(
-            "no columns are called like options (A, B, …; option_A, …; options), and answers are not yes or no"
-        )
+    options: dict[str, Any] | None = None
     written = "letter"
-    if options is not None and "answer" in roles:
-        try:
+    try:
+        options = _options(columns, roles, rows)
+        if "answer" in roles:
             offered, options = _offered(rows, options)
             written = _written(rows, roles["answer"], offered, options)
-        except RowError as error:
-            unclear.append(error.what)
+    except RowError as error:
+        unclear.append(error.what)
     fields: dict[str, Any] = {
         "id": _identifier(path),
         "title": path.name,
@@ -197,7 +198,12 @@ def _told(card: DataCard) -> list[str]:
 
 def _options(
     columns: Sequence[str], roles: dict[str, str], rows: Sequence[dict[str, object]]
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
+    """Where a row's options are, as a card says it.
+
+    Raises:
+        RowError: nothing looks like options, or a letter between others is missing.
+    """
     if "options" in roles:
         return {"column": roles["options"]}
     found: dict[int, str] = {}
@@ -205,16 +211,25 @@ def _options(
         match = _OPTION.fullmatch(_form(column))
         if match is not None and column not in roles.values():
             mark = match[1]
-            found[int(mark) - 1 if mark.isdigit() else ord(mark) - ord("a")] = column
-    if len(found) >= 2 and sorted(found) == list(range(len(found))):
-        return {"columns": [found[place] for place in sorted(found)]}
+            place = int(mark) - 1 if mark.isdigit() else ord(mark) - ord("a")
+            if place in found and place < MAX_OPTIONS:
+                raise RowError(f"the same option may be in `{found[place]}` or in `{column}`", _IN_A_CARD)
+            found[place] = column
+    unbroken = next(place for place in range(len(found) + 1) if place not in found)
+    if unbroken >= 2 and all(place < unbroken or place >= MAX_OPTIONS for place in found):
+        return {"columns": [found[place] for place in range(unbroken)]}
+    there = [f"`{found[place]}`" for place in sorted(found) if place < MAX_OPTIONS]
+    if unbroken >= 1 and len(there) >= 2:
+        what = f"the options may be in {', '.join(there)}, between which one is missing"
+        raise RowError(what, _IN_A_CARD)
     answers = {same_option(str(row.get(roles.get("answer", ""), ""))) for row in rows}
     if answers and answers <= set(_YES_NO):
         return {"constant": ["Yes", "No"]}
     question = roles.get("question", "")
     if rows and all(re.search(r"\sA\).*\sB\)", str(row.get(question, "")), re.DOTALL) for row in rows):
         return {"inside": "question"}
-    return None
+    what = "no columns are called like options (A, B, …; option_A, …; options), and answers are not yes or no"
+    raise RowError(what, _IN_A_CARD)
 
 
 def _offered(
@@ -286,7 +301,7 @@ def _written(
         what = f"`{column}` holds {odd[:40]!r}, which is no letter, number or text of an option in its row"
     else:
         what = f"`{column}` may hold letters, numbers or the option's text: its first values do not tell"
-    raise RowError(what, "say it in a data card")
+    raise RowError(what, _IN_A_CARD)
 
 
 def _encoding(rows: Sequence[dict[str, object]], roles: dict[str, str]) -> str:

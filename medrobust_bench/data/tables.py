@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from medrobust_bench.data.decoding import ImageError, decode
+from medrobust_bench.data.decoding import LFS_POINTER, NOT_FETCHED, ImageError, decode
 from medrobust_bench.data.image import ImageBytes, content_digest
 from medrobust_bench.data.rows import is_json_lines, parse_rows
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -103,7 +103,7 @@ class JsonTable:
     def __init__(self, file: TableFile) -> None:
         self._name = file.name
         with file.open() as stream:
-            _check_text(stream.read(4), file)
+            _check_text(stream.read(_LONGEST_MARK), file)
         with file.open() as stream:
             content = stream.read(_LONGEST_TEXT)
         self._rows, self._problems = parse_rows(content, file.name, lines=is_json_lines(content))
@@ -145,7 +145,7 @@ class CsvTable:
         """The names in the first line."""
         with self.file.open() as stream:
             try:
-                return next(self.records(stream, [0]), [])
+                return _named(next(self.records(stream, [0]), []))
             except (UnicodeDecodeError, csv.Error, *_UNREADABLE):
                 return []
 
@@ -169,7 +169,7 @@ class CsvTable:
         with self.file.open() as stream:
             try:
                 records = self.records(stream, read)
-                names = next(records, [])
+                names = _named(next(records, []))
                 repeated = next((column for column in names if names.count(column) > 1), None)
                 if repeated is not None or not names:
                     what = "holds no rows" if repeated is None else f"has two columns called {repeated!r}"
@@ -183,11 +183,11 @@ class CsvTable:
                     number += 1
                     if not any(values):  # spreadsheets write them below the last row that was used
                         continue
-                    if len(values) != len(names):
+                    if any(values[len(names) :]) or len(values) < len(names):
                         what = f"has {len(values)} values for {len(names)} columns"
                         yield Problem(name, what, "put values that hold the separator into quotes", number)
                         continue
-                    row: dict[str, object] = dict(zip(names, values, strict=True))
+                    row: dict[str, object] = dict(zip(names, values, strict=False))
                     for column in images & row.keys():
                         place = names.index(column)
                         row[column] = (
@@ -229,10 +229,17 @@ def open_csv(file: TableFile) -> CsvTable:
     return CsvTable(file, there[0] if usual not in there and len(there) == 1 else usual)
 
 
+def _named(names: list[str]) -> list[str]:
+    """The columns that have a name: spreadsheets write some without one behind the last."""
+    return names[: max((place for place, name in enumerate(names, start=1) if name.strip()), default=0)]
+
+
+_LONGEST_MARK = 32  # bytes, in which a file tells that it is no text
 _STATED = re.compile(r"sep=(.)\s*")
 
 _AS_UTF8 = "save it as UTF-8 (in Excel: CSV UTF-8)"
 _OTHERS = {
+    LFS_POINTER: NOT_FETCHED,
     b"\x1f\x8b": ("is compressed by gzip", "call it .gz at its end, or unpack it"),
     b"PK\x03\x04": ("is a zip archive or an Excel workbook", "unpack it, or save the sheet as CSV UTF-8"),
     b"\xff\xfe": ("is UTF-16 text", _AS_UTF8),
@@ -310,6 +317,11 @@ class ParquetFile:
         """
         return _parquet(self.file)
 
+    def image_file(self, path: str) -> bytes:
+        """See `HubSplit.image_file`; whoever wrote the file may have meant any file of any machine."""
+        what = "holds no encoded bytes, only a path"
+        raise ImageError(what, "use a file with the images embedded in it")
+
 
 @dataclass(frozen=True, slots=True)
 class HubSplit:
@@ -350,6 +362,23 @@ class HubSplit:
             InvalidInputError: see `hub_config`.
         """
         return hub_config(self.repository, self.revision, self.config)[self.split]
+
+    def image_file(self, path: str) -> bytes:
+        """The content of an image that its row names: a file of the local copy, or one that `datasets` has fetched.
+
+        Raises:
+            ImageError: the path leads elsewhere.
+            OSError: the file is not there, or cannot be read.
+        """
+        import datasets
+        from huggingface_hub import constants
+
+        real = Path(path).resolve()
+        places = (self.repository, constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE)
+        if not any(real.is_relative_to(Path(place).resolve()) for place in places):
+            what = f"is a path that leads out of the data set: {path}"
+            raise ImageError(what, "do not use this file; ask its publisher for one with the images in it")
+        return real.read_bytes()
 
 
 @lru_cache(maxsize=16)
@@ -456,12 +485,12 @@ class ArrowImage:
         value = self.table.data().data.column(self.column)[self.index].as_py()
         value = value[self.place] if isinstance(value, list) else value
         content = value.get("bytes") if isinstance(value, dict) else value
+        if content is None and isinstance(value, dict) and value.get("path"):
+            content = self.table.origin.image_file(value["path"])
         if isinstance(content, str):
             return _from_base64(content)
         if not isinstance(content, bytes):
-            raise ImageError(
-                "holds no encoded bytes, only a path", "use a file with the images embedded in it"
-            )
+            raise ImageError("holds no encoded bytes", "use a file with the images embedded in it")
         return content
 
     def open(self) -> Image:

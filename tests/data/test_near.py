@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks import near_search
 from medrobust_bench.cli import main
 from medrobust_bench.data.image import ImageBytes
 from medrobust_bench.data.near import (
@@ -107,6 +108,13 @@ def test_hashes_are_compared_as_each_with_each(seed: int, count: int, flips: int
     assert hash_candidates(hashes) == [
         (i, j) for i in range(count) for j in range(i + 1, count) if min(apart[i][j], apart[j][i]) <= 64
     ]
+
+
+def test_the_benchmark_compares_two_searches_that_find_the_same() -> None:
+    hashes = near_search.planted(90, np.random.default_rng(0))
+    found = near_search.each_with_each(hashes)
+    assert found
+    assert hash_candidates(hashes) == found
 
 
 def test_nothing_to_compare() -> None:
@@ -233,6 +241,8 @@ def test_patients_stay_on_one_side_and_torn_ones_are_reported(tmp_path: Path) ->
     checked = CliRunner().invoke(main, ["data", "check", str(torn)])
     assert checked.exit_code == 1, checked.output
     assert "groups" in checked.output
+    whole = CliRunner().invoke(main, ["data", "check", str(table)])
+    assert "Splits by patient or study, else by image content" in whole.output
     assert "20 of 20" in checked.output
 
 

@@ -198,6 +198,8 @@ OBJECTS = [
         ("own.csv.gz", gzip.compress(PLAIN.encode())),
         ("own.csv", PLAIN.replace("pictures/", "pictures\\").encode()),
         ("own.csv", (PLAIN.replace("\n", "\n\n") + ",,,,,\n").encode()),
+        ("own.csv", PLAIN.replace("\n", ",,\n").encode()),
+        ("own.csv", PLAIN.replace("A\n", "A,,\n").replace("B\n", "B,\n").encode()),
         ("own.csv", PLAIN.replace("z,A", "z,a.").replace("z,B", "z,(B)").encode()),
         ("own.csv", PLAIN.replace("z,A", "z,Option A").replace("z,B", "z,B: y").encode()),
         ("own.json", json.dumps(OBJECTS).encode()),
@@ -245,6 +247,14 @@ def test_tables_as_spreadsheets_and_others_write_them(folder: Path, name: str, c
         ("own.json", json.dumps({"data": OBJECTS}).encode(), "it has data"),
         ("own.csv", PLAIN.replace("1.png", "1").encode(), "but '1.png' is there"),
         ("own.csv", PLAIN.replace("pictures/", "C:\\p\\").encode(), "'C:/p/1.png' is absolute"),
+        ("own.csv", PLAIN.replace("pictures/", "https://host/").encode(), "is a web address"),
+        ("own.csv", PLAIN.replace("C,answer", "D,answer").encode(), "in `A`, `B`, `D`, between which one is"),
+        (
+            "own.csv",
+            PLAIN.replace("C,answer", "a,answer").encode(),
+            "the same option may be in `A` or in `a`",
+        ),
+        ("own.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "git lfs pull"),
     ],
 )
 def test_what_is_wrong_with_a_table_from_elsewhere_is_told(
@@ -289,6 +299,15 @@ def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path: Path) -> No
         write_parquet(tmp_path / f"copy/data/{split}-00000-of-00001-ab12.parquet", rows, ["image"])
     (question,) = open_data(tmp_path / "copy").questions
     assert (question.text, question.options) == ("Is it test?", ("Yes", "No"))
+
+
+def test_other_json_files_beside_parquet_files_are_no_split_files(tmp_path: Path) -> None:
+    from .test_cards import vqa_rad
+
+    vqa_rad(tmp_path)
+    (tmp_path / "dataset_infos.json").write_text('{"default": {"features": {}}}')
+    with pytest.raises(InvalidInputError, match="answers are not yes or no"):  # one of them is "left lung"
+        open_data(tmp_path)
 
 
 def test_a_csv_of_a_real_tree_gives_its_results_question_by_question(
