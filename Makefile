@@ -8,13 +8,16 @@ BIN := $(VENV)/bin
 GATED := tiny-sft-letter:100 tiny-sft-reasoning:100 tiny-noise-reasoning:100 tiny-at-sft:40 tiny-grpo:40 \
   safemed-r1-tiny:40 safemed-r1-tiny-instruct:40
 
-.PHONY: demo test check docs baseline pins reproduce reproduce-train clean
+.PHONY: demo test fuzz check docs baseline pins reproduce reproduce-train clean
 
 demo: $(VENV)/.installed ## two of the shipped models on synthetic phantoms: clean, attacked, certified
 	$(BIN)/medrobust run
 
 test: check docs ## style, types, layers, the documentation, and every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+
+fuzz: $(VENV)/.installed ## forty times as many damaged files, settings and flags as `make test` tries
+	OMP_NUM_THREADS=1 MEDROBUST_FUZZ=40 $(BIN)/pytest tests/cli/test_fuzz.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -3,7 +3,8 @@
     medrobust run benchmarks/clinic.yaml --out runs/clinic
     python -m benchmarks.clinic runs/clinic
 
-Takes several runs, each with other models, on the same questions.
+Takes several runs, with other models or other threats, on the same questions; a table whose threats no run has is left
+as it is.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from statsmodels.stats.multitest import multipletests
 
 from benchmarks.reproduction import replaced
-from medrobust_bench.reports.grid import MISSING, Grid, percent, with_interval
+from medrobust_bench.reports.grid import MISSING, Grid, percent, points, with_interval
 from medrobust_bench.reports.paired import exchange_p_value
 from medrobust_bench.runs.run import load_run
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from medrobust_bench.records import Outcome, Result
 
 PAGE = Path("docs/corruptions.md")
-SUITE, WORDS = "corruptions-quick", "injection"
+SUITE, WORST, WORDS, FULL = "corruptions-quick", "corruptions-worst", "injection", "corruptions"
+TEXTS = (WORDS, "injection-faint", "injection-border")
 GENERAL = ("gaussian-noise", "gaussian-blur", "jpeg", "rotation", "contrast-down")
 """Faults that every modality meets."""
 
@@ -50,49 +53,111 @@ class Measured:
 
 
 def read(folders: Sequence[Path]) -> dict[str, Measured]:
-    """The shipped models that the runs have, in their usual order."""
-    found = {}
+    """The shipped models that the runs have, in their usual order; of a threat that several have, the last run's.
+
+    Raises:
+        ValueError: runs on different questions.
+    """
+    found: dict[str, Measured] = {}
+    digests = set()
     for run in map(load_run, folders):
+        digests.add(run.record.plan.data.digest)
         for name in run.record.plan.models:
-            results = {result.threat.name: result for result in run.results if result.model.id == name}
-            outcomes = {threat: rows for (model, threat), rows in run.outcomes.items() if model == name}
-            found[name] = Measured(results, outcomes)
+            model = found.setdefault(name, Measured({}, {}))
+            model.results.update({one.threat.name: one for one in run.results if one.model.id == name})
+            model.outcomes.update({threat: rows for (of, threat), rows in run.outcomes.items() if of == name})
+    if len(digests) > 1:
+        raise ValueError(f"runs on {len(digests)} sets of questions")
     return {name: found[name] for name in MODELS if name in found}
 
 
+def with_threats(models: dict[str, Measured], *threats: str) -> dict[str, Measured]:
+    """The models that met all of these."""
+    return {name: model for name, model in models.items() if model.results.keys() >= set(threats)}
+
+
 def accuracy_grid(models: dict[str, Measured]) -> Grid:
-    """Clean, under faults and under words, and under harmless texts in the place of the words."""
+    """Clean, under faults by chance and at their worst, and under words."""
     rows = []
     for name, model in models.items():
-        suite, words = model.results[SUITE].metrics, model.results[WORDS].metrics
+        suite = model.results[SUITE].metrics
         assert suite.corrupted_accuracy is not None
-        assert words.robust_accuracy is not None
-        controls = {one.control: one for one in words.controls}
         rows.append(
             (
                 name,
                 with_interval(suite.clean_accuracy),
                 with_interval(suite.corrupted_accuracy),
                 percent(suite.corrupted_accuracy.value / suite.clean_accuracy.value),
-                with_interval(words.robust_accuracy),
-                *(
-                    f"{percent(controls[control].value)} (p {controls[control].p_value:.2g})"
-                    if control in controls
-                    else MISSING
-                    for control in ("neutral", "right option")
-                ),
+                *(_robust(model, threat) for threat in (WORST, *TEXTS)),
             )
         )
-    header = (
-        "Model",
-        "Clean",
-        SUITE,
-        "of the clean",
-        WORDS,
-        "neutral text there",
-        "right option there",
-    )
+    header = ("Model", "Clean", SUITE, "of the clean", WORST, *TEXTS)
     return Grid("Accuracy", header, tuple(rows), names=1)
+
+
+def _robust(model: Measured, threat: str) -> str:
+    result = model.results.get(threat)
+    if result is None or result.metrics.robust_accuracy is None:
+        return MISSING
+    return with_interval(result.metrics.robust_accuracy)
+
+
+def words_grid(models: dict[str, Measured]) -> Grid:
+    """What words cost, against each control; p corrected by Holm over the table."""
+    cells = [
+        (name, threat, model.results[threat].metrics.robust_accuracy, control)
+        for name, model in models.items()
+        for threat in TEXTS
+        if threat in model.results
+        for control in sorted(model.results[threat].metrics.controls, key=lambda one: one.control)
+    ]
+    paired = [cell for cell in cells if cell[3].p_value is not None]
+    corrected = multipletests([control.p_value for *_, control in paired], method="holm")[1]
+    rows = []
+    for (name, threat, words, control), p_value in zip(paired, corrected, strict=True):
+        cost = control.words_cost
+        assert words is not None
+        assert cost is not None
+        rows.append(
+            (
+                name,
+                threat,
+                control.control,
+                percent(words.value),
+                percent(control.value),
+                f"{points(cost.value)} ({points(cost.low)} to {points(cost.high)})",
+                f"{p_value:.2g}",
+            )
+        )
+    header = ("Model", "Threat", "Control", "Wrong words", "Control text", "The words cost", "p (Holm)")
+    return Grid("Words", header, tuple(rows), names=3)
+
+
+def severity_grid(models: dict[str, Measured]) -> Grid:
+    """Mean accuracy over the kinds of a severity, and over all: the full suite."""
+    rows = []
+    for name, model in models.items():
+        metrics = model.results[FULL].metrics
+        assert metrics.corrupted_accuracy is not None
+        worst = min(metrics.by_corruption, key=lambda one: (one.value / max(one.clean, 1e-9), -one.n))
+        by_severity = (percent(_mean_at(model.outcomes[FULL], severity)) for severity in (1, 3, 5))
+        rows.append(
+            (
+                name,
+                percent(metrics.clean_accuracy.value),
+                with_interval(metrics.corrupted_accuracy),
+                *by_severity,
+                f"{worst.kind}, {worst.severity}: {percent(worst.value)}",
+            )
+        )
+    header = ("Model", "Clean", FULL, *(f"severity {severity}" for severity in (1, 3, 5)), "Worst fault")
+    return Grid("Every fault", header, tuple(rows), names=1)
+
+
+def _mean_at(outcomes: Sequence[Outcome], severity: int) -> float:
+    """Mean over the questions of the share of right answers at one severity."""
+    met = [[one.choice == o.answer for one in o.alterations if one.severity == severity] for o in outcomes]
+    return fmean(fmean(right) for right in met if right)
 
 
 def difference_grid(models: dict[str, Measured]) -> Grid:
@@ -100,6 +165,7 @@ def difference_grid(models: dict[str, Measured]) -> Grid:
     measures = {
         "clean": ("clean", None),
         SUITE: (SUITE, None),
+        WORST: (WORST, None),
         WORDS: (WORDS, None),
         **{kind: (SUITE, kind) for kind in GENERAL},
     }
@@ -110,16 +176,12 @@ def difference_grid(models: dict[str, Measured]) -> Grid:
         for plain, defended in pairs
     ]
     corrected = iter(multipletests([p_value for _, p_value in found], method="holm")[1])
-    cells = [f"{_signed(difference)} (p {next(corrected):.2g})" for difference, _ in found]
+    cells = [f"{points(difference)} (p {next(corrected):.2g})" for difference, _ in found]
     rows = [
         (name, *cells[place * len(pairs) : (place + 1) * len(pairs)]) for place, name in enumerate(measures)
     ]
     header = ("Points", *(f"{defended} less {plain}" for plain, defended in pairs))
     return Grid("Differences", header, tuple(rows), names=1)
-
-
-def _signed(difference: float) -> str:
-    return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def paired(before: Sequence[Outcome], now: Sequence[Outcome], kind: str | None) -> tuple[float, float]:
@@ -171,13 +233,18 @@ def main() -> None:
     given = parser.parse_args()
     models = read(given.runs)
     page = PAGE.read_text("utf-8")
-    for name, grid in (
-        ("accuracy", accuracy_grid(models)),
-        ("differences", difference_grid(models)),
-        ("kinds", kind_grid(models)),
+    for name, make, threats in (
+        ("accuracy", accuracy_grid, (SUITE,)),
+        ("words", words_grid, (WORDS,)),
+        ("differences", difference_grid, (SUITE, WORST, WORDS)),
+        ("kinds", kind_grid, (SUITE,)),
+        ("severities", severity_grid, (FULL,)),
     ):
-        page = replaced(page, name, grid.markdown())
-        print(grid.markdown(), end="\n\n")
+        met = with_threats(models, *threats)
+        if met:
+            table = make(met).markdown()
+            page = replaced(page, name, table)
+            print(table, end="\n\n")
     PAGE.write_text(page, "utf-8")
 
 

@@ -112,8 +112,8 @@ def test_time_outside_the_model_is_told_from_time_in_it() -> None:
     chosen = [question for question in phantom_questions(per_modality=2) if question.modality == "MRI"]
     (row,) = corruption_speed.grid(["injection"], chosen, 0.002, 64).rows
     name, modality, images, processor, one_by_one, outside = row
-    # 24 texts, and the decisive one with its controls
-    assert (name, modality, images) == ("injection", "MRI", "27")
+    # 24 wrong texts and as many of each control, and the decisive one of each
+    assert (name, modality, images) == ("injection", "MRI", "75")
     assert float(processor) > 0
     assert 0 < float(one_by_one) < 100
     assert 0 < float(outside) < 100

@@ -23,6 +23,7 @@ _STEP = ("x", "x_init", "y", "mask", "eps", "eps_step", "random_init", "momentum
 _METHODS: dict[tuple[type, str], tuple[str, ...]] = {
     (ProjectedGradientDescentPyTorch, "_generate_batch"): ("x", "targets", "mask", "eps", "eps_step"),
     (ProjectedGradientDescentPyTorch, "_compute_pytorch"): _STEP,
+    (ProjectedGradientDescentPyTorch, "_apply_perturbation_pytorch"): ("x", "perturbation", "eps_step"),
     (ProjectedGradientDescentPyTorch, "_projection"): ("values", "eps", "norm_p"),
     (AdversarialPatchPyTorch, "_train_step"): ("images", "target", "mask"),
     (AdversarialPatchPyTorch, "_loss"): ("images", "target", "mask"),

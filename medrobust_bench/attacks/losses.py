@@ -55,6 +55,12 @@ class Loss(NamedTuple):
     may_have_flipped: torch.Tensor
     has_flipped: torch.Tensor
 
+    def numbers(self) -> list[tuple[float, bool, bool]]:
+        """All three of each question, fetched at once: for every fetch the CPU waits until a GPU is done."""
+        value = self.value.detach()
+        fetched = torch.stack([value, self.may_have_flipped.to(value), self.has_flipped.to(value)]).tolist()
+        return [(loss, bool(may), bool(has)) for loss, may, has in zip(*fetched, strict=True)]
+
 
 class AttackLoss(Protocol):
     """A loss of one run of an attack; made anew for every run."""
@@ -326,4 +332,4 @@ def attack_losses(
 
 
 def _right(like: torch.Tensor, batch: Batch) -> torch.Tensor:
-    return torch.tensor(batch.answers, device=like.device)
+    return batch.right.to(like.device)

@@ -162,6 +162,13 @@ class StartedPgd(ProjectedGradientDescentPyTorch):  # type: ignore[misc]
         stepped: torch.Tensor = super()._compute_pytorch(x, x_init, y, mask, eps, eps_step, False, momentum)
         return stepped
 
+    def _apply_perturbation_pytorch(
+        self, x: torch.Tensor, perturbation: torch.Tensor, eps_step: float
+    ) -> torch.Tensor:
+        """ART's step, back into the valid range; its own copies both to the device every time, and waits for it."""
+        step = (eps_step * perturbation).nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
+        return (x + step).clamp(0, 1)
+
     @staticmethod
     def _projection(
         values: torch.Tensor, eps: float, norm_p: float, *, suboptimal: bool = True

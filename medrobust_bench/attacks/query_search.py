@@ -34,12 +34,14 @@ class Found(Generic[T]):
             answer, else the one that came closest.
         image: uint8 [H, W, 3].
         answer: the deployed answer to it; None where it was not asked, since it is certainly right.
+        shown: images that were tried.
         passes: forward passes, deployed answers among them.
     """
 
     how: T
     image: NDArray[np.uint8]
     answer: Answer | None
+    shown: int
     passes: int
 
 
@@ -52,6 +54,7 @@ class _Entry(Generic[T]):
     scored: bool = True
     grace: int | None = None
     open: bool = True
+    shown: int = 0
     passes: int = 0
 
 
@@ -90,6 +93,7 @@ class QuerySearch(Generic[T]):
         doubtful = []
         for row, (lead, may_have_changed) in self._leads(tried).items():
             entry = self._entries[row]
+            entry.shown += 1
             leads[row] = lead
             if entry.decisive is None or (entry.grace is None and lead > entry.lead):
                 entry.decisive, entry.lead = (*tried[row], None), lead
@@ -107,7 +111,7 @@ class QuerySearch(Generic[T]):
     def results(self) -> list[Found[T] | None]:
         """By question what was found out; None where no image was tried."""
         return [
-            None if entry.decisive is None else Found(*entry.decisive, passes=entry.passes)
+            None if entry.decisive is None else Found(*entry.decisive, shown=entry.shown, passes=entry.passes)
             for entry in self._entries
         ]
 
@@ -146,6 +150,5 @@ class QuerySearch(Generic[T]):
             loss = loss_at(self._loss, bound, pixels, [""] * len(rows))
         for row in rows:
             self._entries[row].passes += 1
-        return dict(
-            zip(rows, zip(loss.value.tolist(), loss.may_have_flipped.tolist(), strict=True), strict=True)
-        )
+        numbers = zip(rows, loss.numbers(), strict=True)
+        return {row: (value, doubtful) for row, (value, doubtful, _flipped) in numbers}

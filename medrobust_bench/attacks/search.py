@@ -121,15 +121,17 @@ class Search:
         values, gradients = pixels.new_zeros(len(pixels)), torch.zeros_like(pixels)
         rows = [row for row in self.open_rows if among is None or row in among]
         if rows:
-            tried = _in_range(pixels[rows]).requires_grad_(gradient)
+            # A list of rows would be copied to the device anew, at every step.
+            place = slice(None) if len(rows) == len(pixels) else torch.tensor(rows, device=pixels.device)
+            tried = _in_range(pixels[place]).requires_grad_(gradient)
             with torch.set_grad_enabled(gradient):
                 loss = self._loss_at(rows, tried)
             if gradient:
                 (open_gradient,) = torch.autograd.grad(loss.value.sum(), tried)
-                gradients[rows] = open_gradient.to(gradients.dtype)
+                gradients[place] = open_gradient.to(gradients.dtype)
                 for row in rows:
                     self._entries[row].backward_passes += 1
-            values[rows] = loss.value.detach().to(values)
+            values[place] = loss.value.detach().to(values)
             self._record(rows, tried.detach(), loss)
         return values, gradients
 
@@ -172,8 +174,7 @@ class Search:
 
     def _record(self, rows: list[int], tried: torch.Tensor, loss: Loss) -> None:
         due = []
-        columns = (loss.value.detach().tolist(), loss.may_have_flipped.tolist(), loss.has_flipped.tolist())
-        for row, image, value, doubtful, flipped in zip(rows, tried, *columns, strict=True):
+        for row, image, (value, doubtful, flipped) in zip(rows, tried, loss.numbers(), strict=True):
             entry = self._entries[row]
             if self._watch is not None:
                 self._watch(self._batch.questions[row], image, flipped)

@@ -118,7 +118,7 @@ def check(
     )
     for note in checked.notes:
         click.echo(f"note: {printable(note)}")
-    _print_skipped(checked.skipped)
+    _print_skipped(checked.skipped, limit=None if show_all else _SHOWN_PER_KIND)
     _print_problems(problems, limit=None if show_all else _SHOWN_PER_KIND)
     if problems:
         ctx.exit(2)
@@ -160,7 +160,9 @@ def _print_counts(console: Console, checked: Audit) -> None:
         whole = Counter(entry.split for entry in checked.entries)
         distinct = {split: len(frozenset[str]().union(*found[split].values())) for split in splits}
         rows.append(["all", *(f"{whole[split]} ({distinct[split]})" for split in splits)])
-        origin = "by image content" if checked.split_by_content else "as published"
+        grouped = any(entry.question.group for entry in checked.entries)
+        content = "by patient or study, else by image content" if grouped else "by image content"
+        origin = content if checked.split_by_content else "as published"
         _print_table(console, f"Splits {origin}: questions (images)", ["modality", *splits], rows)
     if not checked.has_images:
         click.echo("No images opened: only the text was checked, and images are compared by path.")
@@ -274,9 +276,15 @@ def _print_leaks(console: Console, leaks: Sequence[Leak], *, compared: bool, by_
     _print_table(console, "Leakage: on both sides", header, rows)
 
 
-def _print_skipped(skipped: Sequence[Problem]) -> None:
+def _print_skipped(skipped: Sequence[Problem], *, limit: int | None) -> None:
+    by_reason: dict[str, list[Problem]] = {}
     for problem in skipped:
-        click.echo(f"left out: {problem}")
+        by_reason.setdefault(problem.what.partition(": ")[2], []).append(problem)
+    for alike in by_reason.values():
+        for problem in alike[:limit]:
+            click.echo(f"left out: {problem}")
+        if hidden := len(alike) - len(alike[:limit]):
+            click.echo(f"left out: … and in {hidden} more files for the same reason (--all shows them)")
 
 
 def _print_problems(problems: Sequence[Problem], *, limit: int | None) -> None:
@@ -333,7 +341,8 @@ def list_data() -> None:
         counts = ", ".join(
             f"{split} {part.rows}" for split, part in card.expect.items() if part.rows is not None
         )
-        origin = card.source.hub or card.source.folder or ""
+        config = "" if card.source.config is None else f", {card.source.config}"
+        origin = f"{card.source.hub or card.source.folder}{config}"
         rows.append((name, card.title, origin, counts or "-", "yes" if card.downloaded else "no"))
     header = ("Card", "Data set", "From", "Published rows", "Opened here")
     click.echo(tabulate(rows, headers=header, disable_numparse=True))

@@ -67,7 +67,7 @@ def ending() -> Iterator[None]:
 def problem_of(error: OSError) -> Problem | None:
     """What a failing disk means to the user; None for other errors of the operating system."""
     where = str(error.filename2 or error.filename or "output")
-    kept = "what is finished is kept: go on with `medrobust run --resume --out DIR`"
+    kept = "a run loses nothing: go on with `medrobust run --resume --out DIR`"
     if error.errno in _FULL:
         return Problem(
             where, f"cannot be written: {error.strerror}", f"make room, or write elsewhere; {kept}"

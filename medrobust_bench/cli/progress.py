@@ -23,6 +23,7 @@ from medrobust_bench.problems import printable
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from medrobust_bench.problems import Problem
     from medrobust_bench.records import Failure, Outcome
     from medrobust_bench.records.run import Plan
     from medrobust_bench.runs.observer import Observer
@@ -121,6 +122,12 @@ class Bars:
             self._bars.console.print(f"failed: {failure}", markup=False, highlight=False, style="red")
             self._bars.update(self._tasks[key], completed=self._tally.done(key), right=self._tally.text(key))
 
+    def stopped(self, model: str, problems: Sequence[Problem]) -> None:
+        """Say it above the bars; the problems themselves are told at the end."""
+        self._bars.console.print(
+            printable(_stopped(model, problems)), markup=False, highlight=False, style="red"
+        )
+
 
 class Lines:
     """A line per model and threat when it is finished, and one every ten seconds in between."""
@@ -185,6 +192,14 @@ class Lines:
             click.echo(f"failed: {failure}", err=True)
             if self._tally.done(key) == self._total:
                 click.echo(f"{key[0]}  {key[1]}  {self._tally.text(key)}  done", err=True)
+
+    def stopped(self, model: str, problems: Sequence[Problem]) -> None:
+        """Say it in a line; the problems themselves are told at the end."""
+        click.echo(printable(_stopped(model, problems)), err=True)
+
+
+def _stopped(model: str, problems: Sequence[Problem]) -> str:
+    return f"stopped: {model}: {problems[0].what}"
 
 
 def _corruptions(plan: Plan) -> frozenset[str]:

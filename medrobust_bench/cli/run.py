@@ -207,9 +207,12 @@ def command(
     from medrobust_bench.cli.progress import progress
     from medrobust_bench.reports.tables import print_run
     from medrobust_bench.runs.evaluate import carry_out
+    from medrobust_bench.runs.request import Request
 
     with _stopped_by_hand(out), _engine(crew, out) as engine, progress() as observer:
-        finished = carry_out(settings, out, resume=resume, extend=extend, observer=observer, engine=engine)
+        finished = carry_out(
+            Request(settings), out, resume=resume, extend=extend, observer=observer, engine=engine
+        )
     print_run(finished.results)
     for model in finished.models:
         if (usage := finished.usage(model)) is not None:
@@ -235,9 +238,10 @@ def _forecast(settings: RunSettings, out: Path, *, resume: bool, extend: bool = 
 
     from medrobust_bench.runs.evaluate import prepare
     from medrobust_bench.runs.forecast import forecast
+    from medrobust_bench.runs.request import Request
 
     disable_progress_bar()
-    seen = forecast(prepare(settings, out, resume=resume, extend=extend))
+    seen = forecast(prepare(Request(settings), out, resume=resume, extend=extend))
     Console(width=None if sys.stdout.isatty() else 120).print(seen.grid().rich())
     for sentence in seen.sentences():
         click.echo(f"- {sentence}")
@@ -258,8 +262,8 @@ def _run_several(
     from medrobust_bench.cli.progress import progress
     from medrobust_bench.records.folder import RunFolder, new_folder
     from medrobust_bench.reports.macro import print_averages
-    from medrobust_bench.runs.evaluate import Asked
     from medrobust_bench.runs.inputs import unknown_names
+    from medrobust_bench.runs.request import Request
     from medrobust_bench.runs.suite import carry_out_suite, one_for_each
 
     settings = one_for_each(values, images=images, where=where)
@@ -271,7 +275,7 @@ def _run_several(
             click.echo(f"{name}:")
             _forecast(one, out / name, resume=resume and not RunFolder(out / name).is_empty())
         return
-    asked = {name: Asked(one, adapters={}, threats={}, dataset=None) for name, one in settings.items()}
+    asked = {name: Request(one) for name, one in settings.items()}
     with _stopped_by_hand(out), _engine(crew, out) as engine:
         suite = carry_out_suite(asked, out, resume=resume, observe=progress, engine=engine)
     print_averages(suite.macro_averages())

@@ -22,12 +22,12 @@ from medrobust_bench.data.rows import (
 )
 from medrobust_bench.data.split_files import parse_problem
 from medrobust_bench.data.splits import SPLIT_NAMES
-from medrobust_bench.data.tables import CsvImage, ParquetImage
+from medrobust_bench.data.tables import ArrowImage, CsvImage
 from medrobust_bench.problems import Problem
 from medrobust_bench.specs.vocabulary import modality_name, question_type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from medrobust_bench.data.cards import Cell, DataCard, Filter, Options
     from medrobust_bench.data.image import ImageSource
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 NOT_STATED = "not stated"
 """What a modality or question type is called that a row leaves open."""
 
-_STORED = (ImageBytes, CsvImage, ParquetImage)
+_STORED = (ImageBytes, CsvImage, ArrowImage)
 """What a table makes of an image that stands in one of its cells."""
 
 _LETTERED = re.compile(r"\s*\(?([A-Ja-j])\s*[).:]\s*")
-_LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
+_LETTER = re.compile(r"(?:(?:option|choice|answer)\s*:?\s*)?\(?([a-z])\)?[.:]?", re.IGNORECASE)
 _LONGEST_LITERAL = 20_000
 
 
@@ -72,6 +72,7 @@ def convert(
     images: Images,
     *,
     where: str,
+    place: str,
     split: str | None,
     wanted: str,
 ) -> Converted:
@@ -82,6 +83,7 @@ def convert(
         card: says what the columns mean.
         images: where image paths lead.
         where: what to call the file.
+        place: where it is in the data set; ids are made of it where neither a column nor an image's name tells one.
         split: the split that the file belongs to; None where the card's column tells it, or nothing does.
         wanted: the split that is asked for, or "all"; rows of others are passed over.
     """
@@ -101,7 +103,8 @@ def convert(
                 continue
             for rule in card.filters:
                 _keep(row, rule)
-            questions.append(_published(row, number, card, images, where=where, split=of_split))
+            question, image_path = _question(row, number, card, images, place=place, split=of_split)
+            questions.append(PublishedQuestion(question, where, number, image_path, split=of_split))
         except LeftOut as reason:
             left_out[str(reason)] += 1
         except RowError as error:
@@ -113,9 +116,10 @@ def convert(
     return Converted(tuple(questions), tuple(problems), skipped, total)
 
 
-def _published(
-    row: dict[str, object], number: int, card: DataCard, images: Images, *, where: str, split: str | None
-) -> PublishedQuestion:
+def _question(
+    row: dict[str, object], number: int, card: DataCard, images: Images, *, place: str, split: str | None
+) -> tuple[Question, str]:
+    """A row's question, and the path or name of its image."""
     image, image_name = _image(row, card, images)
     text, options, labels = _asked(row, card)
     answer = _answer(row, card, options, labels)
@@ -124,7 +128,7 @@ def _published(
     if card.key is not None:
         identity = _text(row, card.key)
     elif image_name is None:
-        identity = f"{card.id}-{split or 'all'}-{hashlib.sha256(where.encode()).hexdigest()[:4]}-{number:06d}"
+        identity = f"{card.id}-{split or 'all'}-{hashlib.sha256(place.encode()).hexdigest()[:4]}-{number:06d}"
     else:
         content = "\n".join((image_name, text, *options))
         identity = f"{dataset}_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
@@ -139,7 +143,7 @@ def _published(
         dataset=dataset,
         group=None if card.group is None or row.get(card.group) in (None, "") else _text(row, card.group),
     )
-    return PublishedQuestion(question, where, number, image_name or image.name, split=split)
+    return question, image_name or image.name
 
 
 def _image(row: dict[str, object], card: DataCard, images: Images) -> tuple[ImageSource, str | None]:
@@ -163,7 +167,8 @@ def _image(row: dict[str, object], card: DataCard, images: Images) -> tuple[Imag
             raise RowError(what, "write the path of the image")
         frame = card.image.frame
         return (value if frame is None else dataclasses.replace(value, frame=frame)), None
-    name = f"{card.image.prefix}{text_of({'image': value}, 'image')}{card.image.suffix}"
+    path = text_of({"image": value}, "image").replace("\\", "/")  # as Windows writes it
+    name = f"{card.image.prefix}{path}{card.image.suffix}"
     return images.image(name, card.image.frame), name
 
 
@@ -180,39 +185,53 @@ def _asked(row: dict[str, object], card: DataCard) -> tuple[str, tuple[str, ...]
     text = " ".join(text.split()) if card.question.remove else text.strip()
     if not text:
         raise RowError(f"`{card.question.column}` holds no question", f"fill in `{card.question.column}`")
-    published = [
-        " ".join(str(value).split()) if value is not None else ""
-        for value in option_values(row, card.options)
-    ]
-    if card.options.lettered:
-        published = [_without_letter(option, place) for place, option in enumerate(published)]
+    published = published_options(row, card.options)
     places = tuple(place for place, option in enumerate(published) if option)
     options = tuple(published[place] for place in places)
     check_options(options)
     for option in options:
         text_of({"option": option}, "option")
+        if option.casefold() == "nan":
+            raise RowError(
+                "has an option 'nan', which is how an empty cell was written", "leave the cell empty"
+            )
     return text, options, places
 
 
-def option_values(row: dict[str, object], options: Options) -> Sequence[object]:
-    """A row's options as published, with None or "" where a letter has none.
+def published_options(row: dict[str, object], options: Options) -> list[str]:
+    """A row's options in the order of their letters, without these, and "" where a letter has none.
 
     Raises:
-        RowError: the column holds no list.
+        RowError: the column holds no list, or an option lacks its letter.
     """
+    values = (
+        "" if value is None or value != value else " ".join(str(value).split())
+        for value in _option_values(row, options)
+    )
+    return [
+        _without_letter(value, place) if options.lettered else value for place, value in enumerate(values)
+    ]
+
+
+def _option_values(row: dict[str, object], options: Options) -> Sequence[object]:
     if options.constant is not None:
         return options.constant
     if options.columns is not None:
         return [row.get(column) for column in options.columns]
     column = options.column or ""
     value = _literal(row.get(column))
-    if isinstance(value, dict) and all(isinstance(key, str) and len(key) == 1 for key in value):
+    if isinstance(value, dict) and all(
+        isinstance(key, str) and re.fullmatch("[A-Za-z]", key) for key in value
+    ):
         letters = {key.upper(): option for key, option in value.items()}
         last = max((letter for letter, option in letters.items() if option is not None), default="A")
         return [letters.get(chr(code)) for code in range(ord("A"), ord(last) + 1)][: MAX_OPTIONS + 1]
     if isinstance(value, list):
         return [_content(item) for item in value]
-    raise RowError(f"`{column}` holds no list of options", "write it as a list, or as an object by letter")
+    raise RowError(
+        f"`{column}` holds no list of options, but {str(value)[:40]!r}",
+        'write it as a list, ["one", "two"], or as an object by letter',
+    )
 
 
 def _content(item: object) -> object:
@@ -248,7 +267,7 @@ def _answer(row: dict[str, object], card: DataCard, options: Sequence[str], plac
     written = _text(row, card.answer.column)
     if card.answer.written == "text":
         return find_answer(written, options)
-    place = _PLACES[card.answer.written](written)
+    place = _PLACES[card.answer.written](written, dict(zip(places, options, strict=True)))
     if place is None:
         what = f"answer {written!r} is no {card.answer.written}"
         raise RowError(what, "correct the row, or the card's `answer.written`")
@@ -259,22 +278,31 @@ def _answer(row: dict[str, object], card: DataCard, options: Sequence[str], plac
     return places.index(place)
 
 
-def _letter_place(written: str) -> int | None:
-    match = _LETTER.fullmatch(written)
-    return None if match is None else ord(match[1].upper()) - ord("A")
+def letter_place(written: str, offered: Mapping[int, str]) -> int | None:
+    """Place of the option that an answer names by its letter: `B`, `(b)`, `Option B`, `B. text of the option`.
+
+    Args:
+        written: the answer.
+        offered: the options by place.
+    """
+    match = _LETTER.fullmatch(written) or _LETTERED.match(written)
+    if match is None:
+        return None
+    place, text = ord(match[1].upper()) - ord("A"), written[match.end() :]
+    return None if text and same_option(text) != same_option(offered.get(place, "")) else place
 
 
-def _number(written: str) -> int | None:
+def _number(written: str, _offered: Mapping[int, str]) -> int | None:
     return int(written) if re.fullmatch(r"\d{1,3}", written) else None
 
 
-def _position_place(written: str) -> int | None:
-    number = _number(written)
+def _position_place(written: str, offered: Mapping[int, str]) -> int | None:
+    number = _number(written, offered)
     return None if number is None else number - 1
 
 
-_PLACES: dict[str, Callable[[str], int | None]] = {
-    "letter": _letter_place,
+_PLACES: dict[str, Callable[[str, Mapping[int, str]], int | None]] = {
+    "letter": letter_place,
     "index": _number,
     "position": _position_place,
 }

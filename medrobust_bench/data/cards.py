@@ -33,9 +33,17 @@ class Source(_Section):
     )
     revision: Text = Field(default="main", description="Branch, tag or commit on the hub")
     folder: Text | None = Field(default=None, description="Folder of the files, relative to the card")
+    config: Text | None = Field(
+        default=None,
+        description="Configuration of the hub data set, as in `datasets.load_dataset(name=…)`, instead of `files`",
+    )
+    splits: dict[Split | Literal["all"], Patterns] = Field(
+        default_factory=dict,
+        description="The configuration's splits by the split that they are here; by default by their names",
+    )
     archive: Text | None = Field(default=None, description="Zip file in it that holds rows and images")
     files: dict[Split | Literal["all"], Patterns] = Field(
-        min_length=1,
+        default_factory=dict,
         description="Files with rows (.parquet, .csv, .tsv, .json, .jsonl) by split, as patterns; "
         "`all` where no split is published or a column tells it",
     )
@@ -52,6 +60,16 @@ class Source(_Section):
     def _one_place(self) -> Source:
         if (self.hub is None) == (self.folder is None):
             raise ValueError("give either hub or folder")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Source:
+        if (self.config is None) == (not self.files):
+            raise ValueError("give either files or config")
+        if self.config is None and self.splits:
+            raise ValueError("splits are those of a configuration: give config, or name the split in files")
+        if self.config is not None and self.archive is not None:
+            raise ValueError("a configuration is in no archive: give files, or leave archive out")
         return self
 
 
@@ -180,9 +198,10 @@ class DataCard(_Section):
 
     @model_validator(mode="after")
     def _one_split(self) -> DataCard:
-        if self.split is not None and set(self.source.files) != {"all"}:
+        told = "files" if self.source.config is None else "splits"
+        if self.split is not None and set(getattr(self.source, told)) != {"all"}:
             raise ValueError(
-                "source.files tells the split already: list the files under `all`, or drop `split`"
+                f"source.{told} tells the split already: list all of it under `all`, or drop `split`"
             )
         return self
 

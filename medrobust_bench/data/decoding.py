@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 """What Pillow may open. Of a JPEG with previews behind it (MPO, as phones write it), the picture is read."""
 
+LFS_POINTER = b"version https://git-lfs"
+NOT_FETCHED = ("is a pointer of Git LFS and not the file itself", "fetch it: git lfs pull")
+"""What is wrong with a file that begins with it, and what to do."""
+
 OWN_RANGE = "grey levels stretched from the image's own darkest to its brightest"
 HEADER_RANGE = "grey levels mapped from the range that the file's header states"
 UPRIGHT = "turned upright as its orientation tag says"
@@ -173,6 +177,10 @@ def _decode_picture(content: bytes, frame: int | None, coarse: bool) -> Decoded:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
+        if not content:
+            raise ImageError("is an empty file", "fetch it again from the data set's source") from error
+        if content.startswith(LFS_POINTER):
+            raise ImageError(*NOT_FETCHED) from error
         remedy = f"replace the file by one of {', '.join(FORMATS)}, or DICOM"
         raise ImageError("cannot be decoded: not an image of a format that is read", remedy) from error
     except _DECODING_ERRORS as error:

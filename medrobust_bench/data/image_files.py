@@ -83,6 +83,9 @@ class ImageFolder:
             return self._unless_it_leads_out(folder_path / last, first, name)
         if "\\" in name or "\0" in name:
             raise RowError(f"image path {name!r} has a backslash or a zero byte in it", _STAY_INSIDE)
+        if "://" in name:
+            remedy = "download the images, write their names, and name their folder (--images)"
+            raise RowError(f"image path {name!r} is a web address, and nothing is downloaded", remedy)
         if name.startswith("/") or re.match(r"[A-Za-z]:", name):
             raise RowError(f"image path {name!r} is absolute", _STAY_INSIDE)
         parts = [part for part in name.split("/") if part not in ("", ".")]
@@ -176,13 +179,15 @@ def _leads_out(name: str) -> RowError:
 
 
 def near_miss(path: Path) -> str | None:
-    """A file beside a missing one that was probably meant: other letter case, or written as in a web address."""
+    """A file beside a missing one that was probably meant: in other letters, as in web addresses, with an ending."""
     try:
-        there = os.listdir(path.parent)  # noqa: PTH208
+        there = [(unquote(name).casefold(), name) for name in sorted(os.listdir(path.parent))]  # noqa: PTH208
     except OSError:
         return None
     plain = unquote(path.name).casefold()
-    return next((name for name in sorted(there) if unquote(name).casefold() == plain), None)
+    alike = [name for form, name in there if form == plain]
+    alike += [name for form, name in there if form.rpartition(".")[0] == plain]
+    return next(iter(alike), None)
 
 
 def inspect(

@@ -11,6 +11,8 @@ for what is left exactly, with the fine structure of each cropped picture.
 from __future__ import annotations
 
 import csv
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -24,7 +26,7 @@ from medrobust_bench.data.image import canonical
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -50,7 +52,7 @@ _MARGINS = (  # left, top, right, bottom
 _WHOLE = (0.0, 0.0, 0.0, 0.0)
 _STEPS = (0.02, 0.01, 0.005)
 _ROUNDS = 6
-_ROWS = 256
+_ROWS, _COLUMNS = 64, 1024
 _HEADER = ("image_sha256", "near_duplicates")
 
 Margins = tuple[float, float, float, float]
@@ -78,7 +80,7 @@ def near_pairs(
     """Every pair of near-duplicates.
 
     The time grows with the pairs that look alike in the large (about a millisecond for two pictures of one kind, ten
-    for a copy), and with the square of the number of images, whose hashes are compared (0.2 microseconds for a pair).
+    for a copy), and with the square of the number of images, whose hashes are compared (0.04 microseconds for a pair).
 
     Args:
         images: of distinct content; all must decode.
@@ -87,7 +89,7 @@ def near_pairs(
     hashes = (
         np.stack([_hashes(_grey(image)) for image in images]) if images else np.empty((0, 7, 4), np.uint64)
     )
-    candidates = list(_candidates(hashes))
+    candidates = hash_candidates(hashes)
     look = lru_cache(maxsize=2048)(lambda place: _Look.of(_grey(images[place]), hashes[place]))
     pairs = []
     for done, (first, second) in enumerate(candidates, start=1):
@@ -164,28 +166,46 @@ def _hashes(image: Image.Image) -> NDArray[np.uint64]:
     return np.packbits(bits, axis=1).view(np.uint64)
 
 
-def _candidates(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Pairs of which one, cropped or not, hashes like the other as a whole."""
-    count = len(hashes)
-    for start in range(0, count, _ROWS):
-        rows = hashes[start : start + _ROWS]
-        cropped_rows = _nearest(rows, hashes[:, 0])  # the rows cropped, against the others whole
-        cropped_others = _nearest(hashes, rows[:, 0]).T
-        near = np.minimum(cropped_rows, cropped_others) <= _CANDIDATE
-        for row, column in np.argwhere(near):
-            if start + row < column:
-                yield int(start + row), int(column)
+def hash_candidates(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """Pairs of which one, cropped or not, hashes like the other as a whole, in order.
+
+    Every pair is looked at, in blocks that stay in a core's cache. An index over parts of the hashes (Norouzi, Punjani
+    and Fleet 2012) gains nothing at this radius, a quarter of the bits: of 16 parts of 16 bits one would have to differ
+    in at most 4 places, and nearly every pair of unlike pictures has one among 7 hashes that does.
+
+    Args:
+        hashes: [images, 7, 4], the whole picture's first.
+    """
+    words = np.ascontiguousarray(hashes.transpose(1, 2, 0))
+    starts = range(0, len(hashes), _ROWS)
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # numpy lets other threads run
+        found = pool.map(lambda start: _alike(words, start), starts)
+        return sorted({pair for pairs in found for pair in pairs})
 
 
-def _nearest(variants: NDArray[np.uint64], whole: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """Smallest distance of any variant to a whole picture, [variants, whole]."""
-    least = np.full((len(variants), len(whole)), 256, dtype=np.uint16)
-    for variant in range(variants.shape[1]):
-        distance = np.zeros_like(least)
-        for word in range(variants.shape[2]):
-            distance += np.bitwise_count(variants[:, None, variant, word] ^ whole[None, :, word])
-        np.minimum(least, distance, out=least)
-    return least
+def _alike(words: NDArray[np.uint64], start: int) -> set[tuple[int, int]]:
+    """Pairs of some images, cropped or not, and any other as a whole that hash alike.
+
+    Args:
+        words: [7, 4, images].
+        start: place of the first of `_ROWS` images.
+    """
+    variants, parts, count = words.shape
+    rows = words[:, :, start : start + _ROWS, None]
+    found = set()
+    for others in range(0, count, _COLUMNS):
+        whole = words[0, :, None, others : others + _COLUMNS]
+        apart = np.empty((rows.shape[2], whole.shape[2]), np.uint64)
+        bits, distance = np.empty(apart.shape, np.uint8), np.empty(apart.shape, np.uint8)
+        for variant in range(variants):
+            np.bitwise_count(np.bitwise_xor(rows[variant, 0], whole[0], out=apart), out=distance)
+            for part in range(1, parts):
+                np.bitwise_count(np.bitwise_xor(rows[variant, part], whole[part], out=apart), out=bits)
+                np.add(distance, bits, out=distance)  # at most 255: one of the 256 bits is never set
+            if distance.min() <= _CANDIDATE:
+                near = np.argwhere(distance <= _CANDIDATE) + np.array((start, others))
+                found |= {(min(pair), max(pair)) for pair in near.tolist() if pair[0] != pair[1]}
+    return found
 
 
 @dataclass(frozen=True, slots=True)

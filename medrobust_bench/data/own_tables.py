@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from medrobust_bench.data.card_reader import escaped, read_by_card
-from medrobust_bench.data.card_rows import NOT_STATED, option_values
+from medrobust_bench.data.card_rows import NOT_STATED, letter_place, published_options
 from medrobust_bench.data.cards import DataCard, Options
 from medrobust_bench.data.omnimedvqa import tree_root
-from medrobust_bench.data.question import LETTERS
+from medrobust_bench.data.question import LETTERS, MAX_OPTIONS
 from medrobust_bench.data.rows import RowError, same_option
-from medrobust_bench.data.split_files import find_split_files, holds_published_rows, split_file
+from medrobust_bench.data.split_files import holds_published_rows, holds_split_files, split_file
 from medrobust_bench.data.tables import OPENERS, TableFile, open_table
 from medrobust_bench.problems import InvalidInputError, Problem
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from medrobust_bench.data.rows import Reading
 
 _USUAL = {
-    "image": ("image", "image_path", "img", "img_path", "img_name", "image_name", "image_file", "filename", "file_name",
-              "figure_path", "path", "file"),
+    "image": ("image", "images", "image_path", "img", "img_path", "img_name", "image_name", "image_file", "filename",
+              "file_name", "figure_path", "path", "file"),
     "question": ("question", "problem", "question_text", "prompt"),
     "answer": ("answer", "gt_answer", "correct_answer", "answer_label", "answer_letter", "label", "correct",
                "correct_option", "answer_idx", "answer_index", "target", "solution"),
@@ -43,9 +43,10 @@ _USUAL = {
 """What each part of a question is usually called; capitals, spaces and underscores do not matter."""
 
 _NEEDED = ("image", "question", "answer")
-_OPTION = re.compile(r"(?:option|choice|opt|answer)?([a-j]|10|[1-9])")
+_OPTION = re.compile(r"(?:option|choice|opt|answer)?([a-z]|[1-9]\d?)")
+_IN_A_CARD = "say it in a data card"
 _LOOKED_AT = 200
-_LETTER = re.compile(r"\(?([A-Ja-j])\)?[.:]?")
+_SHOWN = 1000  # characters of the first question
 _YES_NO = ("yes", "no")
 
 
@@ -66,16 +67,19 @@ class OwnTables:
     """Tables with the usual names of columns, and folders of Parquet files as the hub has them."""
 
     name = "table"
-    reads = f"a table of your own ({', '.join(OPENERS)}), with a question on each row, or a folder of Parquet files"
+    reads = (
+        f"a table of your own ({', '.join(OPENERS)}; a spreadsheet saved as CSV UTF-8), with a question on each row, "
+        "or a folder of Parquet files"
+    )
 
     def recognises(self, source: str) -> bool:
         """Whether it is a table, or a folder with Parquet files and no published layout."""
         path = Path(source)
         if path.is_file():
-            return path.suffix.lower() in OPENERS and not (
+            return _file(path).suffix in OPENERS and not (
                 path.suffix == ".json" and holds_published_rows(path)
             )
-        if not path.is_dir() or tree_root(path) is not None or find_split_files(path):
+        if not path.is_dir() or tree_root(path) is not None or holds_split_files(path):
             return False
         return next(path.rglob("*.parquet"), None) is not None
 
@@ -96,7 +100,9 @@ class OwnTables:
             lettered = "  ".join(
                 f"{letter}) {option}" for letter, option in zip(LETTERS, first.question.options, strict=False)
             )
-            notes.append(f"first question: {first.question.text}  {lettered}  (right: {first.question.letter}; image: "
+            text = first.question.text
+            text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} … ({len(text)} characters)"
+            notes.append(f"first question: {text}  {lettered}  (right: {first.question.letter}; image: "
                          f"{first.image_path}; {first.question.modality}; {first.question.question_type})")  # fmt: skip
         return replace(reading, notes=tuple(notes))
 
@@ -111,7 +117,7 @@ def understand(path: Path) -> Understood:
         InvalidInputError: none of the first rows can be read.
     """
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-    table = open_table(TableFile(str(files[0]), files[0]))
+    table = open_table(_file(files[0]))
     columns = table.columns()
     looked_at = list(islice(table.rows(frozenset()), _LOOKED_AT))
     rows = [item[1] for item in looked_at if not isinstance(item, Problem)]
@@ -134,16 +140,15 @@ def understand(path: Path) -> Understood:
             unclear.append(
                 f"no column is called like the {role} ({', '.join(usual[:4])}, …); it has {', '.join(columns)}"
             )
-    options = _options(columns, roles, rows)
-    if options is None:
-        unclear.append(
-            "no columns are called like options (A, B, …; option_A, …; options), and answers are not yes or no"
-        )
-    written = _written(rows, roles, options)
-    if written is None and "answer" in roles and options is not None:
-        unclear.append(
-            f"`{roles['answer']}` may hold letters, numbers or the option's text: its first values do not tell"
-        )
+    options: dict[str, Any] | None = None
+    written = "letter"
+    try:
+        options = _options(columns, roles, rows)
+        if "answer" in roles:
+            offered, options = _offered(rows, options)
+            written = _written(rows, roles["answer"], offered, options)
+    except RowError as error:
+        unclear.append(error.what)
     fields: dict[str, Any] = {
         "id": _identifier(path),
         "title": path.name,
@@ -151,7 +156,7 @@ def understand(path: Path) -> Understood:
         "image": {"columns": [roles.get("image", "?")], "encoding": _encoding(rows, roles)},
         "question": {"column": roles.get("question", "?")},
         "options": options or {"columns": ["?", "?"]},
-        "answer": {"column": roles.get("answer", "?"), "written": written or "letter"},
+        "answer": {"column": roles.get("answer", "?"), "written": written},
         **{role: _cell(roles, role) for role in ("modality", "question_type")},
         **{role: roles[role] for role in ("key", "group") if role in roles},
         **{role: {"column": roles[role]} for role in ("dataset", "split") if role in roles},
@@ -193,7 +198,12 @@ def _told(card: DataCard) -> list[str]:
 
 def _options(
     columns: Sequence[str], roles: dict[str, str], rows: Sequence[dict[str, object]]
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
+    """Where a row's options are, as a card says it.
+
+    Raises:
+        RowError: nothing looks like options, or a letter between others is missing.
+    """
     if "options" in roles:
         return {"column": roles["options"]}
     found: dict[int, str] = {}
@@ -201,54 +211,97 @@ def _options(
         match = _OPTION.fullmatch(_form(column))
         if match is not None and column not in roles.values():
             mark = match[1]
-            found[int(mark) - 1 if mark.isdigit() else ord(mark) - ord("a")] = column
-    if len(found) >= 2 and sorted(found) == list(range(len(found))):
-        return {"columns": [found[place] for place in sorted(found)]}
+            place = int(mark) - 1 if mark.isdigit() else ord(mark) - ord("a")
+            if place in found and place < MAX_OPTIONS:
+                raise RowError(f"the same option may be in `{found[place]}` or in `{column}`", _IN_A_CARD)
+            found[place] = column
+    unbroken = next(place for place in range(len(found) + 1) if place not in found)
+    if unbroken >= 2 and all(place < unbroken or place >= MAX_OPTIONS for place in found):
+        return {"columns": [found[place] for place in range(unbroken)]}
+    there = [f"`{found[place]}`" for place in sorted(found) if place < MAX_OPTIONS]
+    if unbroken >= 1 and len(there) >= 2:
+        what = f"the options may be in {', '.join(there)}, between which one is missing"
+        raise RowError(what, _IN_A_CARD)
     answers = {same_option(str(row.get(roles.get("answer", ""), ""))) for row in rows}
     if answers and answers <= set(_YES_NO):
         return {"constant": ["Yes", "No"]}
     question = roles.get("question", "")
     if rows and all(re.search(r"\sA\).*\sB\)", str(row.get(question, "")), re.DOTALL) for row in rows):
         return {"inside": "question"}
-    return None
+    what = "no columns are called like options (A, B, …; option_A, …; options), and answers are not yes or no"
+    raise RowError(what, _IN_A_CARD)
+
+
+def _offered(
+    rows: Sequence[dict[str, object]], options: dict[str, Any]
+) -> tuple[list[list[str]], dict[str, Any]]:
+    """The options of every row by place (none where they cannot be told), and what the card says of them.
+
+    Raises:
+        RowError: no row's options can be told.
+    """
+    if "inside" in options:
+        return [], options
+    offered: list[list[str]] = []
+    problem: RowError | None = None
+    for row in rows:
+        try:
+            offered.append(published_options(row, Options(**options)))
+        except RowError as error:
+            offered.append([])
+            problem = error
+    if problem is not None and not any(offered):
+        raise problem
+    lettered = {**options, "lettered": True}
+    try:
+        without = [
+            published_options(row, Options(**lettered)) if texts else []
+            for row, texts in zip(rows, offered, strict=True)
+        ]
+    except RowError:
+        return offered, options
+    return without, lettered
 
 
 def _written(
-    rows: Sequence[dict[str, object]], roles: dict[str, str], options: dict[str, Any] | None
-) -> str | None:
-    """How answers are written; None where their first values fit several ways, or none."""
-    if options is None or "answer" not in roles:
-        return None
+    rows: Sequence[dict[str, object]], column: str, offered: Sequence[Sequence[str]], options: dict[str, Any]
+) -> str:
+    """How answers are written.
+
+    Raises:
+        RowError: their first values fit several ways, or none.
+    """
     if "inside" in options:
         return "letter"
-    answers = ["" if (value := row.get(roles["answer"])) is None else str(value).strip() for row in rows]
-    try:
-        texts = [
-            [
-                same_option("" if value is None else str(value))
-                for value in option_values(row, Options(**options))
-            ]
-            for row in rows
-        ]
-    except RowError:
-        return None
-    pairs = list(zip(answers, texts, strict=True))
-    numbers = all(answer.isdigit() and len(answer) < 3 for answer in answers)
+    answers = ["" if (value := row.get(column)) is None else str(value).strip() for row in rows]
+    pairs = [(answer, texts) for answer, texts in zip(answers, offered, strict=True) if answer and texts]
+    numbers = [answer for answer, _texts in pairs if answer.isdigit() and len(answer) < 3]
+    by_text = [answer for answer, texts in pairs if same_option(answer) in map(same_option, texts)]
+    by_letter = [
+        answer
+        for answer, texts in pairs
+        if (place := letter_place(answer, dict(enumerate(texts)))) is not None and place < len(texts)
+    ]
+    only_numbers = bool(pairs) and len(numbers) == len(pairs)
     fits = {
-        "text": all(same_option(answer) in offered for answer, offered in pairs),
-        "letter": all(
-            (match := _LETTER.fullmatch(answer)) is not None
-            and LETTERS.index(match[1].upper()) < len(offered)
-            for answer, offered in pairs
-        ),
+        "text": bool(pairs) and len(by_text) == len(pairs),
+        "letter": bool(pairs) and len(by_letter) == len(pairs),
         # A number alone does not tell where counting begins: 0, or the number of options, must be among them.
-        "index": numbers and "0" in answers and all(int(answer) < len(offered) for answer, offered in pairs),
-        "position": numbers
-        and any(int(answer) == len(offered) for answer, offered in pairs)
-        and all(0 < int(answer) <= len(offered) for answer, offered in pairs),
+        "index": only_numbers and "0" in numbers and all(int(answer) < len(texts) for answer, texts in pairs),
+        "position": only_numbers
+        and any(int(answer) == len(texts) for answer, texts in pairs)
+        and all(0 < int(answer) <= len(texts) for answer, texts in pairs),
     }
     fitting = [way for way, fit in fits.items() if fit]
-    return fitting[0] if len(fitting) == 1 else None
+    if len(fitting) == 1:
+        return fitting[0]
+    known = {*numbers, *by_text, *by_letter}
+    odd = next((answer for answer, _texts in pairs if answer not in known), None)
+    if odd is not None:
+        what = f"`{column}` holds {odd[:40]!r}, which is no letter, number or text of an option in its row"
+    else:
+        what = f"`{column}` may hold letters, numbers or the option's text: its first values do not tell"
+    raise RowError(what, _IN_A_CARD)
 
 
 def _encoding(rows: Sequence[dict[str, object]], roles: dict[str, str]) -> str:
@@ -278,6 +331,10 @@ def _cell(roles: dict[str, str], role: str) -> dict[str, str]:
 def _identifier(path: Path) -> str:
     plain = re.sub(r"[^a-z0-9._-]+", "-", (path.stem if path.is_file() else path.resolve().name).lower())
     return plain.strip("-._") or "table"
+
+
+def _file(path: Path) -> TableFile:
+    return TableFile(str(path), path.name, path)
 
 
 def _form(column: str) -> str:

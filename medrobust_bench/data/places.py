@@ -87,6 +87,19 @@ class ArchiveImages:
         return ()
 
 
+class NoImages:
+    """None besides those that stand in the rows."""
+
+    def image(self, name: str, frame: int | None) -> ImageSource:
+        """See `Images`."""
+        remedy = "name the images' folder or zip file in the card (`source.images`), or a folder (--images)"
+        raise RowError(f"image {name!r} is a path, and nothing says where it leads", remedy)
+
+    def notes(self) -> tuple[str, ...]:
+        """See `Images`."""
+        return ()
+
+
 @dataclass(frozen=True, slots=True)
 class ArchivedImage:
     """An image in a zip archive, read when it is asked for; its digest is that of its bytes."""
@@ -121,7 +134,7 @@ class ArchivedImage:
 def folder_tables(folder: Path, patterns: Iterable[str]) -> list[TableFile]:
     """The files of rows in a folder that fit one of the patterns, in the order of patterns, then by name."""
     found = [path for pattern in patterns for path in sorted(folder.glob(pattern)) if path.is_file()]
-    return [TableFile(str(path), path) for path in dict.fromkeys(found)]
+    return [TableFile(str(path), path.relative_to(folder).as_posix(), path) for path in dict.fromkeys(found)]
 
 
 def archive_tables(archive: Path, patterns: Iterable[str]) -> list[TableFile]:
@@ -129,7 +142,8 @@ def archive_tables(archive: Path, patterns: Iterable[str]) -> list[TableFile]:
     members = sorted(member for member in _opened(archive).namelist() if not _is_junk(member))
     found = [member for pattern in patterns for member in members if PurePosixPath(member).match(pattern)]
     return [
-        TableFile(f"{archive}:{member}", content=_member(archive, member)) for member in dict.fromkeys(found)
+        TableFile(f"{archive}:{member}", member, content=_member(archive, member))
+        for member in dict.fromkeys(found)
     ]
 
 

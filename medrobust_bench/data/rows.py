@@ -182,6 +182,12 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return repeated
 
 
+def is_json_lines(content: bytes) -> bool:
+    """Whether a file holds an object on each line, rather than one array; whatever its ending says."""
+    head = content.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return head[:1] != b"[" and (b"\n" not in head.rstrip() or _is_json_lines(head.decode(errors="replace")))
+
+
 def _is_json_lines(text: str) -> bool:
     lines = [line for line in text.splitlines() if line.strip()][:2]
     try:

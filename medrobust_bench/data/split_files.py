@@ -88,6 +88,13 @@ def find_split_files(source: Path) -> list[SplitFile]:
     return [split_file(path) for path in paths if not path.name.startswith(".")]
 
 
+def holds_split_files(folder: Path) -> bool:
+    """Whether a folder is one of split files, rather than of Parquet files with other JSON files beside them."""
+    files = find_split_files(folder)
+    named = any(file.modality is not None or file.question_type is not None for file in files)
+    return named or (bool(files) and next(folder.rglob("*.parquet"), None) is None)
+
+
 def images_base(source: Path) -> Path | None:
     """The nearest folder, from the split files upwards, that holds an `Images` folder."""
     folder = source.resolve()
@@ -271,11 +278,7 @@ def holds_published_rows(path: Path) -> bool:
             head = stream.read(8192)
     except OSError:
         return True  # to be told by the reader
-    return (
-        not head.strip()
-        or any(key in head for key in (b'"problem"', b'"gt_answer"'))
-        or head[:1] not in b"[\xef"
-    )
+    return not head.strip() or any(key in head for key in (b'"problem"', b'"gt_answer"'))
 
 
 class SplitFiles:
@@ -289,7 +292,7 @@ class SplitFiles:
         path = Path(source)
         if path.is_file():
             return path.suffix == ".json" and holds_published_rows(path)
-        return path.is_dir() and tree_root(path) is None and bool(find_split_files(path))
+        return path.is_dir() and tree_root(path) is None and holds_split_files(path)
 
     def read(self, source: str, request: Request) -> Reading:
         """See `read_split_files`; without images, the text alone."""

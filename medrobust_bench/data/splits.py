@@ -9,13 +9,13 @@ set grows, on another machine, or in another order.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SPLITS = ("train", "validation", "test")
-SPLIT_NAMES = {
+SPLIT_NAMES: dict[str, Literal["train", "validation", "test"]] = {
     "train": "train",
     "training": "train",
     "validation": "validation",

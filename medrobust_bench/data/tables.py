@@ -9,25 +9,31 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
+import gzip
 import io
+import re
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from medrobust_bench.data.decoding import ImageError, decode
+from medrobust_bench.data.decoding import LFS_POINTER, NOT_FETCHED, ImageError, decode
 from medrobust_bench.data.image import ImageBytes, content_digest
-from medrobust_bench.data.rows import parse_rows
+from medrobust_bench.data.rows import is_json_lines, parse_rows
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from PIL.Image import Image
 
     Row = tuple[int, dict[str, object]]
 
+_GZIP = ".gz"
+_UNREADABLE = (OSError, EOFError, zlib.error)
 _LONGEST_FIELD = 2**30
+_LONGEST_TEXT = 2**31  # bytes; what a compressed file unfolds to beyond it is not read
 _BATCH = 1000
 
 
@@ -37,22 +43,25 @@ class TableFile:
 
     Attributes:
         name: what messages call it.
+        place: where it is in its data set, with forward slashes: the same on every machine.
         path: where it is; None in an archive.
         content: its bytes, if it is in an archive.
     """
 
     name: str
+    place: str
     path: Path | None = None
     content: bytes = b""
 
     @property
     def suffix(self) -> str:
-        """Its ending, ".csv" for example, in small letters."""
-        return f".{self.name.rpartition('.')[2].lower()}"
+        """Its ending, ".csv" for example, in small letters; that of what is inside where it is compressed (.csv.gz)."""
+        return f".{self.name.lower().removesuffix(_GZIP).rpartition('.')[2]}"
 
     def open(self) -> io.BufferedIOBase:
-        """Its bytes as a stream."""
-        return io.BytesIO(self.content) if self.path is None else self.path.open("rb")
+        """Its bytes as a stream, unpacked."""
+        stream = io.BytesIO(self.content) if self.path is None else self.path.open("rb")
+        return gzip.GzipFile(fileobj=stream) if self.name.lower().endswith(_GZIP) else stream
 
 
 class Table(Protocol):
@@ -83,19 +92,21 @@ def open_table(file: TableFile) -> Table:
         raise InvalidInputError([Problem(file.name, "is no table of a kind that is read", remedy)])
     try:
         return opener(file)
-    except OSError as error:
-        what = f"cannot be read: {error.strerror or error}"
+    except _UNREADABLE as error:
+        what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise InvalidInputError([Problem(file.name, what, "check the path and its permissions")]) from error
 
 
 class JsonTable:
-    """A JSON array of objects, or JSON Lines; read whole."""
+    """A JSON array of objects, or JSON Lines, whichever of the two endings it has; read whole."""
 
     def __init__(self, file: TableFile) -> None:
         self._name = file.name
         with file.open() as stream:
-            content = stream.read()
-        self._rows, self._problems = parse_rows(content, file.name, lines=file.suffix != ".json")
+            _check_text(stream.read(_LONGEST_MARK), file)
+        with file.open() as stream:
+            content = stream.read(_LONGEST_TEXT)
+        self._rows, self._problems = parse_rows(content, file.name, lines=is_json_lines(content))
 
     def columns(self) -> list[str]:
         """Every key that some row has, in order of appearance."""
@@ -120,21 +131,22 @@ def _packed(value: object, name: str) -> object:
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """Values separated by commas or tabs, every one of them text."""
+    """Values separated by commas, semicolons or tabs, every one of them text.
+
+    Attributes:
+        file: the file.
+        delimiter: what separates values.
+    """
 
     file: TableFile
-
-    @property
-    def delimiter(self) -> str:
-        """What separates values."""
-        return "\t" if self.file.suffix == ".tsv" else ","
+    delimiter: str = ","
 
     def columns(self) -> list[str]:
         """The names in the first line."""
         with self.file.open() as stream:
             try:
-                return next(self.records(stream, [0]), [])
-            except (UnicodeDecodeError, csv.Error):
+                return _named(next(self.records(stream, [0]), []))
+            except (UnicodeDecodeError, csv.Error, *_UNREADABLE):
                 return []
 
     def records(self, stream: io.BufferedIOBase, read: list[int]) -> Iterator[list[str]]:
@@ -144,8 +156,10 @@ class CsvTable:
         def lines() -> Iterator[str]:
             for line in stream:
                 text = line.decode("utf-8-sig" if read[0] == 0 else "utf-8")
+                stated = read[0] == 0 and _STATED.fullmatch(text)
                 read[0] += len(line)
-                yield text
+                if not stated:
+                    yield text
 
         return csv.reader(lines(), delimiter=self.delimiter, strict=True)
 
@@ -155,7 +169,7 @@ class CsvTable:
         with self.file.open() as stream:
             try:
                 records = self.records(stream, read)
-                names = next(records, [])
+                names = _named(next(records, []))
                 repeated = next((column for column in names if names.count(column) > 1), None)
                 if repeated is not None or not names:
                     what = "holds no rows" if repeated is None else f"has two columns called {repeated!r}"
@@ -167,11 +181,13 @@ class CsvTable:
                     if not values:
                         continue
                     number += 1
-                    if len(values) != len(names):
+                    if not any(values):  # spreadsheets write them below the last row that was used
+                        continue
+                    if any(values[len(names) :]) or len(values) < len(names):
                         what = f"has {len(values)} values for {len(names)} columns"
                         yield Problem(name, what, "put values that hold the separator into quotes", number)
                         continue
-                    row: dict[str, object] = dict(zip(names, values, strict=True))
+                    row: dict[str, object] = dict(zip(names, values, strict=False))
                     for column in images & row.keys():
                         place = names.index(column)
                         row[column] = (
@@ -179,12 +195,63 @@ class CsvTable:
                         )
                     yield number, row
             except UnicodeDecodeError:
-                yield Problem(name, "is not UTF-8 text", "save it as UTF-8", number + 1)
+                yield Problem(name, "is not UTF-8 text", _AS_UTF8, number + 1)
+            except _UNREADABLE as error:
+                yield Problem(
+                    name, f"cannot be read: {error}", "restore the file from its source", number + 1
+                )
             except csv.Error as error:
                 remedy = (
                     "put values that hold quotes, separators or line ends into quotes, inner quotes doubled"
                 )
                 yield Problem(name, f"is no table from here on: {error}", remedy, number + 1)
+
+
+def open_csv(file: TableFile) -> CsvTable:
+    """A file of separated values.
+
+    Commas separate those of a .csv file and tabs those of a .tsv file, unless the line of names has none of them and
+    one kind of semicolons, commas, tabs and bars, as spreadsheets write in many countries; or a line above it, `sep=;`,
+    says otherwise.
+
+    Raises:
+        InvalidInputError: it is no text in UTF-8.
+        OSError: it cannot be read.
+    """
+    with file.open() as stream:
+        line = stream.readline(_LONGEST_FIELD)
+    _check_text(line, file)
+    names = line.decode("utf-8-sig", errors="replace")
+    if (stated := _STATED.fullmatch(names)) is not None:
+        return CsvTable(file, stated[1])
+    usual = "\t" if file.suffix == ".tsv" else ","
+    there = [separator for separator in ",;\t|" if separator in names]
+    return CsvTable(file, there[0] if usual not in there and len(there) == 1 else usual)
+
+
+def _named(names: list[str]) -> list[str]:
+    """The columns that have a name: spreadsheets write some without one behind the last."""
+    return names[: max((place for place, name in enumerate(names, start=1) if name.strip()), default=0)]
+
+
+_LONGEST_MARK = 32  # bytes, in which a file tells that it is no text
+_STATED = re.compile(r"sep=(.)\s*")
+
+_AS_UTF8 = "save it as UTF-8 (in Excel: CSV UTF-8)"
+_OTHERS = {
+    LFS_POINTER: NOT_FETCHED,
+    b"\x1f\x8b": ("is compressed by gzip", "call it .gz at its end, or unpack it"),
+    b"PK\x03\x04": ("is a zip archive or an Excel workbook", "unpack it, or save the sheet as CSV UTF-8"),
+    b"\xff\xfe": ("is UTF-16 text", _AS_UTF8),
+    b"\xfe\xff": ("is UTF-16 text", _AS_UTF8),
+}
+"""What files begin with that are called a table of text and are something else."""
+
+
+def _check_text(head: bytes, file: TableFile) -> None:
+    for begin, (what, remedy) in _OTHERS.items():
+        if head.startswith(begin):
+            raise InvalidInputError([Problem(file.name, what, remedy)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,14 +294,133 @@ class CsvImage:
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetTable:
-    """A Parquet file, through `datasets`, which keeps its rows on disk (as Arrow, in its cache) and not in memory."""
+class ParquetFile:
+    """A Parquet file as `datasets` opens it."""
 
     file: TableFile
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.file.name
+
+    @property
+    def path(self) -> Path | None:
+        """The file that its images are in."""
+        return self.file.path
+
+    def load(self) -> Any:
+        """The rows as a `datasets.Dataset`.
+
+        Raises:
+            InvalidInputError: it is no Parquet file, or damaged.
+        """
+        return _parquet(self.file)
+
+    def image_file(self, path: str) -> bytes:
+        """See `HubSplit.image_file`; whoever wrote the file may have meant any file of any machine."""
+        what = "holds no encoded bytes, only a path"
+        raise ImageError(what, "use a file with the images embedded in it")
+
+
+@dataclass(frozen=True, slots=True)
+class HubSplit:
+    """A split of a configuration of a hub data set.
+
+    Attributes:
+        repository: owner/name, or the folder of a local copy.
+        revision: branch, tag or commit; None for a local copy.
+        config: the configuration, as in `datasets.load_dataset(name=…)`.
+        split: as its publisher calls it.
+    """
+
+    repository: str
+    revision: str | None
+    config: str
+    split: str
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.repository}, {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Where it is in its data set: the same on every machine."""
+        return f"{self.config}/{self.split}"
+
+    @property
+    def path(self) -> Path | None:
+        """The Arrow file that its images are in; None where there are several."""
+        files = self.load().cache_files
+        return Path(files[0]["filename"]) if len(files) == 1 else None
+
+    def load(self) -> Any:
+        """The rows as a `datasets.Dataset`.
+
+        Raises:
+            InvalidInputError: see `hub_config`.
+        """
+        return hub_config(self.repository, self.revision, self.config)[self.split]
+
+    def image_file(self, path: str) -> bytes:
+        """The content of an image that its row names: a file of the local copy, or one that `datasets` has fetched.
+
+        Raises:
+            ImageError: the path leads elsewhere.
+            OSError: the file is not there, or cannot be read.
+        """
+        import datasets
+        from huggingface_hub import constants
+
+        real = Path(path).resolve()
+        places = (self.repository, constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE)
+        if not any(real.is_relative_to(Path(place).resolve()) for place in places):
+            what = f"is a path that leads out of the data set: {path}"
+            raise ImageError(what, "do not use this file; ask its publisher for one with the images in it")
+        return real.read_bytes()
+
+
+@lru_cache(maxsize=16)
+def hub_config(repository: str, revision: str | None, config: str) -> Any:
+    """A configuration of a hub data set, whole: a `datasets.DatasetDict`, by split. It is downloaded once.
+
+    Raises:
+        InvalidInputError: there is no such data set or configuration, or it cannot be reached or read.
+    """
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError
+    from pyarrow.lib import ArrowException
+
+    where = repository if revision is None else f"{repository}@{revision}"
+    failures = (ArrowException, datasets.exceptions.DatasetsError, HfHubHTTPError, ValueError, OSError)
+    try:
+        datasets.disable_progress_bars()
+        return datasets.load_dataset(repository, name=config, revision=revision)
+    except failures as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        what = f"cannot be loaded: {reason}"
+        remedy = "check its name and revision, the network, and whether it asks for a login (`hf auth login`)"
+        if listed := _CONFIGS.search(reason):
+            cached = " in the cache, and the hub cannot be reached" if "cache" in listed[1] else ""
+            what = f"has no configuration {config!r}{cached}"
+            remedy = f"choose one of: {listed[2]}"
+        raise InvalidInputError([Problem(where, what, remedy)]) from error
+
+
+_CONFIGS = re.compile(r"Available([^:]*): \[(.*?)\]")
+"""How `datasets` lists the configurations of a data set that has no such one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrowTable:
+    """Rows that `datasets` keeps on disk (as Arrow, in its cache) and not in memory."""
+
+    origin: ParquetFile | HubSplit
+
     def data(self) -> Any:
         """The rows as a `datasets.Dataset`; images are taken from its Arrow columns, where they are encoded."""
-        return _parquet(self.file)
+        return self.origin.load()
 
     def columns(self) -> list[str]:
         """Names of the columns."""
@@ -256,18 +442,18 @@ class ParquetTable:
                 number += 1
                 yield number, row
         if not plain.column_names:
-            yield Problem(self.file.name, "has no column besides its images", "name a file with questions")
+            yield Problem(self.origin.name, "has no column besides its images", "name a file with questions")
 
     def _images(self, index: int, column: str, count: int, *, several: bool) -> object:
-        made = [ParquetImage(self, index, column, place) for place in range(count)]
+        made = [ArrowImage(self, index, column, place) for place in range(count)]
         if several:
             return made
         return made[0] if made else None
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetImage:
-    """An image in a Parquet file, read when it is asked for; its digest is that of its bytes.
+class ArrowImage:
+    """An image in an Arrow or Parquet file, read when it is asked for; its digest is that of its bytes.
 
     Attributes:
         table: the file.
@@ -277,7 +463,7 @@ class ParquetImage:
         frame: see `EncodedImage`.
     """
 
-    table: ParquetTable
+    table: ArrowTable
     index: int
     column: str
     place: int = 0
@@ -286,12 +472,12 @@ class ParquetImage:
     @property
     def name(self) -> str:
         """File and row."""
-        return f"{self.table.file.name}, row {self.index + 1}, {self.column}"
+        return f"{self.table.origin.name}, row {self.index + 1}, {self.column}"
 
     @property
     def location(self) -> tuple[Path, str] | None:
         """See `FiledImage`."""
-        path = self.table.file.path
+        path = self.table.origin.path
         return None if path is None else (path, f"{self.index} {self.place} {self.column}")
 
     def read(self) -> bytes:
@@ -299,12 +485,12 @@ class ParquetImage:
         value = self.table.data().data.column(self.column)[self.index].as_py()
         value = value[self.place] if isinstance(value, list) else value
         content = value.get("bytes") if isinstance(value, dict) else value
+        if content is None and isinstance(value, dict) and value.get("path"):
+            content = self.table.origin.image_file(value["path"])
         if isinstance(content, str):
             return _from_base64(content)
         if not isinstance(content, bytes):
-            raise ImageError(
-                "holds no encoded bytes, only a path", "use a file with the images embedded in it"
-            )
+            raise ImageError("holds no encoded bytes", "use a file with the images embedded in it")
         return content
 
     def open(self) -> Image:
@@ -368,10 +554,11 @@ def _from_base64(text: object) -> bytes:
 
 
 OPENERS: dict[str, Callable[[TableFile], Table]] = {
-    ".csv": CsvTable,
-    ".tsv": CsvTable,
+    ".csv": open_csv,
+    ".tsv": open_csv,
     ".json": JsonTable,
     ".jsonl": JsonTable,
-    ".parquet": ParquetTable,
+    ".ndjson": JsonTable,
+    ".parquet": lambda file: ArrowTable(ParquetFile(file)),
 }
 """How each kind of file is opened, by its ending."""

@@ -7,6 +7,7 @@ scores, answers and, where it writes, the logits of what is written. What an att
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
@@ -47,7 +48,7 @@ class Answer:
     tier: Tier | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """B questions whose canonical images have the same height and width.
 
@@ -71,6 +72,12 @@ class Batch:
     def answers(self) -> list[int]:
         """The right options."""
         return [question.answer for question in self.questions]
+
+    @cached_property
+    def right(self) -> torch.Tensor:
+        """The right options, [B] on the model's device."""
+        with torch.inference_mode(False):  # a gradient may need it later, whoever asks first
+            return torch.tensor(self.answers, device=self.device)
 
     @property
     def shape(self) -> tuple[int, int]:

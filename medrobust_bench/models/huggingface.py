@@ -476,7 +476,8 @@ def _usable(device: str | torch.device) -> torch.device:
         place = torch.device(device)
         torch.zeros(1, device=place).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch has no common error for this
-        what = f"cannot be used: {str(error).splitlines()[0]}"
+        reason = str(error).splitlines()[0].split(". ")[0]  # torch goes on for a page
+        what = f"cannot be used: {reason}"
         remedy = "give a device that this machine has: cpu, cuda, cuda:1, mps, …"
         raise InvalidInputError([Problem(f"device {device}", what, remedy)]) from error
     return place

@@ -9,10 +9,8 @@ from bisect import bisect_left
 from functools import lru_cache
 from typing import NamedTuple
 
+from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.answer_marks import plain_signs
-
-LETTERS = string.ascii_uppercase[:10]
-"""The letters of up to ten options."""
 
 
 class Name(NamedTuple):

@@ -24,6 +24,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.answer_marks import (
     box_marks,
     pattern_marks,
@@ -31,11 +32,12 @@ from medrobust_bench.models.answer_marks import (
     without_markup,
     without_thought,
 )
-from medrobust_bench.models.option_names import LETTERS, Name, OptionNames, refusal
 from medrobust_bench.records.answer import AnswerKind, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from medrobust_bench.models.option_names import Name, OptionNames
 
 __all__ = ["UNPARSED", "AnswerKind", "ReadAnswer", "Tier", "kind_of", "namings", "read_answer", "refuses"]
 
@@ -98,6 +100,8 @@ def namings(
     completion: str, options: Sequence[str], *, pattern: str | None = None, thought: str | None = None
 ) -> tuple[Tier, list[Name]]:
     """The deciding tier of a completion, and every place at which it names an option; see `read_answer`."""
+    from medrobust_bench.models.option_names import OptionNames  # its expressions take 0.1 s to compile
+
     _check(options)
     visible = without_thought(completion, thought)
     names = OptionNames(without_markup(visible), tuple(options))
@@ -116,6 +120,8 @@ def refuses(completion: str) -> bool:
 
     Such words do not outweigh an answer: "I cannot diagnose this, but the answer is B" is B. Ask where nothing is read.
     """
+    from medrobust_bench.models.option_names import refusal
+
     return refusal(without_markup(without_thought(completion)))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.answer_marks import plain_signs, without_thought
-from medrobust_bench.models.option_names import LETTERS
 from medrobust_bench.models.read_answer import namings
 
 if TYPE_CHECKING:

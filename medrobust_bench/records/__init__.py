@@ -11,6 +11,7 @@ from medrobust_bench.records.metrics import (
     CorruptionEstimate,
     Estimate,
     Metrics,
+    PairedDifference,
     Scores,
     UnparsedRate,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Metrics",
     "ModelRecord",
     "Outcome",
+    "PairedDifference",
     "Record",
     "Result",
     "Scores",

@@ -33,15 +33,32 @@ class CorruptionEstimate(Estimate):
     clean: float = Field(ge=0, le=1, description="Clean accuracy on the same questions")
 
 
+class PairedDifference(Record):
+    """A difference of two accuracies on the same questions."""
+
+    value: float = Field(ge=-1, le=1)
+    low: float = Field(ge=-1, le=1, description="Lower end of the 95 % interval, clustered by image")
+    high: float = Field(ge=-1, le=1, description="Upper end of the 95 % interval, clustered by image")
+
+
 class ControlEstimate(Estimate):
-    """Accuracy where a harmless text stands in the place of the one that decided, paired with that."""
+    """Accuracy under the worst of as many harmless texts, in the same places and sizes, paired with the wrong words."""
 
     control: str = Field(description="What the text says instead: it names the right option, or says nothing")
     only_words: int = Field(ge=0, description="Questions that the wrong words break and the control does not")
     only_control: int = Field(
         ge=0, description="Questions that the control breaks and the wrong words do not"
     )
-    p_value: float = Field(ge=0, le=1, description="Exact McNemar test, two-sided, that both are as likely")
+    words_cost: PairedDifference | None = Field(
+        default=None,
+        description="Accuracy with this text less that with the wrong words; null as the p-value",
+    )
+    p_value: float | None = Field(
+        ge=0,
+        le=1,
+        description="Two-sided, of equal accuracy: whole images exchanged between the texts, McNemar's exact test with "
+        "one question an image; null where the control is one text instead of the worst of as many",
+    )
 
 
 class AnswerCounts(Record):

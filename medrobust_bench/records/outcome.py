@@ -37,8 +37,22 @@ class Alteration(Record):
     on_text: bool | None = Field(
         default=None, description="Of a text: whether the clean image seems to carry text of its own"
     )
+    tried: int | None = Field(
+        default=None,
+        ge=1,
+        description="Of a text: how many of its sort were tried; left out where a control is one text, in the place of "
+        "the words that decided",
+    )
     image_sha256: str = Field(description="SHA-256 of the altered image's raw RGB bytes")
     choice: int | None = Field(description="Option chosen; null if unparsable")
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Corrupted images read as they did before texts were counted."""
+        fields: dict[str, Any] = serialise(self)
+        if self.tried is None:
+            fields.pop("tried", None)
+        return fields
 
 
 class Outcome(Record):

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from rich.console import Console
 
-from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent
+from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, points
 from medrobust_bench.reports.tables import describe_data, short_modality
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def whole_grid(comparison: Comparison, gate: Gate | None = None) -> Grid:
             label(measure.threat, measure.name),
             percent(whole.baseline),
             percent(whole.current),
-            f"{_points(whole.difference)} ({_points(whole.low)} to {_points(whole.high)})",
+            f"{points(whole.difference)} ({points(whole.low)} to {points(whole.high)})",
             str(whole.lost),
             str(whole.gained),
             p_value(whole.p_value),
@@ -235,13 +235,7 @@ def _starred(difference: Difference | None) -> str:
     if difference is None:
         return MISSING
     star = "*" if difference.p_holm is not None and difference.p_holm <= 0.05 else ""
-    return _points(difference.difference) + star
-
-
-def _points(value: float) -> str:
-    """A difference in percentage points, always with its sign: +1.5, −3.0, 0.0."""
-    text = f"{100 * value:+.1f}".replace("-", "−")
-    return "0.0" if text[1:] == "0.0" else text
+    return points(difference.difference) + star
 
 
 def _xml(text: str) -> str:

@@ -88,3 +88,9 @@ def percent(value: float) -> str:
 def with_interval(estimate: Estimate) -> str:
     """An accuracy in per cent with its interval: `84.4 (73.6–91.3)`."""
     return f"{percent(estimate.value)} ({percent(estimate.low)}–{percent(estimate.high)})"
+
+
+def points(value: float) -> str:
+    """A difference in percentage points, always with its sign: +1.5, −3.0, 0.0."""
+    text = f"{100 * value:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text

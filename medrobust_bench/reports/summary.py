@@ -6,8 +6,6 @@ from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from scipy.stats import binomtest
-
 from medrobust_bench.records import (
     AnswerCounts,
     AnswerKind,
@@ -16,12 +14,14 @@ from medrobust_bench.records import (
     CorruptionEstimate,
     Cost,
     Metrics,
+    PairedDifference,
     Result,
     Scores,
     Tier,
     UnparsedRate,
 )
 from medrobust_bench.records.intervals import clustered, proportion
+from medrobust_bench.reports.paired import Paired, difference_interval, exact_p_value
 from medrobust_bench.specs.certification import CertificationSpec
 
 if TYPE_CHECKING:
@@ -205,23 +205,31 @@ def by_corruption(outcomes: Sequence[Outcome]) -> tuple[CorruptionEstimate, ...]
 
 
 def controls(outcomes: Sequence[Outcome]) -> tuple[ControlEstimate, ...]:
-    """What harmless texts do in the place of those that decided; questions without one count as they were answered."""
+    """What the worst of as many harmless texts does; questions without one count as they were answered.
+
+    Where a journal holds one text a control, in the place of the words that decided, the two are no fair pair:
+    accuracies alone.
+    """
     names = dict.fromkeys(one.control for o in outcomes for one in o.alterations if one.control is not None)
+    clusters = [outcome.cluster for outcome in outcomes]
+    paired = all(one.tried is not None for outcome in outcomes for one in outcome.alterations)
     found = []
     for name in names:
         right = [
             next((one.choice for one in o.alterations if one.control == name), o.choice) == o.answer
             for o in outcomes
         ]
-        only_words = sum(stands and not o.correct for stands, o in zip(right, outcomes, strict=True))
-        only_control = sum(o.correct and not stands for stands, o in zip(right, outcomes, strict=True))
-        discordant = only_words + only_control
+        pairs = Paired.of([outcome.correct for outcome in outcomes], right, clusters)
+        reach = difference_interval(pairs)
         found.append(
             ControlEstimate(
                 control=name,
-                only_words=only_words,
-                only_control=only_control,
-                p_value=float(binomtest(only_words, discordant).pvalue) if discordant else 1.0,
+                only_words=pairs.gained,
+                only_control=pairs.lost,
+                words_cost=PairedDifference(value=pairs.difference, low=reach.low, high=reach.high)
+                if paired
+                else None,
+                p_value=exact_p_value(pairs) if paired else None,
                 **dict(proportion(right, outcomes)),
             )
         )

@@ -10,13 +10,13 @@ from rich.console import Console
 
 from medrobust_bench.problems import printable
 from medrobust_bench.records import AnswerKind, Tier
-from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, with_interval
+from medrobust_bench.reports.grid import MISSING, Grid, escape_markdown, percent, points, with_interval
 from medrobust_bench.specs.vocabulary import Modality, in_usual_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from medrobust_bench.records import DataRecord, Estimate, ModelRecord, Result, Scores
+    from medrobust_bench.records import DataRecord, Estimate, ModelRecord, PairedDifference, Result, Scores
     from medrobust_bench.specs.threat import ThreatSpec
 
 _SHORT: dict[str, str] = {
@@ -115,7 +115,7 @@ def print_run(results: Sequence[Result], *, console: Console | None = None) -> N
 def describe_data(data: DataRecord) -> str:
     """A data set in one line; whether the images are synthetic is said first."""
     kind = "synthetic images, not patients'" if data.synthetic else "images from patients"
-    skipped = f", {len(data.skipped)} rows skipped" if data.skipped else ""
+    skipped = f", {len(data.skipped)} row{'s' * (len(data.skipped) > 1)} skipped" if data.skipped else ""
     return (
         f"{data.name}, {data.split} split: {data.n} questions on {kind}{skipped}; digest {data.digest[:12]}"
     )
@@ -278,20 +278,21 @@ def corruption_grids(results: Sequence[Result]) -> list[Grid]:
 
 
 def control_grids(results: Sequence[Result]) -> list[Grid]:
-    """Per model and threat that writes text: accuracy with the wrong words, and with harmless ones in their place."""
+    """Per model and threat that writes text: accuracy under wrong words, and under as many harmless ones."""
     grids = []
     for name, group in _by_model(results):
         for result in group:
             if not result.metrics.controls or result.metrics.robust_accuracy is None:
                 continue
-            words = ("names a wrong option", with_interval(result.metrics.robust_accuracy), "", "", "")
+            words = ("names a wrong option", with_interval(result.metrics.robust_accuracy), "", "", "", "")
             rows = [
                 (
                     {"right option": "names the right option", "neutral": "neutral"}[one.control],
                     with_interval(one),
                     str(one.only_words),
                     str(one.only_control),
-                    f"{one.p_value:.2g}",
+                    MISSING if one.words_cost is None else _points_with_interval(one.words_cost),
+                    MISSING if one.p_value is None else f"{one.p_value:.2g}",
                 )
                 for one in result.metrics.controls
             ]
@@ -300,7 +301,8 @@ def control_grids(results: Sequence[Result]) -> list[Grid]:
                 "Accuracy",
                 "Broken by the wrong words only",
                 "by this text only",
-                "p (McNemar)",
+                "The words cost (points)",
+                "p (exchange)",
             )
             title = f"{name} under {result.threat.name}: the words"
             if result.metrics.on_text is not None:
@@ -309,6 +311,10 @@ def control_grids(results: Sequence[Result]) -> list[Grid]:
                 )
             grids.append(Grid(title, header, (words, *rows), names=1))
     return grids
+
+
+def _points_with_interval(difference: PairedDifference) -> str:
+    return f"{points(difference.value)} ({points(difference.low)} to {points(difference.high)})"
 
 
 def modality_counts(results: Sequence[Result]) -> dict[str, int]:

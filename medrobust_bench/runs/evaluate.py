@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Literal
 
 from medrobust_bench.data.baselines import without_images
-from medrobust_bench.data.dataset import Dataset
-from medrobust_bench.data.source import open_data
 from medrobust_bench.models.cards import Card
 from medrobust_bench.models.endpoint.cache import ReplyCache
 from medrobust_bench.models.endpoint.settings import Prices
@@ -27,27 +24,27 @@ from medrobust_bench.runs.inputs import read_inputs
 from medrobust_bench.runs.models import server_faults
 from medrobust_bench.runs.observer import Silent
 from medrobust_bench.runs.plan import environment, make_plan
+from medrobust_bench.runs.request import request
 from medrobust_bench.runs.run import Run, load_run
 from medrobust_bench.runs.threats import open_threat
 from medrobust_bench.runs.work import Work
-from medrobust_bench.specs.kinds import ThreatClass, is_known, register_threat
-from medrobust_bench.specs.settings import RunSettings, settings_from
-from medrobust_bench.specs.threat import CLEAN, ThreatSpec
+from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from medrobust_bench.attacks.altering import AlteringThreat
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.certify.cohen import Certification
+    from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.reader import Reader
     from medrobust_bench.models.adapter import Adapter
+    from medrobust_bench.problems import Problem
     from medrobust_bench.records.run import Plan
     from medrobust_bench.runs.engine.engine import Engine
     from medrobust_bench.runs.inputs import Inputs
     from medrobust_bench.runs.observer import Observer
-
-    ThreatLike = Threat | AlteringThreat | Certification | ThreatSpec
+    from medrobust_bench.runs.request import Request, ThreatLike
 
 
 def evaluate(
@@ -129,7 +126,7 @@ def evaluate(
         begun = RunFolder(Path(out)).read().plan.settings
         model = begun.models if model is None else model
         threats = begun.threats if threats is None else threats
-    asked = ask(
+    asked = request(
         data,
         model=model,
         threats=threats,
@@ -157,144 +154,32 @@ def evaluate(
         price_input=price_input,
         price_output=price_output,
     )
-    return carry_out(
-        asked.settings,
-        Path(out),
-        resume=resume,
-        extend=extend,
-        observer=observer,
-        engine=engine,
-        adapters=asked.adapters,
-        threats=asked.threats,
-        dataset=asked.dataset,
-    )
-
-
-class Options(TypedDict, total=False):
-    """What `evaluate` takes besides data and folder."""
-
-    model: str | Adapter | Sequence[str | Adapter] | None
-    threats: str | ThreatLike | Sequence[str | ThreatLike] | None
-    metrics: Sequence[str]
-    split: Literal["train", "validation", "test", "all"]
-    modalities: Sequence[str]
-    limit: int | None
-    skip_invalid: bool
-    skip_failed: bool
-    max_failed: float
-    images: str | Path | None
-    answer_mode: Literal["letter", "option-text", "reasoning", "generate"] | None
-    max_new_tokens: int | None
-    revision: str | None
-    batch_size: int | Literal["auto"]
-    device: str
-    dtype: Literal["auto", "float32", "bfloat16", "float16"]
-    float32_attack: bool
-    trust_remote_code: bool
-    seed: int
-    base_url: str | None
-    answers_from: str | None
-    key_variable: str | None
-    concurrency: int | None
-    price_input: float | None
-    price_output: float | None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What `evaluate` was asked for: settings, and what they name that is in memory already; see `carry_out`."""
-
-    settings: RunSettings
-    adapters: Mapping[str, Adapter]
-    threats: Mapping[str, Threat | AlteringThreat | Certification]
-    dataset: Dataset | None
-
-
-def ask(data: str | Dataset | Reader | None, **options: Unpack[Options]) -> Asked:
-    """Settings out of the arguments of `evaluate`.
-
-    Raises:
-        InvalidInputError: an argument is wrong.
-    """
-    demo = RunSettings()
-    given: dict[str, Any] = dict(options)
-    models, threats = given.pop("model", None), given.pop("threats", None)
-    of_models: list[str | Adapter] = _several(demo.models if models is None else models)
-    of_threats: list[str | ThreatLike] = _several(demo.threats if threats is None else threats)
-    opened = [threat if isinstance(threat, str) else _opened(threat) for threat in of_threats]
-    settings = settings_from(
-        {
-            **given,
-            "models": tuple(item if isinstance(item, str) else item.record.id for item in of_models),
-            "threats": tuple(item if isinstance(item, str) else item.spec.name for item in opened),
-            "data": demo.data if data is None else data if isinstance(data, str) else data.name,
-            "metrics": tuple(given.get("metrics", ())),
-            "modalities": tuple(given.get("modalities", ())),
-            "images": None if given.get("images") is None else str(given["images"]),
-        },
-        where="evaluate()",
-    )
-    return Asked(
-        settings,
-        adapters={item.record.id: item for item in of_models if not isinstance(item, str)},
-        threats={item.spec.name: item for item in opened if not isinstance(item, str)},
-        dataset=_in_memory(data, settings),
-    )
-
-
-def _in_memory(data: str | Dataset | Reader | None, settings: RunSettings) -> Dataset | None:
-    """The questions, where they are not to be found by name."""
-    if data is None or isinstance(data, str):
-        return None
-    if isinstance(data, Dataset):
-        return data
-    return open_data(
-        data,
-        split=settings.split,
-        skip_invalid=settings.skip_invalid,
-        modalities=settings.modalities,
-        images=None if settings.images is None else Path(settings.images),
-    )
+    return carry_out(asked, Path(out), resume=resume, extend=extend, observer=observer, engine=engine)
 
 
 def carry_out(
-    settings: RunSettings,
+    request: Request,
     out: Path,
     *,
     resume: bool = False,
     extend: bool = False,
     observer: Observer | None = None,
-    adapters: Mapping[str, Adapter] | None = None,
-    threats: Mapping[str, Threat | AlteringThreat | Certification] | None = None,
-    dataset: Dataset | None = None,
     engine: Engine | None = None,
 ) -> Run:
     """Plan, work, and write the results.
 
     Args:
-        settings: what to do.
+        request: what to do.
         out: folder for everything that is written; probed before any work.
         resume: continue what `out` holds; a finished run is only summarised again.
-        extend: add what the settings name to what `out` holds; see `evaluate`.
+        extend: add what the request names to what `out` holds; see `evaluate`.
         observer: told about progress.
-        adapters: models already in memory, under the names that `settings.models` gives them.
-        threats: threats already in memory, under the names that `settings.threats` gives them.
-        dataset: questions already in memory, instead of `settings.data`.
         engine: who does the work; by default this process.
 
     Raises:
         InvalidInputError: everything that is wrong with the input, before any model is loaded.
     """
-    prepared = prepare(
-        settings,
-        out,
-        resume=resume,
-        extend=extend,
-        observer=observer,
-        adapters=adapters,
-        threats=threats,
-        dataset=dataset,
-    )
+    prepared = prepare(request, out, resume=resume, extend=extend, observer=observer)
     return perform(prepared, observer=observer, engine=engine)
 
 
@@ -320,22 +205,19 @@ class Prepared:
 
 
 def prepare(
-    settings: RunSettings,
+    request: Request,
     out: Path,
     *,
     resume: bool = False,
     extend: bool = False,
     observer: Observer | None = None,
-    adapters: Mapping[str, Adapter] | None = None,
-    threats: Mapping[str, Threat | AlteringThreat | Certification] | None = None,
-    dataset: Dataset | None = None,
 ) -> Prepared:
     """Find and check everything that a run needs; see `carry_out` for the arguments.
 
     Raises:
         InvalidInputError: everything that is wrong with the input.
     """
-    folder = RunFolder(out)
+    folder, settings = RunFolder(out), request.settings
     resume = resume or extend
     problems = folder.check(resume=resume)
     begun = folder.read().plan if resume and not problems and not folder.is_empty() else None
@@ -343,7 +225,11 @@ def prepare(
         settings = extended_settings(begun.settings, settings)
     frozen = {} if begun is None else _frozen_threats(begun)
     inputs = read_inputs(
-        settings, problems=problems, adapters=adapters, threats={**frozen, **(threats or {})}, dataset=dataset
+        settings,
+        problems=problems,
+        adapters=request.adapters,
+        threats={**frozen, **request.threats},
+        dataset=request.dataset,
     )
     (observer or Silent()).opened(inputs.dataset.notes)
     plan = make_plan(
@@ -355,7 +241,7 @@ def prepare(
     )
     if extend and begun is not None and (found := misfits(begun, plan, inputs.dataset)):
         raise InvalidInputError(found)
-    return Prepared(folder, plan, inputs, resume, begun if extend else None, dataset)
+    return Prepared(folder, plan, inputs, resume, begun if extend else None, request.dataset)
 
 
 def _kept(begun: Plan, dataset: Dataset) -> tuple[tuple[str, ...], ...]:
@@ -365,7 +251,11 @@ def _kept(begun: Plan, dataset: Dataset) -> tuple[tuple[str, ...], ...]:
 
 
 def perform(prepared: Prepared, *, observer: Observer | None = None, engine: Engine | None = None) -> Run:
-    """Do what a prepared run plans, and write the results; see `carry_out`."""
+    """Do what a prepared run plans, and write the results; see `carry_out`.
+
+    Raises:
+        InvalidInputError: a model cannot be measured; the results of the others are written.
+    """
     folder, inputs = prepared.folder, prepared.inputs
     with folder.writing():
         _write_run(
@@ -400,18 +290,46 @@ def _write_run(
     finished = folder.finished(plan)
     watch.started(plan, finished)
     work = Work(inputs, plan, folder, watch, finished)
+    stopped: dict[str, tuple[Problem, ...]] = {}
     for model in plan.models:
-        if work.remains(model):
-            watch.loading(model)
-            remedy = f"see to the server, then go on with `medrobust run --resume --out {folder.path}`"
-            try:
-                with server_faults(model, remedy=remedy), engine.opened(work.task(model)) as workers:
-                    watch.asked(model, workers.asked.notes)
-                    record = folder.enter_model(record, model, workers.record, workers.asked.prompt)
-                    for done in workers.work(work.chunks(model)):
-                        work.record(done)
-            finally:
-                _write_usage(folder, model, inputs.models[model])
+        try:
+            if work.remains(model):
+                record = _work_on(model, work, folder, record, watch, engine)
+            work.check(model)
+        except InvalidInputError as error:
+            stopped[model] = error.problems
+            work.stop(model)
+            if model != plan.models[-1]:
+                watch.stopped(model, error.problems)
+        finally:
+            _write_usage(folder, model, inputs.models[model])
+    _write_results(folder, record, work, inputs, [model for model in plan.models if model not in stopped])
+    if stopped:
+        raise InvalidInputError([problem for problems in stopped.values() for problem in problems])
+
+
+def _work_on(
+    model: str, work: Work, folder: RunFolder, record: RunRecord, watch: Observer, engine: Engine
+) -> RunRecord:
+    """Do what is left of a model's part of a plan; gives the run's record with what the model turned out to be.
+
+    Raises:
+        InvalidInputError: the model cannot be opened or asked, or too many questions fail in it.
+    """
+    watch.loading(model)
+    remedy = f"see to the server, then go on with `medrobust run --resume --out {folder.path}`"
+    with server_faults(model, remedy=remedy), engine.opened(work.task(model)) as workers:
+        watch.asked(model, workers.asked.notes)
+        record = folder.enter_model(record, model, workers.record, workers.asked.prompt)
+        for done in workers.work(work.chunks(model)):
+            work.record(done)
+    return record
+
+
+def _write_results(
+    folder: RunFolder, record: RunRecord, work: Work, inputs: Inputs, models: Sequence[str]
+) -> None:
+    """Write what models came to that were measured to the end."""
     given_away = without_images(inputs.dataset)
     data = work.data()
     results = [
@@ -420,7 +338,7 @@ def _write_run(
             model=record.models[model],
             data=data,
             threat=measured.threat,
-            seed=settings.seed,
+            seed=record.plan.settings.seed,
             environment=record.environment,
             audit=measured.audit,
             metrics=inputs.metrics,
@@ -428,12 +346,13 @@ def _write_run(
             dependent=work.dependent(model),
             failed=measured.failed,
         )
-        for model in plan.models
+        for model in models
         for measured in work.measured(model)
     ]
     for result in results:
         folder.write_result(result)
-    folder.write_table(run_table(results))
+    if results:
+        folder.write_table(run_table(results))
 
 
 def _drop_stale_controls(folder: RunFolder, before: Plan, now: Plan, dataset: Dataset) -> None:
@@ -463,17 +382,3 @@ def _frozen_threats(begun: Plan) -> dict[str, Threat | AlteringThreat | Certific
     texts = [text for text in begun.settings.threats if text != CLEAN.name]
     specs = [spec for spec in begun.threats if spec.yields != "clean"]
     return {text: open_threat(spec) for text, spec in zip(texts, specs, strict=True)}
-
-
-def _several(given: Any) -> list[Any]:
-    """One or several, as a list."""
-    return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-
-
-def _opened(threat: ThreatLike) -> Threat | AlteringThreat | Certification:
-    """A threat of the caller's; its kind becomes known, so that the run can be read again."""
-    if isinstance(threat, ThreatSpec):
-        return open_threat(threat)
-    if not is_known(threat.spec.kind):
-        register_threat(cast("ThreatClass", type(threat)))
-    return threat

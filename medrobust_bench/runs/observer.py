@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from medrobust_bench.problems import Problem
     from medrobust_bench.records import Failure, Outcome
     from medrobust_bench.records.run import Plan
 
@@ -38,6 +39,10 @@ class Observer(Protocol):
         """Questions came to no outcome under a threat; the run goes on."""
         ...
 
+    def stopped(self, model: str, problems: Sequence[Problem]) -> None:
+        """A model cannot be measured to its end; the run goes on with the next one."""
+        ...
+
 
 class Silent:
     """An observer that looks away."""
@@ -58,4 +63,7 @@ class Silent:
         """See `Observer`."""
 
     def failed(self, failures: Sequence[Failure]) -> None:
+        """See `Observer`."""
+
+    def stopped(self, model: str, problems: Sequence[Problem]) -> None:
         """See `Observer`."""

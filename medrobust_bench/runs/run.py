@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from medrobust_bench.reports.comparison import Comparison
     from medrobust_bench.reports.run_page.strip import Strip
     from medrobust_bench.runs.audit.thorough import AuditRecord
-    from medrobust_bench.runs.evaluate import Options
     from medrobust_bench.runs.forecast import Forecast
     from medrobust_bench.runs.recount import Recount
+    from medrobust_bench.runs.request import Options
     from medrobust_bench.specs.threat import ThreatSpec
 
 
@@ -89,19 +89,12 @@ class Run:
         Raises:
             InvalidInputError: everything that is wrong with the input.
         """
-        from medrobust_bench.runs.evaluate import ask, prepare
+        from medrobust_bench.runs.evaluate import prepare
         from medrobust_bench.runs.forecast import forecast
+        from medrobust_bench.runs.request import request
 
-        asked = ask(data, **options)
-        return forecast(
-            prepare(
-                asked.settings,
-                new_folder(asked.settings.data),
-                adapters=asked.adapters,
-                threats=asked.threats,
-                dataset=asked.dataset,
-            )
-        )
+        asked = request(data, **options)
+        return forecast(prepare(asked, new_folder(asked.settings.data)))
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -18,8 +18,10 @@ from medrobust_bench.records.folder import RunFolder, folder_name
 from medrobust_bench.records.suite import FILE, SuiteRecord, is_suite, read_suite, write_suite
 from medrobust_bench.reports.macro import NOTE, macro_averages, overview_grid
 from medrobust_bench.reports.tables import run_table
-from medrobust_bench.runs.evaluate import Asked, Options, ask, perform, prepare
+from medrobust_bench.runs.engine.local import LocalEngine
+from medrobust_bench.runs.evaluate import perform, prepare
 from medrobust_bench.runs.inputs import Reading
+from medrobust_bench.runs.request import Options, Request, request
 from medrobust_bench.runs.run import Run, load_run
 from medrobust_bench.specs.settings import settings_from
 
@@ -99,13 +101,13 @@ def evaluate_suite(
         InvalidInputError: with everything that is wrong with the input, before any model is loaded.
     """
     found = Reading([])
-    asked: list[Asked] = []
+    asked: list[Request] = []
     for one in data:
         name = one if isinstance(one, str) else one.name
         given = options.copy()
         if folders is not None and name in folders:
             given["images"] = folders[name]
-        of_one = found.attempt(partial(ask, one, **given))
+        of_one = found.attempt(partial(request, one, **given))
         asked += [] if of_one is None else [of_one]
     if found.problems:
         raise InvalidInputError(list(dict.fromkeys(found.problems)))
@@ -141,18 +143,13 @@ def one_for_each(
     if problems:
         raise InvalidInputError(problems)
     asked = [
-        Asked(
-            settings_from({**values, "data": source, "images": folders.get(source)}, where=where),
-            adapters={},
-            threats={},
-            dataset=None,
-        )
+        Request(settings_from({**values, "data": source, "images": folders.get(source)}, where=where))
         for source in sources
     ]
     return {name: one.settings for name, one in by_folder(asked).items()}
 
 
-def by_folder(asked: Sequence[Asked]) -> dict[str, Asked]:
+def by_folder(asked: Sequence[Request]) -> dict[str, Request]:
     """What is asked for, by the name of the folder that each data set gets.
 
     Raises:
@@ -176,7 +173,7 @@ _RENAME = "rename its folder or file, or describe it in a data card with an id o
 
 
 def carry_out_suite(
-    asked: Mapping[str, Asked],
+    asked: Mapping[str, Request],
     out: Path,
     *,
     resume: bool = False,
@@ -202,13 +199,10 @@ def carry_out_suite(
             found.attempt(
                 partial(
                     prepare,
-                    one.settings,
+                    one,
                     out / name,
                     resume=resume and not RunFolder(out / name).is_empty(),
                     observer=observer,
-                    adapters=one.adapters,
-                    threats=one.threats,
-                    dataset=one.dataset,
                 )
             )
             for name, one in asked.items()
@@ -225,6 +219,7 @@ def carry_out_suite(
         raise InvalidInputError(list(dict.fromkeys(found.problems)))
     write_suite(out, SuiteRecord(runs={name: one.settings for name, one in asked.items()}))
     runs = {}
+    engine = engine or LocalEngine(keep=True)
     for name, one in zip(asked, prepared, strict=True):
         with observe() as observer:
             runs[name] = perform(one, observer=observer, engine=engine)
@@ -235,7 +230,7 @@ def carry_out_suite(
     return suite
 
 
-def _unfit(out: Path, asked: Mapping[str, Asked], *, resume: bool) -> list[Problem]:
+def _unfit(out: Path, asked: Mapping[str, Request], *, resume: bool) -> list[Problem]:
     """What keeps a suite from being written to a folder."""
     there = read_suite(out) if is_suite(out) else None
     if RunFolder(out).check(resume=True) == []:

@@ -143,6 +143,21 @@ class Work:
             self._watch.failed(done.failures)
             self._stop_where_too_many_failed(done.failures[0].model)
 
+    def check(self, model: str) -> None:
+        """After the last chunk of a model.
+
+        Raises:
+            InvalidInputError: a threat has no outcome at all.
+        """
+        for threat in self._plan.threats:
+            if not any((model, threat.name, question) in self._done for question in self._questions):
+                failures = [failure for failure in self._failures if failure.model == model]
+                raise InvalidInputError([_too_many(model, failures, self._plan, self._folder)])
+
+    def stop(self, model: str) -> None:
+        """A model cannot be measured to its end: the failures that show it cost the other models no question."""
+        self._failures = [failure for failure in self._failures if failure.model != model]
+
     def dependent(self, model: str) -> dict[str, bool]:
         """Whether a model's clean answers are right and depend on the image, where that was asked."""
         found = [self._done.get((model, CLEAN.name, question)) for question in self.asked()]
@@ -165,8 +180,7 @@ class Work:
         }
         failures = [] if self._plan.settings.skip_failed else self._failures
         of_model = [failure for failure in failures if failure.model == model]
-        empty = [name for name, found in outcomes.items() if not found]
-        if empty:
+        if not all(outcomes.values()):
             raise InvalidInputError([_too_many(model, of_model or self._failures, self._plan, self._folder)])
         runs = [(threat, outcomes[threat.name]) for threat in threats] + worst_cases(threats, outcomes)
         answered = set.intersection(*({one.question for one in found} for found in outcomes.values()))

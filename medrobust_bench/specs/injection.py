@@ -22,12 +22,12 @@ class InjectionSpec(ThreatSpec):
     """Text in the image that names a wrong option or orders it (Clusmann et al. 2025, Nature Communications 16, 1239).
 
     Places, sizes, wordings and wrong options are tried in a seeded order, the worst kept; no gradient is taken.
-    The text that decided is then replaced by one that names the right option and by a neutral one of the same
-    length, in the same place and size: what those break is the covered pixels' doing, not the words'.
+    As many texts that name the right option, and as many neutral ones of equal width, are tried in the same places and
+    sizes: what the worst of those break is the covered pixels' doing, not the words'.
 
     Attributes:
         letters: how they may look and where they may stand.
-        queries: how many texts are tried.
+        queries: how many texts are tried, and how many of each control.
     """
 
     remade: ClassVar[bool] = True

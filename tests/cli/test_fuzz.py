@@ -1,11 +1,13 @@
 """Whatever the files and settings hold, a command ends with 0, 1 or 2: no traceback, and no number in silence.
 
-Files are a real data set and a real checkpoint with one thing damaged. `pytest -m slow` goes deeper.
+Files are a real data set and a real checkpoint with one thing damaged. `make fuzz` tries forty times as many
+(MEDROBUST_FUZZ is the factor).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = Path(medrobust_bench.__file__).parent / "checkpoints" / "tiny-sft-letter"
 WEIGHTS = load_file(CHECKPOINT / "model.safetensors")
+DEPTH = int(os.environ.get("MEDROBUST_FUZZ", "1"))
 ANYTHING = {"suppress_health_check": list(HealthCheck), "deadline": None, "derandomize": True}
 QUESTION = {
     "dataset": "Toy",
@@ -141,26 +144,15 @@ def _png() -> bytes:
     return buffer.getvalue()
 
 
-def check_data(rows: Any, image: bytes | None) -> None:
+@settings(max_examples=60 * DEPTH, **ANYTHING)
+@given(rows=files, image=images)
+def test_data_files(rows: Any, image: bytes | None) -> None:
     """`data check` and `run` agree on what is sound, and a run says how many questions its numbers are of."""
     folder = data_set(rows, image)
     checked = ask("data", "check", str(folder))
     assert (checked.exit_code == BAD_INPUT) == (
         "problem" in checked.output.lower().replace("no problems", "")
     )
-
-
-@settings(max_examples=60, **ANYTHING)
-@given(rows=files, image=images)
-def test_data_files(rows: Any, image: bytes | None) -> None:
-    check_data(rows, image)
-
-
-@pytest.mark.slow
-@settings(max_examples=1500, **ANYTHING)
-@given(rows=files, image=images)
-def test_data_files_deeply(rows: Any, image: bytes | None) -> None:
-    check_data(rows, image)
 
 
 Weights = dict[str, torch.Tensor]
@@ -236,7 +228,9 @@ def _places(value: Any) -> Any:
             yield from _places(inner)
 
 
-def check_model(damage: tuple[Any, ...]) -> None:
+@settings(max_examples=12 * DEPTH, **ANYTHING)
+@given(damage=damages | cuts | headers | edits)
+def test_checkpoint_folders(damage: tuple[Any, ...]) -> None:
     """A damaged checkpoint is refused; weights that lack, or are no numbers, never give a number."""
     folder = damaged(damage)
     out = fresh("run")
@@ -253,19 +247,6 @@ def check_model(damage: tuple[Any, ...]) -> None:
         assert of_weights or recorded["identity"], "nothing says which model it was"
 
 
-@settings(max_examples=12, **ANYTHING)
-@given(damage=damages | cuts | headers | edits)
-def test_checkpoint_folders(damage: tuple[Any, ...]) -> None:
-    check_model(damage)
-
-
-@pytest.mark.slow
-@settings(max_examples=500, **ANYTHING)
-@given(damage=damages | cuts | headers | edits)
-def test_checkpoint_folders_deeply(damage: tuple[Any, ...]) -> None:
-    check_model(damage)
-
-
 names = st.sampled_from([*RunSettings.model_fields, "modle", ""])
 settings_files = st.dictionaries(names, values, max_size=4)
 
@@ -277,7 +258,9 @@ def _number(text: float | str) -> float:
         return 0.0
 
 
-def check_settings(written: object) -> None:
+@settings(max_examples=12 * DEPTH, **ANYTHING)
+@given(written=settings_files | values)
+def test_settings(written: object) -> None:
     """A settings file runs two questions of phantoms or is refused; it is never half understood."""
     assume(written is not None)  # an empty file asks for the whole demonstration
     if isinstance(written, dict):
@@ -299,20 +282,7 @@ def check_settings(written: object) -> None:
         )
 
 
-@settings(max_examples=12, **ANYTHING)
-@given(written=settings_files | values)
-def test_settings(written: object) -> None:
-    check_settings(written)
-
-
-@pytest.mark.slow
-@settings(max_examples=400, **ANYTHING)
-@given(written=settings_files | values)
-def test_settings_deeply(written: object) -> None:
-    check_settings(written)
-
-
-@settings(max_examples=15, **ANYTHING)
+@settings(max_examples=15 * DEPTH, **ANYTHING)
 @given(
     option=st.sampled_from(
         ["--model", "--threat", "--data", "--modality", "--limit", "--device", "--seed", "--metric"]

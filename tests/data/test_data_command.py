@@ -12,6 +12,7 @@ from medrobust_bench.data.source import open_data
 
 from .conftest import omni_row, write_json
 from .test_archive import make_archive
+from .test_cards import mmmu_medical, own_copy
 from .test_split_files import row
 
 if TYPE_CHECKING:
@@ -55,6 +56,18 @@ def test_problems_exit_with_2_and_are_shortened_by_kind(make_tree: Callable[...,
     assert result.output.count("not among its options") == 3
     assert "and 7 more of this kind" in result.output
     assert medrobust("check", root, "--all").output.count("not among its options") == 10
+
+
+def test_rows_left_out_of_many_files_are_told_by_reason(tmp_path: Path) -> None:
+    mmmu_medical(tmp_path)
+    card = own_copy("mmmu-medical", tmp_path)
+    short, whole = (
+        [line for line in medrobust("check", card, *more).output.splitlines() if line.startswith("left out")]
+        for more in ((), ("--all",))
+    )
+    assert len(short) == 2 * (3 + 1)
+    assert sum("and in 7 more files for the same reason" in line for line in short) == 2
+    assert len(whole) == 20
 
 
 def test_problems_of_the_other_data_set_count(make_tree: Callable[..., Path], tmp_path: Path) -> None:

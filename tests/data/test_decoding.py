@@ -128,6 +128,15 @@ def test_every_stated_format_is_read(image_format: str) -> None:
     assert decode(encoded(picture, image_format)).image.size == (20, 10)
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"", "is an empty file"), (b"version https://git-lfs.github.com/spec/v1\noid", "pointer of Git LFS")],
+)
+def test_files_that_were_not_fetched_are_told(content: bytes, what: str) -> None:
+    with pytest.raises(ImageError, match=what):
+        decode(content)
+
+
 @pytest.mark.parametrize("image_format", ["PDF", "ICO", "TGA", "PCX", "SGI", "EPS"])
 def test_no_other_format_is_opened(image_format: str) -> None:
     with pytest.raises(ImageError, match="not an image of a format that is read"):

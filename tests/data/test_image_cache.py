@@ -17,7 +17,7 @@ from medrobust_bench.data.image import ImageFile, canonical
 from medrobust_bench.data.image_cache import SETTLED_NS, ImageCache
 from medrobust_bench.data.image_files import inspect
 from medrobust_bench.data.places import ArchivedImage
-from medrobust_bench.data.tables import CsvTable, ParquetImage, ParquetTable, TableFile, _parquet
+from medrobust_bench.data.tables import ArrowImage, ArrowTable, CsvTable, ParquetFile, TableFile, _parquet
 
 from .conftest import write_image
 from .test_cards import encoded, png, write_parquet, write_zip
@@ -173,8 +173,8 @@ def in_parquet(folder: Path, shade: int) -> list[ImageSource]:
         ["image"],
     )
     _parquet.cache_clear()
-    table = ParquetTable(TableFile("t", folder / "t.parquet"))
-    return [ParquetImage(table, 0, "image"), ParquetImage(table, 1, "image")]
+    table = ArrowTable(ParquetFile(TableFile("t", "t.parquet", folder / "t.parquet")))
+    return [ArrowImage(table, 0, "image"), ArrowImage(table, 1, "image")]
 
 
 def in_archive(folder: Path, shade: int) -> list[ImageSource]:
@@ -185,7 +185,7 @@ def in_archive(folder: Path, shade: int) -> list[ImageSource]:
 def in_csv(folder: Path, shade: int) -> list[ImageSource]:
     rows = [base64.b64encode(png(value)).decode() for value in (shade, 9)]
     (folder / "t.csv").write_text("\n".join(["image", *rows, ""]))
-    rows_read = CsvTable(TableFile("t.csv", folder / "t.csv")).rows(frozenset(["image"]))
+    rows_read = CsvTable(TableFile("t.csv", "t.csv", folder / "t.csv")).rows(frozenset(["image"]))
     return [row[1]["image"] for row in rows_read]  # type: ignore[index,misc]
 
 

@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks import near_search
 from medrobust_bench.cli import main
 from medrobust_bench.data.image import ImageBytes
-from medrobust_bench.data.near import NearPair, near_clusters, near_pairs, read_clusters, write_clusters
+from medrobust_bench.data.near import (
+    NearPair,
+    hash_candidates,
+    near_clusters,
+    near_pairs,
+    read_clusters,
+    write_clusters,
+)
 from medrobust_bench.data.phantoms import Phantom
 from medrobust_bench.data.source import open_data
 from medrobust_bench.data.splits import SPLITS, split_keys
@@ -83,6 +91,30 @@ def test_copies_are_found_among_others(kind: str) -> None:
 
 def test_phantoms_of_one_modality_are_no_copies_of_each_other() -> None:
     assert near_pairs([Phantom(Modality.MRI, index) for index in range(40)]) == []
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 150), st.integers(0, 120))
+@settings(max_examples=25, deadline=None)
+def test_hashes_are_compared_as_each_with_each(seed: int, count: int, flips: int) -> None:
+    """Random hashes, some of them copies of others with bits changed, also across the blocks of the search."""
+    draw = np.random.default_rng(seed)
+    bits = draw.random((count, 7, 256)) < 0.5
+    for place in range(1, count, 3):
+        bits[place, draw.integers(7)] = bits[draw.integers(place), 0]
+        bits[place, :, draw.choice(256, flips, replace=False)] ^= True
+    bits[..., 0] = False
+    hashes = np.packbits(bits, axis=2).view(np.uint64)
+    apart = [[(bits[i] != bits[j, 0]).sum(axis=1).min() for j in range(count)] for i in range(count)]
+    assert hash_candidates(hashes) == [
+        (i, j) for i in range(count) for j in range(i + 1, count) if min(apart[i][j], apart[j][i]) <= 64
+    ]
+
+
+def test_the_benchmark_compares_two_searches_that_find_the_same() -> None:
+    hashes = near_search.planted(90, np.random.default_rng(0))
+    found = near_search.each_with_each(hashes)
+    assert found
+    assert hash_candidates(hashes) == found
 
 
 def test_nothing_to_compare() -> None:
@@ -209,6 +241,8 @@ def test_patients_stay_on_one_side_and_torn_ones_are_reported(tmp_path: Path) ->
     checked = CliRunner().invoke(main, ["data", "check", str(torn)])
     assert checked.exit_code == 1, checked.output
     assert "groups" in checked.output
+    whole = CliRunner().invoke(main, ["data", "check", str(table)])
+    assert "Splits by patient or study, else by image content" in whole.output
     assert "20 of 20" in checked.output
 
 

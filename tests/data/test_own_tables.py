@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import pickle
@@ -178,6 +179,93 @@ def test_bad_rows_are_named(folder: Path, content: bytes, what: str) -> None:
     assert what in str(caught.value)
 
 
+PLAIN = "image,question,A,B,C,answer\npictures/1.png,Which?,x,y,z,A\npictures/2.png,Who?,x,y,z,B\n"
+OBJECTS = [
+    {"images": [f"pictures/{n}.png"], "question": q, "options": ["x", "y", "z"], "answer": a}
+    for n, q, a in ((1, "Which?", "x"), (2, "Who?", "y"))
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("own.csv", b"\xef\xbb\xbf" + PLAIN.encode()),
+        ("own.csv", PLAIN.replace(",", ";").encode()),
+        ("own.csv", PLAIN.replace(",", "\t").replace("\n", "\r\n").encode()),
+        ("own.csv", b"\xef\xbb\xbfsep=;\r\n" + PLAIN.replace(",", ";").encode()),
+        ("own.tsv", PLAIN.encode()),
+        ("own.CSV", PLAIN.encode()),
+        ("own.csv.gz", gzip.compress(PLAIN.encode())),
+        ("own.csv", PLAIN.replace("pictures/", "pictures\\").encode()),
+        ("own.csv", (PLAIN.replace("\n", "\n\n") + ",,,,,\n").encode()),
+        ("own.csv", PLAIN.replace("\n", ",,\n").encode()),
+        ("own.csv", PLAIN.replace("A\n", "A,,\n").replace("B\n", "B,\n").encode()),
+        ("own.csv", PLAIN.replace("z,A", "z,a.").replace("z,B", "z,(B)").encode()),
+        ("own.csv", PLAIN.replace("z,A", "z,Option A").replace("z,B", "z,B: y").encode()),
+        ("own.json", json.dumps(OBJECTS).encode()),
+        ("own.json", "\n".join(map(json.dumps, OBJECTS)).encode()),
+        ("own.jsonl", json.dumps(OBJECTS, indent=1).encode()),
+        ("own.ndjson", "\n".join(map(json.dumps, OBJECTS)).encode()),
+        ("own.jsonl.gz", gzip.compress("\n".join(map(json.dumps, OBJECTS)).encode())),
+        (
+            "own.jsonl",
+            "\n".join(
+                json.dumps({**row, "options": ["A. x", "B. y", "C. z"], "answer": f"{row['answer']}."})
+                for row in OBJECTS
+            ).encode(),
+        ),
+    ],
+)
+def test_tables_as_spreadsheets_and_others_write_them(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+    questions = open_data(folder / name, split="all").questions
+    assert [(q.text, q.options, q.letter) for q in questions] == [
+        ("Which?", ("x", "y", "z"), "A"),
+        ("Who?", ("x", "y", "z"), "B"),
+    ]
+    (folder / "plain.csv").write_text(PLAIN)
+    plain = open_data(folder / "plain.csv", split="all").questions
+    assert [q.id.split("_")[-1] for q in questions] == [q.id.split("_")[-1] for q in plain]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("own.csv", PLAIN.encode("utf-16"), "is UTF-16 text → save it as UTF-8 (in Excel: CSV UTF-8)"),
+        ("own.csv", b"PK\x03\x04\0\0\0", "is a zip archive or an Excel workbook"),
+        ("own.json", gzip.compress(b"[]"), "is compressed by gzip → call it .gz"),
+        ("own.csv.gz", gzip.compress(PLAIN.encode())[:-20], "cannot be read: Compressed file ended"),
+        ("own.csv.gz", PLAIN.encode(), "cannot be read: Not a gzipped file"),
+        ("own.csv", PLAIN.replace("x,y,z,B", "x,y,NaN,B").encode(), "row 2: has an option 'nan'"),
+        (
+            "own.csv",
+            PLAIN.replace("z,B", "z,B. x").encode(),
+            "holds 'B. x', which is no letter, number or text",
+        ),
+        ("own.csv", PLAIN.replace("z,B", "z,").encode(), "row 2: `answer` is empty"),
+        ("own.csv", b"image,question,options,answer\np.png,?,x|y,x\n", "holds no list of options, but 'x|y'"),
+        ("own.json", json.dumps({"data": OBJECTS}).encode(), "it has data"),
+        ("own.csv", PLAIN.replace("1.png", "1").encode(), "but '1.png' is there"),
+        ("own.csv", PLAIN.replace("pictures/", "C:\\p\\").encode(), "'C:/p/1.png' is absolute"),
+        ("own.csv", PLAIN.replace("pictures/", "https://host/").encode(), "is a web address"),
+        ("own.csv", PLAIN.replace("C,answer", "D,answer").encode(), "in `A`, `B`, `D`, between which one is"),
+        (
+            "own.csv",
+            PLAIN.replace("C,answer", "a,answer").encode(),
+            "the same option may be in `A` or in `a`",
+        ),
+        ("own.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "git lfs pull"),
+    ],
+)
+def test_what_is_wrong_with_a_table_from_elsewhere_is_told(
+    folder: Path, name: str, content: bytes, what: str
+) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(InvalidInputError) as caught:
+        open_data(folder / name, split="all")
+    assert what in str(caught.value)
+
+
 def test_images_that_are_all_elsewhere_are_one_problem(folder: Path, tmp_path: Path) -> None:
     rows = [[f"{number}.png", "Which?", "x", "y", "A"] for number in range(3)]
     table = write_csv(tmp_path / "elsewhere" / "own.csv", ["image", "question", "A", "B", "answer"], *rows)
@@ -211,6 +299,15 @@ def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path: Path) -> No
         write_parquet(tmp_path / f"copy/data/{split}-00000-of-00001-ab12.parquet", rows, ["image"])
     (question,) = open_data(tmp_path / "copy").questions
     assert (question.text, question.options) == ("Is it test?", ("Yes", "No"))
+
+
+def test_other_json_files_beside_parquet_files_are_no_split_files(tmp_path: Path) -> None:
+    from .test_cards import vqa_rad
+
+    vqa_rad(tmp_path)
+    (tmp_path / "dataset_infos.json").write_text('{"default": {"features": {}}}')
+    with pytest.raises(InvalidInputError, match="answers are not yes or no"):  # one of them is "left lung"
+        open_data(tmp_path)
 
 
 def test_a_csv_of_a_real_tree_gives_its_results_question_by_question(

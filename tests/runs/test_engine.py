@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.runs.engine.local import LocalEngine
 from medrobust_bench.runs.evaluate import carry_out
+from medrobust_bench.runs.request import Request
 from medrobust_bench.specs.settings import RunSettings
 from tests.test_benchmark import THREATS, result_files, world
 
@@ -25,7 +26,7 @@ def run(out: Path, *, engine: Any = None, adapters: Sequence[Adapter] = ()) -> N
     adapter, dataset = world()
     models = {found.record.id: found for found in adapters or [adapter]}
     settings = RunSettings(models=tuple(models), threats=tuple(THREATS), data=dataset.name, batch_size=4)
-    carry_out(settings, out, adapters=models, dataset=dataset, engine=engine)
+    carry_out(Request(settings, adapters=models, dataset=dataset), out, engine=engine)
 
 
 class Disorderly:

@@ -14,6 +14,7 @@ import medrobust_bench
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.models.question_error import QuestionError
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.records import Result
 from medrobust_bench.runs.engine.faults import separately
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
 from tests.test_benchmark import THREATS, result_files
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from medrobust_bench import Run
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Answer
+    from medrobust_bench.records import ModelRecord
 
 PGD = "pgd-linf:eps=2/255,steps=3,step_size=1/255"
 BAD = "linear-0-5"
@@ -162,7 +164,7 @@ def test_skipped_questions_are_in_no_result_and_named(tmp_path: Path) -> None:
     fewer = replace(data(), questions=tuple(one for one in data().questions if one.id != BAD))
     assert run["clean"].data.digest == fewer.digest()
     assert medrobust_bench.load_run(out).outcomes == run.outcomes
-    assert "1 rows skipped" in run.table()
+    assert "1 row skipped" in run.table()
     back = evaluate(out, Faulty("nowhere"), resume=True)
     assert (back.failures, back["clean"].data.n, back["clean"].data.skipped) == ((), 12, ())
 
@@ -247,3 +249,31 @@ def test_what_is_no_questions_fault_is_raised(stop: BaseException) -> None:
 
     with pytest.raises(type(stop)):
         separately(work, range(4))
+
+
+class Named(Faulty):
+    """Several in one run."""
+
+    @property
+    def record(self) -> ModelRecord:
+        return super().record.model_copy(update={"id": self.stage})
+
+
+def test_a_model_that_cannot_be_measured_costs_the_other_models_nothing(tmp_path: Path) -> None:
+    """Neither one in which every question fails nor one that cannot be opened; `--resume` tries them again."""
+    out, every = tmp_path / "run", [f"linear-0-{index}" for index in range(8)]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "config.json").write_text('{"model_type": "nothing"}')
+    options: dict[str, Any] = {"threats": THREATS, "data": data(8)}
+    with pytest.raises(InvalidInputError) as refused:
+        medrobust_bench.evaluate(
+            model=[Named("bind", every), str(empty), Named("nowhere")], out=out, **options
+        )
+    assert len(refused.value.problems) == 2
+    written = [Result.model_validate_json(path.read_text()) for path in (out / "results").iterdir()]
+    alone = medrobust_bench.evaluate(model=Named("nowhere"), out=tmp_path / "alone", **options)
+    assert {(one.model.id, one.threat.name): one.metrics for one in written} == {
+        (one.model.id, one.threat.name): one.metrics for one in alone.results
+    }
+    assert "nowhere" in (out / "leaderboard.md").read_text()

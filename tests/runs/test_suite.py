@@ -19,9 +19,13 @@ import medrobust_bench
 from medrobust_bench import Problem
 from medrobust_bench.cli import main
 from medrobust_bench.data.dataset import Dataset
+from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records.intervals import wilson
 from medrobust_bench.reports.macro import macro_average
+from medrobust_bench.runs import models
+from medrobust_bench.runs.engine import local
+from medrobust_bench.runs.engine.task import ModelTask
 from medrobust_bench.runs.observer import Silent
 from medrobust_bench.runs.suite import evaluate_suite, load_suite, one_for_each
 from tests.linear import LinearAdapter, make_questions
@@ -29,7 +33,10 @@ from tests.linear import LinearAdapter, make_questions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from medrobust_bench.models.cards import Card
     from medrobust_bench.records import Outcome
+    from medrobust_bench.runs.evaluate import Options
+    from medrobust_bench.runs.run import Run
 
 ADAPTER = LinearAdapter(seed=1, shape=(6, 6), scale=0.3)
 OTHER = LinearAdapter(seed=5, shape=(6, 6), scale=0.3)
@@ -108,14 +115,48 @@ def test_the_interval_holds_the_true_average_in_95_of_100_cases(shares: tuple[fl
 def test_each_run_is_what_it_would_be_alone(suite: Path, tmp_path: Path) -> None:
     alone = medrobust_bench.evaluate(data=SETS[1], out=tmp_path / "alone", **ASKED)  # type: ignore[call-overload]
     together = load_suite(suite)["second"]
+    assert_alike(together, alone)
+
+
+def assert_alike(one: Run, other: Run) -> None:
+    """Two runs say the same, whatever time they took."""
 
     def without_time(outcomes: Sequence[Outcome]) -> list[Outcome]:
         return [outcome.model_copy(update={"seconds": 0.0}) for outcome in outcomes]
 
-    assert together.record == alone.record
-    assert together.outcomes.keys() == alone.outcomes.keys()
-    for key, outcomes in alone.outcomes.items():
-        assert without_time(together.outcomes[key]) == without_time(outcomes)
+    assert one.record == other.record
+    assert one.outcomes.keys() == other.outcomes.keys()
+    for key, outcomes in other.outcomes.items():
+        assert without_time(one.outcomes[key]) == without_time(outcomes)
+
+
+def test_one_model_is_loaded_once_for_all_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run is then what it is with a model of its own; of several models one at a time is in memory."""
+    loaded: list[str] = []
+
+    def load(card: Card, **options: object) -> LinearAdapter:
+        loaded.append(card.id)
+        return LinearAdapter(seed=1 if "sft" in card.id else 5, shape=(6, 6), scale=0.3)
+
+    monkeypatch.setattr(local, "load_model", load)
+    monkeypatch.setattr(models, "load_model", load)
+    one: Options = {"model": "tiny-sft-letter", "threats": ["noise:draws=2"]}
+    suite = evaluate_suite(data=SETS, out=tmp_path / "suite", **one)
+    assert loaded == ["tiny-sft-letter"]
+    alone = medrobust_bench.evaluate(data=SETS[1], out=tmp_path / "alone", **one)
+    assert_alike(suite["second"], alone)
+    loaded.clear()
+    engine = local.LocalEngine(keep=True)
+    settings = alone.record.plan.settings
+    cards = [resolve("tiny-sft-letter"), resolve("tiny-noise-reasoning")]
+    for card in (cards[0], cards[0], cards[1], cards[0]):
+        task = ModelTask(
+            card.id, card, settings, (), frozenset(), (), THIRD.questions[:1], tmp_path / "replies"
+        )
+        with engine.opened(task) as workers:
+            assert workers.record == load(card).record
+            loaded.pop()
+    assert loaded == ["tiny-sft-letter", "tiny-noise-reasoning", "tiny-sft-letter"]
 
 
 def test_the_average_counts_each_data_set_once(suite: Path) -> None:

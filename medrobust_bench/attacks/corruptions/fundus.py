@@ -65,7 +65,7 @@ def spots(image: Image, amount: float, free: Sequence[float], rng: np.random.Gen
 
 
 def eyelash(image: Image, amount: float, free: Sequence[float], rng: np.random.Generator) -> Image:
-    """Lashes before the lens: dark blurred arcs from the lower edge, paler between them; the amount is their number.
+    """Lashes before the lens: dark blurred arcs from the lower or the upper edge; the amount is their number.
 
     Free: whether they come from below or from above.
     """

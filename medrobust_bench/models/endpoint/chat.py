@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.endpoint.client import RejectedRequestError
-from medrobust_bench.models.option_names import LETTERS
 from medrobust_bench.models.read_answer import UNPARSED, AnswerKind, Tier, kind_of, read_answer
 
 if TYPE_CHECKING:

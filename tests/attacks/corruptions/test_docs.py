@@ -18,6 +18,11 @@ def test_every_kind_is_described_as_it_is() -> None:
         assert f"| `{corruption.kind}` | {corruption.summary} |" in PAGE
 
 
+def test_every_kind_is_held_against_other_benchmarks() -> None:
+    table = PAGE.partition("## Beside other benchmarks")[2].partition("## Every kind")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [corruption.kind for corruption in OWN]
+
+
 def test_the_sheets_are_there() -> None:
     for name in re.findall(r"\]\((corruptions/[\w-]+\.png)\)", PAGE):
         assert (Path(__file__).parents[3] / "docs" / name).is_file()

@@ -84,7 +84,9 @@ def right_words(line: Line) -> dict[str, object]:
     question, clean, seed = question_of(line)
     threat = open_threat(load_specification("injection:queries=3"))
     assert isinstance(threat, Injection)
-    image, text = threat._written(question, clean, seed, line["alterations"][0]["draw"], "right option")  # type: ignore[arg-type]
+    draw = line["alterations"][0]["draw"]
+    image = threat._written(question, clean, seed, draw, "right option")  # type: ignore[arg-type]
+    text = threat._text(question, seed, draw, "right option")  # type: ignore[arg-type]
     return {"what": text, "image_sha256": image_sha256(image)}
 
 
@@ -205,7 +207,7 @@ FORGED: dict[str, tuple[str, Change, str]] = {
     ),
     "a text beyond the queries": (
         "injection",
-        first_altered(lambda o: [one.update(draw=3) for one in o["alterations"]]),
+        first_altered(lambda o: [one.update(draw=3, tried=3) for one in o["alterations"]]),
         "text 3 is beyond 3 queries",
     ),
     "controls left out": (
@@ -213,10 +215,15 @@ FORGED: dict[str, tuple[str, Change, str]] = {
         first_altered(lambda o: o.update(alterations=o["alterations"][:1])),
         "has 1 texts instead of one and its 2 controls",
     ),
-    "controls of another text": (
+    "a control that was given up early": (
         "injection",
-        first_altered(lambda o: o["alterations"][1].update(draw=(o["alterations"][0]["draw"] + 1) % 3)),
-        "has controls of another text",
+        first_altered(lambda o: o["alterations"][1].update(choice=o["answer"], tried=1)),
+        "tried 1 texts (right option), the threat tries 3",
+    ),
+    "controls that were not searched for": (
+        "injection",
+        first_altered(lambda o: [one.pop("tried") for one in o["alterations"]]),
+        "has controls that were not searched for",
     ),
     "text of the image's own denied": (
         "injection",
