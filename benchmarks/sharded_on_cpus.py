@@ -3,7 +3,7 @@
     torchrun --standalone --nproc_per_node 2 benchmarks/sharded_on_cpus.py train at-grpo RECIPE --out FOLDER
 
 accelerate sets FSDP up for accelerators only; here its state is told that CPU processes are to be sharded as well, with
-the settings of recipes/accelerate/fsdp2.yaml, in float32. It steps into accelerate (seen with 1.15) and is no way to train.
+the settings of recipes/accelerate/fsdp2.yaml, in float32. It steps into accelerate (1.15); no way to train.
 """
 
 from __future__ import annotations
