@@ -11,7 +11,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.train import at_grpo
-from medrobust_bench.train.lora import LoraSettings
 from medrobust_bench.train.recipe import read_rl_recipe
 from medrobust_bench.train.reinforcement import reinforce
 from medrobust_bench.train.rl_settings import RlSettings
@@ -22,6 +21,8 @@ from tests.models.families import FAMILIES
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from medrobust_bench.train.lora import LoraSettings
 
 pytestmark = pytest.mark.slow
 SHIPPED = read_rl_recipe("lora-3b-8b").lora
