@@ -233,7 +233,7 @@ def test_tables_as_spreadsheets_and_others_write_them(folder: Path, name: str, c
     [
         ("own.csv", PLAIN.encode("utf-16"), "is UTF-16 text → save it as UTF-8 (in Excel: CSV UTF-8)"),
         ("own.csv", b"PK\x03\x04\0\0\0", "is a zip archive or an Excel workbook"),
-        ("own.json", gzip.compress(b"[]"), "is compressed by gzip → call it .gz"),
+        ("own.json", gzip.compress(b"[]", mtime=0), "is compressed by gzip → call it .gz"),
         ("own.csv.gz", gzip.compress(PLAIN.encode())[:-20], "cannot be read: Compressed file ended"),
         ("own.csv.gz", PLAIN.encode(), "cannot be read: Not a gzipped file"),
         ("own.csv", PLAIN.replace("x,y,z,B", "x,y,NaN,B").encode(), "row 2: has an option 'nan'"),
