@@ -272,6 +272,25 @@ def at_severity(kind: str, question: Question, clean: Image, seed: int, severity
     return _made(clean, question_seed(seed, question.id), plain)
 
 
+def corruption_by_chance(image: Image, question: Question, *, severity: int, seed: int) -> Image:
+    """One fault that occurs in the question's modality and leaves its answer as it is, drawn by the seed.
+
+    Args:
+        image: uint8 [H, W, 3], canonical.
+        question: decides which faults may be.
+        severity: 1 to 5.
+        seed: of the draw and of the fault.
+
+    Returns:
+        The image with the fault; as it is where none can be.
+    """
+    kinds = kinds_for(question.modality, question.question_type)
+    if not kinds:
+        return image
+    kind = kinds[stream(seed, Purpose.SELECTION).integers(len(kinds))]
+    return _made(image, seed, _plain(kind, question, severity))
+
+
 def _made_ahead(make: Callable[[S], T], planned: Iterable[S]) -> Iterator[tuple[S, T]]:
     """What is made of each, in order, while the one before is being looked at; a few are kept at most."""
     waiting: deque[tuple[S, Future[T]]] = deque()

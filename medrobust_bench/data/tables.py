@@ -294,8 +294,8 @@ class CsvImage:
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetFile:
-    """A Parquet file as `datasets` opens it."""
+class ColumnFile:
+    """A Parquet or Arrow file as `datasets` opens it."""
 
     file: TableFile
 
@@ -313,9 +313,14 @@ class ParquetFile:
         """The rows as a `datasets.Dataset`.
 
         Raises:
-            InvalidInputError: it is no Parquet file, or damaged.
+            InvalidInputError: it is no such file, or damaged.
         """
-        return _parquet(self.file)
+        return _columns(self.file)
+
+    def image_file(self, path: str) -> bytes:
+        """See `HubSplit.image_file`; whoever wrote the file may have meant any file of any machine."""
+        what = "holds no encoded bytes, only a path"
+        raise ImageError(what, "use a file with the images embedded in it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +363,23 @@ class HubSplit:
         """
         return hub_config(self.repository, self.revision, self.config)[self.split]
 
+    def image_file(self, path: str) -> bytes:
+        """The content of an image that its row names: a file of the local copy, or one that `datasets` has fetched.
+
+        Raises:
+            ImageError: the path leads elsewhere.
+            OSError: the file is not there, or cannot be read.
+        """
+        import datasets
+        from huggingface_hub import constants
+
+        real = Path(path).resolve()
+        places = (self.repository, constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE)
+        if not any(real.is_relative_to(Path(place).resolve()) for place in places):
+            what = f"is a path that leads out of the data set: {path}"
+            raise ImageError(what, "do not use this file; ask its publisher for one with the images in it")
+        return real.read_bytes()
+
 
 @lru_cache(maxsize=16)
 def hub_config(repository: str, revision: str | None, config: str) -> Any:
@@ -394,7 +416,7 @@ _CONFIGS = re.compile(r"Available([^:]*): \[(.*?)\]")
 class ArrowTable:
     """Rows that `datasets` keeps on disk (as Arrow, in its cache) and not in memory."""
 
-    origin: ParquetFile | HubSplit
+    origin: ColumnFile | HubSplit
 
     def data(self) -> Any:
         """The rows as a `datasets.Dataset`; images are taken from its Arrow columns, where they are encoded."""
@@ -463,12 +485,12 @@ class ArrowImage:
         value = self.table.data().data.column(self.column)[self.index].as_py()
         value = value[self.place] if isinstance(value, list) else value
         content = value.get("bytes") if isinstance(value, dict) else value
+        if content is None and isinstance(value, dict) and value.get("path"):
+            content = self.table.origin.image_file(value["path"])
         if isinstance(content, str):
             return _from_base64(content)
         if not isinstance(content, bytes):
-            raise ImageError(
-                "holds no encoded bytes, only a path", "use a file with the images embedded in it"
-            )
+            raise ImageError("holds no encoded bytes", "use a file with the images embedded in it")
         return content
 
     def open(self) -> Image:
@@ -481,16 +503,19 @@ class ArrowImage:
 
 
 @lru_cache(maxsize=256)
-def _parquet(file: TableFile) -> Any:
+def _columns(file: TableFile) -> Any:
     import datasets
     from pyarrow.lib import ArrowException
 
     try:
         datasets.disable_progress_bars()
-        data = datasets.Dataset.from_parquet(str(file.path))
+        if file.suffix == ".arrow":
+            data = datasets.Dataset.from_file(str(file.path))
+        else:
+            data = datasets.Dataset.from_parquet(str(file.path))
     except (ArrowException, datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        what = f"cannot be read as Parquet: {reason}"
+        what = f"cannot be read as {file.suffix[1:].capitalize()}: {reason}"
         raise InvalidInputError([Problem(file.name, what, "restore the file from its source")]) from error
     return data
 
@@ -537,6 +562,12 @@ OPENERS: dict[str, Callable[[TableFile], Table]] = {
     ".json": JsonTable,
     ".jsonl": JsonTable,
     ".ndjson": JsonTable,
-    ".parquet": lambda file: ArrowTable(ParquetFile(file)),
+    ".parquet": lambda file: ArrowTable(ColumnFile(file)),
+    ".arrow": lambda file: ArrowTable(ColumnFile(file)),
 }
 """How each kind of file is opened, by its ending."""
+
+
+def column_files(folder: Path) -> list[Path]:
+    """The Parquet and Arrow files of a folder, as the hub has them or as `Dataset.save_to_disk` writes them."""
+    return sorted(file for ending in ("parquet", "arrow") for file in folder.rglob(f"*.{ending}"))

@@ -15,6 +15,7 @@ from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.records import AttemptRecord, Outcome
 from medrobust_bench.records.witness import Witness, sha256
 from medrobust_bench.runs.audit.blindness import answers_without_image
+from medrobust_bench.runs.audit.rivalry import searches_by_gradient
 from medrobust_bench.runs.judge import judge
 from medrobust_bench.specs.seeds import question_seed
 from medrobust_bench.specs.threat import CLEAN
@@ -173,7 +174,7 @@ class Chunk:
         seeds = [question_seed(self.seed, question.id) for question in bound.batch.questions]
         results = self._search(threat, bound, seeds)
         stands = any(result.answer is None for result in results)
-        again = stands and threat.spec.white_box and self._float32_attack
+        again = stands and searches_by_gradient(threat.spec) and self._float32_attack
         if again and self._in_full_precision is not None:
             precise = self._in_full_precision.select(rows)
             results = attack_standing(results, precise, seeds, partial(self._search, threat))

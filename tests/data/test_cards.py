@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import hashlib
 import io
 import json
 import zipfile
@@ -510,6 +511,23 @@ def test_what_is_wrong_with_a_configuration_is_told(
         open_data(two_configurations(tmp_path, **source))
     assert what in str(caught.value)
     assert len(caught.value.problems) == 1
+
+
+def test_a_configuration_of_image_files_is_read_and_leads_nowhere_else(tmp_path: Path) -> None:
+    """`datasets` calls a folder of pictures with `metadata.csv` a data set, and gives the pictures' paths."""
+    (tmp_path / "pictures/test").mkdir(parents=True)
+    (tmp_path / "pictures/test/1.png").write_bytes(png(3))
+    (tmp_path / "pictures/test/metadata.csv").write_text("file_name,question,answer\n1.png,Is it?,yes\n")
+    (tmp_path / "card").mkdir()
+    (question,) = open_data(
+        two_configurations(tmp_path / "card", folder="../pictures", config="default")
+    ).questions
+    assert question.image.digest() == hashlib.sha256(png(3)).hexdigest()
+    (tmp_path / "secret.png").write_bytes(png(4))
+    rows = [{"image": {"bytes": None, "path": str(tmp_path / "secret.png")}, "question": "?", "answer": "no"}]
+    write_parquet(tmp_path / "hostile/test.parquet", rows, [])
+    with pytest.raises(InvalidInputError, match="a path that leads out of the data set"):
+        open_data(two_configurations(tmp_path / "card", folder="../hostile", config="default"))
 
 
 def test_without_a_list_there_is_one_configuration(tmp_path: Path) -> None:

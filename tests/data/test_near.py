@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks import near_search
 from medrobust_bench.cli import main
 from medrobust_bench.data.image import ImageBytes
 from medrobust_bench.data.near import (
@@ -107,6 +108,13 @@ def test_hashes_are_compared_as_each_with_each(seed: int, count: int, flips: int
     assert hash_candidates(hashes) == [
         (i, j) for i in range(count) for j in range(i + 1, count) if min(apart[i][j], apart[j][i]) <= 64
     ]
+
+
+def test_the_benchmark_compares_two_searches_that_find_the_same() -> None:
+    hashes = near_search.planted(90, np.random.default_rng(0))
+    found = near_search.each_with_each(hashes)
+    assert found
+    assert hash_candidates(hashes) == found
 
 
 def test_nothing_to_compare() -> None:

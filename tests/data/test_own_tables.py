@@ -301,6 +301,26 @@ def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path: Path) -> No
     assert (question.text, question.options) == ("Is it test?", ("Yes", "No"))
 
 
+def test_what_datasets_saved_to_disk_is_split_by_its_folders(tmp_path: Path) -> None:
+    import datasets
+
+    from .test_cards import encoded
+
+    splits = datasets.DatasetDict()
+    for split in ("train", "test"):
+        rows = [{"image": encoded(len(split)), "question": f"Is it {split}?", "answer": "yes"}]
+        splits[split] = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
+    splits.save_to_disk(str(tmp_path / "saved"))
+    (question,) = open_data(tmp_path / "saved").questions
+    assert (question.text, question.options) == ("Is it test?", ("Yes", "No"))
+    (arrow,) = (tmp_path / "saved/test").glob("*.arrow")
+    assert [one.text for one in open_data(arrow, split="all").questions] == ["Is it test?"]
+    damaged = tmp_path / "damaged.arrow"
+    damaged.write_bytes(arrow.read_bytes()[:100])
+    with pytest.raises(InvalidInputError, match="cannot be read as Arrow"):
+        open_data(damaged)
+
+
 def test_other_json_files_beside_parquet_files_are_no_split_files(tmp_path: Path) -> None:
     from .test_cards import vqa_rad
 

@@ -19,11 +19,13 @@ import medrobust_bench
 from medrobust_bench import Problem
 from medrobust_bench.cli import main
 from medrobust_bench.data.dataset import Dataset
+from medrobust_bench.models.registry import resolve
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records.intervals import wilson
 from medrobust_bench.reports.macro import macro_average
 from medrobust_bench.runs import models
 from medrobust_bench.runs.engine import local
+from medrobust_bench.runs.engine.task import ModelTask
 from medrobust_bench.runs.observer import Silent
 from medrobust_bench.runs.suite import evaluate_suite, load_suite, one_for_each
 from tests.linear import LinearAdapter, make_questions
@@ -144,9 +146,17 @@ def test_one_model_is_loaded_once_for_all_data_sets(tmp_path: Path, monkeypatch:
     alone = medrobust_bench.evaluate(data=SETS[1], out=tmp_path / "alone", **one)
     assert_alike(suite["second"], alone)
     loaded.clear()
-    two: Options = {**one, "model": ["tiny-sft-letter", "tiny-noise-reasoning"]}
-    evaluate_suite(data=(THIRD, SETS[0]), out=tmp_path / "two", **two)
-    assert loaded == ["tiny-sft-letter", "tiny-noise-reasoning"] * 2
+    engine = local.LocalEngine(keep=True)
+    settings = alone.record.plan.settings
+    cards = [resolve("tiny-sft-letter"), resolve("tiny-noise-reasoning")]
+    for card in (cards[0], cards[0], cards[1], cards[0]):
+        task = ModelTask(
+            card.id, card, settings, (), frozenset(), (), THIRD.questions[:1], tmp_path / "replies"
+        )
+        with engine.opened(task) as workers:
+            assert workers.record == load(card).record
+            loaded.pop()
+    assert loaded == ["tiny-sft-letter", "tiny-noise-reasoning", "tiny-sft-letter"]
 
 
 def test_the_average_counts_each_data_set_once(suite: Path) -> None:
