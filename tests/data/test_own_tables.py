@@ -189,12 +189,12 @@ OBJECTS = [
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("own.csv", b"\xef\xbb\xbf" + PLAIN.encode(), mtime=0),
+        ("own.csv", b"\xef\xbb\xbf" + PLAIN.encode()),
         ("own.csv", PLAIN.replace(",", ";").encode()),
         ("own.csv", PLAIN.replace(",", "\t").replace("\n", "\r\n").encode()),
         ("own.csv", b"\xef\xbb\xbfsep=;\r\n" + PLAIN.replace(",", ";").encode()),
-        ("own.tsv", PLAIN.encode(), mtime=0),
-        ("own.CSV", PLAIN.encode(), mtime=0),
+        ("own.tsv", PLAIN.encode()),
+        ("own.CSV", PLAIN.encode()),
         ("own.csv.gz", gzip.compress(PLAIN.encode(), mtime=0)),
         ("own.csv", PLAIN.replace("pictures/", "pictures\\").encode()),
         ("own.csv", (PLAIN.replace("\n", "\n\n") + ",,,,,\n").encode()),
@@ -203,9 +203,9 @@ OBJECTS = [
         ("own.csv", PLAIN.replace("z,A", "z,a.").replace("z,B", "z,(B)").encode()),
         ("own.csv", PLAIN.replace("z,A", "z,Option A").replace("z,B", "z,B: y").encode()),
         ("own.json", json.dumps(OBJECTS).encode()),
-        ("own.json", "\n".join(map(json.dumps, OBJECTS)).encode(), mtime=0),
+        ("own.json", "\n".join(map(json.dumps, OBJECTS)).encode()),
         ("own.jsonl", json.dumps(OBJECTS, indent=1).encode()),
-        ("own.ndjson", "\n".join(map(json.dumps, OBJECTS)).encode(), mtime=0),
+        ("own.ndjson", "\n".join(map(json.dumps, OBJECTS)).encode()),
         ("own.jsonl.gz", gzip.compress("\n".join(map(json.dumps, OBJECTS)).encode(), mtime=0)),
         (
             "own.jsonl",
