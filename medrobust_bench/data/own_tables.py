@@ -17,7 +17,7 @@ from medrobust_bench.data.omnimedvqa import tree_root
 from medrobust_bench.data.question import LETTERS, MAX_OPTIONS
 from medrobust_bench.data.rows import RowError, same_option
 from medrobust_bench.data.split_files import holds_published_rows, holds_split_files, split_file
-from medrobust_bench.data.tables import OPENERS, TableFile, open_table
+from medrobust_bench.data.tables import OPENERS, TableFile, column_files, open_table
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ class OwnTables:
     name = "table"
     reads = (
         f"a table of your own ({', '.join(OPENERS)}; a spreadsheet saved as CSV UTF-8), with a question on each row, "
-        "or a folder of Parquet files"
+        "or a folder of Parquet or Arrow files"
     )
 
     def recognises(self, source: str) -> bool:
-        """Whether it is a table, or a folder with Parquet files and no published layout."""
+        """Whether it is a table, or a folder with Parquet or Arrow files and no published layout."""
         path = Path(source)
         if path.is_file():
             return _file(path).suffix in OPENERS and not (
@@ -81,7 +81,7 @@ class OwnTables:
             )
         if not path.is_dir() or tree_root(path) is not None or holds_split_files(path):
             return False
-        return next(path.rglob("*.parquet"), None) is not None
+        return bool(column_files(path))
 
     def read(self, source: str, request: Request) -> Reading:
         """The questions of the table, with what was understood in the notes."""
@@ -111,12 +111,12 @@ def understand(path: Path) -> Understood:
     """What the columns of a table seem to mean, from their names and from the first rows.
 
     Args:
-        path: a table, or a folder of Parquet files.
+        path: a table, or a folder of Parquet or Arrow files.
 
     Raises:
         InvalidInputError: none of the first rows can be read.
     """
-    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    files = [path] if path.is_file() else column_files(path)
     table = open_table(_file(files[0]))
     columns = table.columns()
     looked_at = list(islice(table.rows(frozenset()), _LOOKED_AT))
@@ -313,7 +313,7 @@ def _encoding(rows: Sequence[dict[str, object]], roles: dict[str, str]) -> str:
 
 
 def _files(path: Path, files: Sequence[Path]) -> dict[str, list[str]]:
-    """Patterns by split: one table is one file; a folder's Parquet files tell their split in their names."""
+    """Patterns by split: one table is one file; files in a folder tell their split by their names or their folder's."""
     if path.is_file():
         return {"all": [escaped(path.name)]}
     found: dict[str, list[str]] = {}

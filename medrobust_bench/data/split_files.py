@@ -35,6 +35,7 @@ from medrobust_bench.data.rows import (
     text_of,
 )
 from medrobust_bench.data.splits import SPLIT_NAMES
+from medrobust_bench.data.tables import column_files
 from medrobust_bench.data.wording import question_type_from_wording
 from medrobust_bench.problems import Problem
 from medrobust_bench.specs.vocabulary import MODALITIES, known_modality, known_question_type
@@ -89,10 +90,10 @@ def find_split_files(source: Path) -> list[SplitFile]:
 
 
 def holds_split_files(folder: Path) -> bool:
-    """Whether a folder is one of split files, rather than of Parquet files with other JSON files beside them."""
+    """Whether a folder is one of split files, rather than of columns (Parquet, Arrow) with JSON files beside them."""
     files = find_split_files(folder)
     named = any(file.modality is not None or file.question_type is not None for file in files)
-    return named or (bool(files) and next(folder.rglob("*.parquet"), None) is None)
+    return named or (bool(files) and not column_files(folder))
 
 
 def images_base(source: Path) -> Path | None:

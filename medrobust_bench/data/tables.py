@@ -294,8 +294,8 @@ class CsvImage:
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetFile:
-    """A Parquet file as `datasets` opens it."""
+class ColumnFile:
+    """A Parquet or Arrow file as `datasets` opens it."""
 
     file: TableFile
 
@@ -313,9 +313,9 @@ class ParquetFile:
         """The rows as a `datasets.Dataset`.
 
         Raises:
-            InvalidInputError: it is no Parquet file, or damaged.
+            InvalidInputError: it is no such file, or damaged.
         """
-        return _parquet(self.file)
+        return _columns(self.file)
 
     def image_file(self, path: str) -> bytes:
         """See `HubSplit.image_file`; whoever wrote the file may have meant any file of any machine."""
@@ -416,7 +416,7 @@ _CONFIGS = re.compile(r"Available([^:]*): \[(.*?)\]")
 class ArrowTable:
     """Rows that `datasets` keeps on disk (as Arrow, in its cache) and not in memory."""
 
-    origin: ParquetFile | HubSplit
+    origin: ColumnFile | HubSplit
 
     def data(self) -> Any:
         """The rows as a `datasets.Dataset`; images are taken from its Arrow columns, where they are encoded."""
@@ -503,16 +503,19 @@ class ArrowImage:
 
 
 @lru_cache(maxsize=256)
-def _parquet(file: TableFile) -> Any:
+def _columns(file: TableFile) -> Any:
     import datasets
     from pyarrow.lib import ArrowException
 
     try:
         datasets.disable_progress_bars()
-        data = datasets.Dataset.from_parquet(str(file.path))
+        if file.suffix == ".arrow":
+            data = datasets.Dataset.from_file(str(file.path))
+        else:
+            data = datasets.Dataset.from_parquet(str(file.path))
     except (ArrowException, datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        what = f"cannot be read as Parquet: {reason}"
+        what = f"cannot be read as {file.suffix[1:].capitalize()}: {reason}"
         raise InvalidInputError([Problem(file.name, what, "restore the file from its source")]) from error
     return data
 
@@ -559,6 +562,12 @@ OPENERS: dict[str, Callable[[TableFile], Table]] = {
     ".json": JsonTable,
     ".jsonl": JsonTable,
     ".ndjson": JsonTable,
-    ".parquet": lambda file: ArrowTable(ParquetFile(file)),
+    ".parquet": lambda file: ArrowTable(ColumnFile(file)),
+    ".arrow": lambda file: ArrowTable(ColumnFile(file)),
 }
 """How each kind of file is opened, by its ending."""
+
+
+def column_files(folder: Path) -> list[Path]:
+    """The Parquet and Arrow files of a folder, as the hub has them or as `Dataset.save_to_disk` writes them."""
+    return sorted(file for ending in ("parquet", "arrow") for file in folder.rglob(f"*.{ending}"))

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from medrobust_bench.attacks.attack_result import attack_standing
+from medrobust_bench.attacks.attack_result import attack_standing, settled
 from medrobust_bench.data.image import to_png
 from medrobust_bench.models.adapter import afresh, in_full_precision
 from medrobust_bench.models.memory import MemoryLimit
@@ -164,6 +164,7 @@ class Chunk:
         if again and self._in_full_precision is not None:
             precise = self._in_full_precision.select(rows)
             results = attack_standing(results, precise, seeds, partial(self._search, threat))
+        results = settled(results, bound)
         pngs = [to_png(result.image) for result in results]
         budgets = [threat.budget(bound.batch.shape, seed) for seed in seeds]
         verdicts = judge(bound, pngs, budgets)
@@ -237,17 +238,17 @@ class Chunk:
         trials = threat.meet(bound, seeds)
         seconds, total = time.perf_counter() - start, max(1, sum(trial.forward_passes for trial in trials))
         for row, trial in zip(rows, trials, strict=True):
-            if trial.alterations:
-                answer = self.questions[row].answer
-                choice = trial.decisive(answer).choice
+            if (said := trial.said) is not None:
                 outcomes[row] = self._outcome(
                     row,
                     name,
                     clean_choice=clean[row].choice,
-                    choice=choice,
+                    choice=said.choice,
                     attacked=True,
-                    correct=choice == answer,
-                    text=trial.text,
+                    correct=said.choice == self.questions[row].answer,
+                    text=said.text,
+                    kind=said.kind,
+                    tier=said.tier,
                     steady=clean[row].steady,
                     alterations=trial.alterations,
                     forward_passes=trial.forward_passes,

@@ -65,9 +65,9 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
     Beside TRL's own metrics it logs `robust_reward` and `clean_reward` (mean reward of attacked and of clean prompts),
     `robust_accuracy` and `clean_accuracy` (of the sampled answers), `group_variance` of the rewards,
     `groups_without_variance` (share of the groups that teach nothing, all of whose rollouts earn the same),
-    `format_rate`, `attack/eps`, `attack/loss_before` and `attack/loss_after` (nats; measured at steps that are logged),
-    the passes made so far (`PassCounter`, of this process), and the seconds of an optimiser step spent in attack,
-    generation and update.
+    `format_rate`, `attack/eps`, of a mixture the share of each threat (`attack/patch`, …), `attack/loss_before` and
+    `attack/loss_after` (nats; measured at steps that are logged), the passes made so far (`PassCounter`, of this
+    process), and the seconds of an optimiser step spent in attack, generation and update.
 
     Args:
         model: image-text-to-text model or a checkpoint of one.
@@ -250,6 +250,9 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
                 passes=passes,
             )
         found = {prompt.question.id: one for prompt, one in zip(chosen, made, strict=False)}
+        if attack.mixture is not None:
+            for threat in attack.mixture.threats:
+                self._log_mean(f"attack/{threat}", [float(one.threat == threat) for one in found.values()])
         if measure:
             self._log_mean("attack/loss_before", [one.clean_loss for one in found.values()])
             self._log_mean("attack/loss_after", [one.loss for one in found.values()])
@@ -262,7 +265,9 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
                 model, self.processing_class, mode=self._settings.mode, max_new_tokens=limit
             )
             with self._passes.paused():  # it tries the model first
-                self._inner = InnerAttack(adapter, loss=attack.loss, batch_size=attack.batch_size)
+                self._inner = InnerAttack(
+                    adapter, loss=attack.loss, batch_size=attack.batch_size, mixture=attack.mixture
+                )
         return self._inner
 
     def _calculate_rewards(

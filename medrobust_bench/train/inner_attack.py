@@ -18,6 +18,7 @@ from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.specs.seeds import Purpose, stream
+from medrobust_bench.train.mixture import BALL, MixtureSettings, further_images, worst_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,12 +42,14 @@ class Perturbed:
         clean_choice: the model's greedy answer on the clean image; None where it could not be parsed or was not asked.
         clean_loss: what is ascended (nats), on the clean image; None unless measured.
         loss: the same on `image`.
+        threat: whose image it is: "ball", or one of the mixture.
     """
 
     image: NDArray[np.uint8]
     clean_choice: int | None = None
     clean_loss: float | None = None
     loss: float | None = None
+    threat: str = BALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +116,16 @@ class InnerAttack:
         adapter: around the model in training.
         loss: see `AttackSettings.loss`.
         batch_size: questions per pass.
+        mixture: threats beside the ball, the worst of which is handed over; None for the ball alone.
 
     Raises:
         InvalidInputError: no gradient reaches the pixels of this model, or its batches mix questions.
     """
 
-    def __init__(self, adapter: HuggingFaceVLM, *, loss: str, batch_size: int) -> None:
+    def __init__(
+        self, adapter: HuggingFaceVLM, *, loss: str, batch_size: int, mixture: MixtureSettings | None = None
+    ) -> None:
+        self._mixture = mixture
         self._adapter = adapter
         self._answer_only = loss == "answer"
         self._batch_size = batch_size
@@ -224,11 +231,15 @@ class InnerAttack:
         last = attack.run(pixels, None).permute(0, 2, 3, 1).cpu().numpy()
         budget = ball_budget(spec)
         made = [budget.round(clean, image) for clean, image in zip(images, last, strict=True)]
+        threats = [BALL] * len(made)
+        if self._mixture is not None:
+            others = further_images(self._mixture, bound, loss, seeds, steps=spec.steps)
+            made, threats = worst_of({BALL: made, **others}, loss, pixels.device)
         before: list[float] | list[None] = [None] * len(made)
         after: list[float] | list[None] = [None] * len(made)
         if measure:
             before, after = loss.values(pixels), loss.values(to_pixels(made, pixels.device))
-        return [Perturbed(*fields) for fields in zip(made, choices, before, after, strict=True)]
+        return [Perturbed(*fields) for fields in zip(made, choices, before, after, threats, strict=True)]
 
     def _target(self, generation: Generation, row: int, completion: str, question: Question) -> Target:
         tokens = generation.tokens(row, completion)

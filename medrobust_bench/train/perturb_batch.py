@@ -40,13 +40,13 @@ class BatchPerturbation:
         self._settings = settings
         self._inner: dict[bool, InnerAttack] = {}  # by whether a description is asked for, or an answer
         if settings.attack is not None:
-            size = settings.attack.batch_size
+            size, mixture = settings.attack.batch_size, settings.attack.mixture
             answering = HuggingFaceVLM(model, processor, mode=settings.mode)
             prompt = chat_prompt(processor, DESCRIBE_PROMPT)
             describing = HuggingFaceVLM(model, processor, mode=AnswerMode.REASONING, prompt=prompt)
             self._inner = {
-                False: InnerAttack(answering, loss=settings.attack.loss, batch_size=size),
-                True: InnerAttack(describing, loss="completion", batch_size=size),
+                False: InnerAttack(answering, loss=settings.attack.loss, batch_size=size, mixture=mixture),
+                True: InnerAttack(describing, loss="completion", batch_size=size, mixture=mixture),
             }
 
     def __call__(self, examples: Sequence[Example], step: int) -> list[Example]:

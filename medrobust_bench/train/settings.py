@@ -14,6 +14,7 @@ from medrobust_bench.specs.pgd import PgdSpec
 from medrobust_bench.train.architecture import TinyArchitecture
 from medrobust_bench.train.augmentation import AugmentationSettings
 from medrobust_bench.train.lora import LoraSettings
+from medrobust_bench.train.mixture import MixtureSettings
 from medrobust_bench.train.tasks import FORMATS, Task
 
 # What stands beside the weights of a trained checkpoint.
@@ -82,6 +83,7 @@ class AttackSettings(BaseModel):
             steps; with 1/255 images are attacked from the first step on.
         clean_share: share of the prompts, drawn anew at every step, that are left clean.
         batch_size: prompts per forward and backward pass.
+        mixture: threats beside the ball, of all of which each prompt meets the worst; None for the ball alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,6 +97,7 @@ class AttackSettings(BaseModel):
     start_eps: Exact = Fraction(0)
     clean_share: float = Field(default=0.0, ge=0, le=1)
     batch_size: int = Field(default=64, ge=1)
+    mixture: MixtureSettings | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

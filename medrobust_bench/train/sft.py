@@ -155,7 +155,7 @@ class SftTrainer(LoadsByName, Trainer):  # type: ignore[misc]
         )
         # The Trainer turns caching off in the configuration, which is saved; here `compute_loss` does without.
         configuration.pop("use_cache") if caches is None else configuration.update(use_cache=caches)
-        if self._perturb is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+        if settings.attack is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             remedy = "use DistributedDataParallel (torchrun, recipes/accelerate/ddp.yaml)"
             raise InvalidInputError(
                 [Problem("accelerate", "shards the model, which is to be attacked", remedy)]

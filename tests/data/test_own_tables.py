@@ -233,7 +233,7 @@ def test_tables_as_spreadsheets_and_others_write_them(folder: Path, name: str, c
     [
         ("own.csv", PLAIN.encode("utf-16"), "is UTF-16 text → save it as UTF-8 (in Excel: CSV UTF-8)"),
         ("own.csv", b"PK\x03\x04\0\0\0", "is a zip archive or an Excel workbook"),
-        ("own.json", gzip.compress(b"[]"), "is compressed by gzip → call it .gz"),
+        ("own.json", gzip.compress(b"[]", mtime=0), "is compressed by gzip → call it .gz"),
         ("own.csv.gz", gzip.compress(PLAIN.encode())[:-20], "cannot be read: Compressed file ended"),
         ("own.csv.gz", PLAIN.encode(), "cannot be read: Not a gzipped file"),
         ("own.csv", PLAIN.replace("x,y,z,B", "x,y,NaN,B").encode(), "row 2: has an option 'nan'"),
@@ -299,6 +299,26 @@ def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path: Path) -> No
         write_parquet(tmp_path / f"copy/data/{split}-00000-of-00001-ab12.parquet", rows, ["image"])
     (question,) = open_data(tmp_path / "copy").questions
     assert (question.text, question.options) == ("Is it test?", ("Yes", "No"))
+
+
+def test_what_datasets_saved_to_disk_is_split_by_its_folders(tmp_path: Path) -> None:
+    import datasets
+
+    from .test_cards import encoded
+
+    splits = datasets.DatasetDict()
+    for split in ("train", "test"):
+        rows = [{"image": encoded(len(split)), "question": f"Is it {split}?", "answer": "yes"}]
+        splits[split] = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
+    splits.save_to_disk(str(tmp_path / "saved"))
+    (question,) = open_data(tmp_path / "saved").questions
+    assert (question.text, question.options) == ("Is it test?", ("Yes", "No"))
+    (arrow,) = (tmp_path / "saved/test").glob("*.arrow")
+    assert [one.text for one in open_data(arrow, split="all").questions] == ["Is it test?"]
+    damaged = tmp_path / "damaged.arrow"
+    damaged.write_bytes(arrow.read_bytes()[:100])
+    with pytest.raises(InvalidInputError, match="cannot be read as Arrow"):
+        open_data(damaged)
 
 
 def test_other_json_files_beside_parquet_files_are_no_split_files(tmp_path: Path) -> None:

@@ -24,8 +24,10 @@ from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.callbacks import PATIENCE, UnvaryingRewards
 from medrobust_bench.train.checkpoints import CHECKPOINTS
+from medrobust_bench.train.examples import build_example
 from medrobust_bench.train.grpo_arguments import grpo_arguments
 from medrobust_bench.train.inner_attack import prompt_seed
+from medrobust_bench.train.perturb_batch import BatchPerturbation
 from medrobust_bench.train.prompts import check_processor, prompt_rows
 from medrobust_bench.train.reinforcement import reinforce
 from medrobust_bench.train.rewards import weighted_rewards
@@ -200,6 +202,29 @@ def test_prompts_are_rendered_as_an_evaluation_renders_them(
     assert again["prompt"] == wanted
     assert processor.chat_template.startswith(told)  # what is saved in the end is the model's own
     trainer.train()
+
+
+def test_both_trainers_take_a_mixture_of_threats(
+    base: Path, questions: tuple[Question, ...], tmp_path: Path
+) -> None:
+    attack = {"steps": 1, "mixture": {"patch": "1/10", "corruption": 3}}
+    trainer = trainer_of(recipe_of(base, attack=attack, steps=1), questions, tmp_path)
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    shares = [logged[f"attack/{threat}"] for threat in ("ball", "patch", "corruption")]
+    assert sum(shares) == pytest.approx(1)
+    tuned = SftSettings.model_validate(
+        {
+            "base": str(base),
+            "mode": "letter",
+            "attack": attack,
+            "stages": [{"steps": 1, "tasks": {"letter": 1}}],
+        }
+    )
+    perturb = BatchPerturbation(trainer.model, trainer.processing_class, tuned)
+    examples = [build_example(question, Task.LETTER) for question in questions[:2]]
+    for before, after in zip(examples, perturb(examples, 0), strict=True):
+        assert not np.array_equal(*(canonical(one.question.image) for one in (before, after)))
 
 
 def test_with_a_budget_that_rounds_to_nothing_it_is_trls_grpo_step_for_step(

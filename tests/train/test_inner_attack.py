@@ -11,15 +11,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from medrobust_bench.attacks.budget import ball_budget
+from medrobust_bench.attacks.budget import ball_budget, place_square
 from medrobust_bench.data.image import canonical
+from medrobust_bench.models import probes
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.specs.seeds import Purpose, stream
 from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.inner_attack import (
     InnerAttack,
+    Perturbed,
     TargetLoss,
     corrected,
     frozen_eval,
@@ -27,6 +32,7 @@ from medrobust_bench.train.inner_attack import (
     stays_clean,
     with_noise,
 )
+from medrobust_bench.train.mixture import MixtureSettings
 from medrobust_bench.train.settings import AttackSettings, NoiseSettings
 from tests.train.conftest import SMALL, attentive_model
 
@@ -52,6 +58,20 @@ def clean(questions: Sequence[Question]) -> list[Any]:
 
 def texts(questions: Sequence[Question]) -> list[str]:
     return [REASONING.write("It is seen.", question.letter) for question in questions]
+
+
+def test_a_model_in_mixed_precision_may_round_as_its_arithmetic_does(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trainers with bf16, which TRL turns on wherever there is a GPU, keep the weights in float32."""
+    measured = probes.batch_gap
+    monkeypatch.setattr(probes, "batch_gap", lambda adapter: measured(adapter) + 0.1)
+    plain, mixed = (adapter_of(tokenizer, AnswerMode.LETTER) for _ in range(2))
+    mixed.model.forward = torch.autocast("cpu", dtype=torch.bfloat16)(mixed.model.forward)
+    assert mixed.dtype is plain.dtype is torch.float32
+    InnerAttack(mixed, loss="answer", batch_size=4)
+    with pytest.raises(InvalidInputError, match="depend on its batch"):
+        InnerAttack(plain, loss="answer", batch_size=4)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -193,3 +213,45 @@ def test_noise_has_its_deviation_and_its_share() -> None:
     assert 30 < len(touched) < 70
     assert np.std(touched, dtype=np.float64) == pytest.approx(25.5, rel=0.02)
     assert np.array_equal(noisy[3], with_noise(image, noise, 3))
+
+
+def test_of_a_mixture_each_question_meets_the_threat_of_the_highest_loss(
+    questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    adapter = adapter_of(tokenizer, AnswerMode.LETTER)
+    asked, images = questions[:6], clean(questions[:6])
+    spec = AttackSettings(steps=2, eps=Fraction(1, 255)).at(0)
+    assert spec is not None
+
+    def made(mixture: MixtureSettings | None) -> list[Perturbed]:
+        attack = InnerAttack(adapter, loss="completion", batch_size=6, mixture=mixture)
+        return attack.perturb(asked, images, spec=spec, seeds=range(6), measure=True)
+
+    every = MixtureSettings(patch=Fraction(1, 10), corruption=5)
+    alone, mixed = made(None), made(every)
+    with_patch, with_fault = (made(every.model_copy(update={name: None})) for name in ("corruption", "patch"))
+    assert [one.threat for one in alone] == ["ball"] * 6
+    assert len({one.threat for one in mixed}) > 1
+    for ball, patch, fault, worst in zip(alone, with_patch, with_fault, mixed, strict=True):
+        assert worst.loss == pytest.approx(max(ball.loss or 0, patch.loss or 0, fault.loss or 0), rel=1e-5)
+        assert patch.threat in {"ball", "patch"}
+        assert fault.threat in {"ball", "corruption"}
+    again = made(every)
+    assert all(np.array_equal(one.image, other.image) for one, other in zip(mixed, again, strict=True))
+    for row, one in enumerate(mixed):
+        square = place_square(Fraction(1, 10), *images[row].shape[:2], stream(row, Purpose.PLACE))
+        within = {
+            "ball": ball_budget(spec).violation(images[row], one.image),
+            "patch": square.violation(images[row], one.image),
+            "corruption": None,
+        }
+        assert within[one.threat] is None
+        assert not np.array_equal(one.image, images[row])
+
+
+def test_a_mixture_names_its_threats_and_is_one() -> None:
+    assert MixtureSettings(corruption=3).threats == ("ball", "corruption")
+    with pytest.raises(ValidationError, match="needs patch or corruption"):
+        AttackSettings.model_validate({"mixture": {}})
+    with pytest.raises(ValidationError, match="stickers"):
+        AttackSettings.model_validate({"mixture": {"stickers": 1}})
