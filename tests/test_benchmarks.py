@@ -125,8 +125,8 @@ def test_credit_in_the_table_of_dependence_is_that_of_the_results(tmp_path: Path
         scores = result.metrics
         assert scores.credited_accuracy is not None
         assert scores.robust_accuracy is not None
-        assert measured["`pgd-linf`, credited"].mean() == pytest.approx(scores.credited_accuracy.value)
-        assert measured["`pgd-linf`"].mean() == pytest.approx(scores.robust_accuracy.value)
+        assert measured["pgd-linf, credited"].mean() == pytest.approx(scores.credited_accuracy.value)
+        assert measured["pgd-linf"].mean() == pytest.approx(scores.robust_accuracy.value)
     rows = dependence.grid({"omni-at-sft": runs[:2], "omni-exchange-at-sft": runs[2:]}).rows
     assert [row[1] for row in rows] == ["2", "2", ""]
     gained = np.mean([defence.answers(run, "pgd-linf").mean() for run in runs[2:]]) - np.mean(
