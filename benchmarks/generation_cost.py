@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 import medrobust_bench
-from medrobust_bench.attacks.search import Search
+from medrobust_bench.attacks import search
 from medrobust_bench.models.bound import HuggingFaceQuestions
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.runs import chunk
@@ -97,8 +97,10 @@ def counting(tally: Tally) -> Iterator[None]:
 def before() -> Iterator[None]:
     """Answers asked for as they once were."""
 
-    def deployed_answers(self: Search, asked: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[Any]:
-        return self._bound.select([row for row, _ in asked]).answer([image for _, image in asked])
+    def deployed_answers(bound: Any, asked: dict[int, list[Any]], *, unparsed: Any) -> dict[int, list[Any]]:
+        rows = list(asked)  # one image of each
+        answers = bound.select(rows).answer([image for (image,) in asked.values()]) if rows else []
+        return {row: [answer] for row, answer in zip(rows, answers, strict=True)}
 
     def answers_without_image(bound: Any, *, seed: int, others: Any) -> list[dict[str, int | None]]:
         images = [
@@ -132,7 +134,8 @@ def before() -> Iterator[None]:
         return [known[row] for row in range(len(images))]
 
     with (
-        patch.object(Search, "_deployed_answers", deployed_answers),
+        patch.object(search, "TOGETHER", 1),
+        patch.object(search, "deployed_answers", deployed_answers),
         patch.object(chunk, "answers_without_image", answers_without_image),
         patch.object(HuggingFaceQuestions, "completions", completions),
     ):

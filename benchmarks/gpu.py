@@ -1,20 +1,25 @@
-"""What an attack makes of a card: a model of the Qwen2.5-VL-3B shape, bf16, 384-pixel images, under our PGD.
+"""A complete check of a card, in minutes: does everything run on it, and what do attack and verdict make of it?
 
-    python benchmarks/gpu.py            # a GPU of 24 GB or more
-    python benchmarks/gpu.py --tiny     # a small shape, to try the program out on any machine
+    python -m benchmarks.gpu                        # a GPU of 24 GB or more
+    python -m benchmarks.gpu --tiny --device cpu    # a small shape, to try the program out on any machine
 
-The weights are random, so that nothing is downloaded; no question breaks, so that every step meets the whole batch.
-Per batch size:
+First everything that a run does, once, with the shipped models (`benchmarks.device`). Then a model of the Qwen2.5-VL-3B
+shape, bf16, on 384-pixel images, as it is and after `torch.compile`. The weights are random, so that nothing is
+downloaded; no question breaks, so that every step of PGD meets the whole batch. Per batch size:
 
 - attack steps per second, one image and one gradient step each, everything included;
 - share of the card's matrix throughput: floating-point operations of a step, as torch counts them, times steps per
   second, over the throughput of one large bf16 matrix product, measured in the same run;
-- peak memory that torch allocated, weights included.
+- peak memory that torch allocated, weights included;
+- tokens per second of verdicts: greedy completions, image and prompt included.
+
+Compiled, one batch size is measured: each would be compiled anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +36,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
+from benchmarks import device as device_part
 from medrobust_bench.attacks.losses import CrossEntropy, loss_at
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models.answers.registry import STRATEGIES
@@ -49,7 +55,7 @@ from medrobust_bench.train.tokenizer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from medrobust_bench.models.adapter import BoundQuestions
 
@@ -121,12 +127,16 @@ class Row(NamedTuple):
         steps: gradient steps of one image, per second.
         operations: floating-point operations of such a step.
         memory: peak, in bytes; None on the CPU.
+        tokens: written per second in verdicts; None where that was not measured.
+        compiled: whether by `torch.compile`.
     """
 
     batch: int
     steps: float
     operations: float
     memory: int | None
+    tokens: float | None = None
+    compiled: bool = False
 
 
 def configuration(shape: Shape, special: dict[str, int]) -> Qwen2_5_VLConfig:
@@ -194,6 +204,51 @@ def measure(adapter: HuggingFaceVLM, side: int, batch: int, steps: int) -> Row:
     )
 
 
+def verdicts(adapter: HuggingFaceVLM, side: int, batch: int, tokens: int) -> float:
+    """Tokens per second of greedy completions on a batch of images, each of so many tokens."""
+    question = synthetic_questions(side, side)[0]
+    prompt, image = adapter.render(question), canonical(question.image)
+    longest = adapter.greedy.max_new_tokens, adapter.greedy.min_new_tokens
+    adapter.greedy.update(max_new_tokens=tokens, min_new_tokens=tokens)
+    try:
+        seconds = _seconds(
+            lambda: adapter.complete_batch([prompt] * batch, [image] * batch), adapter.model.device
+        )
+    finally:
+        adapter.greedy.update(max_new_tokens=longest[0], min_new_tokens=longest[1])
+    return batch * tokens / seconds
+
+
+def rows(
+    adapter: HuggingFaceVLM, side: int, batches: Sequence[int], *, steps: int, tokens: int, compiled: int
+) -> Iterator[Row]:
+    """Batch after batch, as long as memory holds them; then one of them compiled.
+
+    Args:
+        adapter: the model; it stays compiled.
+        side: of the images.
+        batches: their sizes.
+        steps: of the attack.
+        tokens: of a completion.
+        compiled: the batch size that is measured again; the largest that fitted where it is smaller.
+    """
+    fitted = 0
+    for batch in batches:
+        try:
+            row = measure(adapter, side, batch, steps)
+            yield row._replace(tokens=verdicts(adapter, side, batch, tokens))
+        except torch.OutOfMemoryError:
+            break
+        fitted = batch
+    if not (batch := min(compiled, fitted)):
+        return
+    adapter.model.compile()
+    for repeats in (2, steps):  # the first round compiles
+        row = measure(adapter, side, batch, repeats)
+    verdicts(adapter, side, batch, tokens)
+    yield row._replace(tokens=verdicts(adapter, side, batch, tokens), compiled=True)
+
+
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
     """Wall time of a call, until the device has finished."""
     if device.type == "cuda":
@@ -215,15 +270,16 @@ def table(rows: Sequence[Row], throughput: float) -> str:
     return tabulate(
         [
             (
-                row.batch,
+                f"{row.batch}, compiled" if row.compiled else row.batch,
                 f"{row.steps:.2f}",
                 f"{row.operations / 1e12:.3f}",
                 f"{100 * row.steps * row.operations / throughput:.1f}",
                 "–" if row.memory is None else f"{row.memory / 2**30:.1f}",
+                "–" if row.tokens is None else f"{row.tokens:.1f}",
             )
             for row in rows
         ],
-        headers=("Batch", "Steps/s", "TFLOP per step", "% of matrix throughput", "Peak GiB"),
+        headers=("Batch", "Steps/s", "TFLOP per step", "% of matrix throughput", "Peak GiB", "Tokens/s"),
         tablefmt="pipe",
         disable_numparse=True,
     )
@@ -235,28 +291,40 @@ def main() -> None:
     )
     parser.add_argument("--tiny", action="store_true", help="a small shape")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 32])
+    parser.add_argument("--compiled", type=int, default=4, help="batch size that is compiled; 0: none")
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--models", nargs="*", default=device_part.MODELS, help="for the first part")
     arguments = parser.parse_args()
     shape, device = (TINY if arguments.tiny else QWEN_3B), torch.device(arguments.device)
+    start = time.perf_counter()
+
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    print(f"{card}, torch {torch.__version__}\n", flush=True)
+    done = device_part.everything(arguments.device, models=arguments.models)
+    print(device_part.table(done), flush=True)
 
     adapter = build(shape, device)
     throughput = matrix_throughput(shape.product, device)
-    measure(adapter, shape.side, 1, 2)  # the first passes choose kernels
-    rows = []
-    for batch in arguments.batches:
-        try:
-            rows.append(measure(adapter, shape.side, batch, arguments.steps))
-        except torch.OutOfMemoryError:
-            print(f"A batch of {batch} is more than the memory holds.")
-            break
-    card = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     parameters = adapter.model.num_parameters() / 1e9
     print(
-        f"{card}; {parameters:.2f} billion parameters, {arguments.steps} steps, images of {shape.side} pixels"
+        f"\n{parameters:.2f} billion parameters, {arguments.steps} steps, {arguments.tokens} tokens, "
+        f"images of {shape.side} pixels; bf16 matrix product of {shape.product}: {throughput / 1e12:.2f} TFLOP/s\n"
     )
-    print(f"bf16 matrix product of {shape.product}: {throughput / 1e12:.2f} TFLOP/s\n")
-    print(table(rows, throughput))
+    measure(adapter, shape.side, 1, 2)  # the first passes choose kernels
+    measured = rows(
+        adapter,
+        shape.side,
+        arguments.batches,
+        steps=arguments.steps,
+        tokens=arguments.tokens,
+        compiled=arguments.compiled,
+    )
+    print(table(list(measured), throughput))
+    print(f"\n{time.perf_counter() - start:.0f} seconds in all")
+    if any(trial.fault is not None for trial in done):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

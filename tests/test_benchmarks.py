@@ -16,6 +16,7 @@ from benchmarks import (
     corruption_speed,
     defence,
     dependence,
+    device,
     generation_cost,
     gpu,
     step_estimate,
@@ -93,11 +94,27 @@ def test_the_gpu_benchmark_runs_on_a_tiny_shape() -> None:
     parameters = adapter.model.num_parameters()
     assert 0.5 * parameters < one.operations
     assert two.operations == pytest.approx(one.operations, rel=0.01)
+    (written,) = gpu.rows(adapter, gpu.TINY.side, [2], steps=1, tokens=4, compiled=0)
+    assert written.tokens is not None
+    assert written.tokens > 0
+    assert adapter.greedy.min_new_tokens is None
     assert gpu.matrix_throughput(gpu.TINY.product, CPU, repeats=2) > 1e6
     assert (
         gpu.table([one._replace(steps=2.0, operations=1e12)], 8e12).splitlines()[-1].split("|")[4].strip()
         == "25.0"
     )
+
+
+def test_the_device_part_goes_on_after_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "EVERY", ("noise:draws=1", "pgd-linf:steps=0"))
+    monkeypatch.setattr(device, "_replay", lambda _: None)
+    monkeypatch.setattr(medrobust_bench.Run, "audit", lambda *_, **__: [])
+    done = {trial.what: trial.fault for trial in device.trials("tiny-sft-letter", "float32", "cpu", tmp_path)}
+    fault = done.pop("pgd-linf:steps=0")
+    assert fault is not None
+    assert "steps" in fault
+    assert set(done.values()) == {None}
+    assert "FAULT" in device.table([device.Trial("m", "float32", "pgd", 1.0, fault)])
 
 
 def test_the_shape_is_that_of_qwen2_5_vl_3b() -> None:

@@ -12,9 +12,7 @@ import pytest
 import torch
 
 import medrobust_bench
-from medrobust_bench.attacks.altering import AlteringThreat
-from medrobust_bench.attacks.threat import TrainedThreat
-from medrobust_bench.certify.cohen import Certification
+from benchmarks.device import EVERY, meet
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.registry import load_model, resolve
@@ -39,27 +37,6 @@ pytestmark = pytest.mark.skipif(
 WEAK = "eps=1/25500,step_size=1/25500"
 """Less than half a grey level: no question breaks."""
 
-SEARCHED = (
-    "pgd-linf:steps=2",
-    "pgd-l2:steps=2",
-    "apgd-linf:steps=3",
-    "apgd-l2:steps=3,loss=targeted",
-    "auto-l2:pgd_steps=2,steps=3",
-    "patch:places=1,steps=2",
-    "patch-universal:epochs=1,training=2",
-    "noise:draws=2",
-    "square:queries=4",
-    "rays:queries=6",
-)
-REMADE = (
-    "injection:queries=4",
-    "corruption:gaussian-noise,severity=3",
-    "corruptions-quick",
-    "corruptions-worst",
-    "corruptions-adversarial:queries=2",
-)
-CERTIFIED = ("certified-l2:n=32", "certified-l2-quick:n=8", "certified-l2-exact:n0=4,n=16")
-EVERY = (*SEARCHED, *REMADE, *CERTIFIED)
 BY_WRITERS = (
     "auto-l2:pgd_steps=2,steps=2",
     "patch-universal:epochs=1,training=2",
@@ -87,16 +64,7 @@ class Place:
 
     def meet(self, text: str) -> list[Outcome]:
         """The outcomes of the questions under a threat, but for their seconds."""
-        threat = load_threat(text)
-        if isinstance(threat, TrainedThreat):
-            threat = threat.train(self.adapter, self.chunk.questions, seed=0)
-        if isinstance(threat, Certification):  # one by one anyway
-            found = list(self.chunk.certify(threat, self.clean, [0]))
-        elif isinstance(threat, AlteringThreat):
-            found = self.chunk.select([0]).alter(threat, self.clean[:1])
-        else:
-            found, _witnesses = self.chunk.attack(threat, self.clean)
-        return untimed(found)
+        return untimed(meet(self.adapter, self.chunk, self.clean, text))
 
 
 def assert_alike(found: list[Outcome], expected: list[Outcome]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medrobust_bench.data.question import Question
-    from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.models.adapter import Answer, BoundQuestions
     from medrobust_bench.records import Alteration
     from medrobust_bench.specs.threat import ThreatSpec
 
@@ -30,18 +30,14 @@ class Trial:
 
     Attributes:
         alterations: the images that count, with the deployed answers to them; empty where none applies.
-        text: what a generating model said to the decisive one: the first that is answered wrongly, else the last.
+        said: the deployed answer to the decisive one: the first that is answered wrongly, else the last; None where
+            there is none.
         forward_passes: forward passes of this question, the deployed answers among them.
     """
 
     alterations: tuple[Alteration, ...]
-    text: str
+    said: Answer | None
     forward_passes: int
-
-    def decisive(self, answer: int) -> Alteration:
-        """The first alteration that is answered otherwise, else the last."""
-        counted = [alteration for alteration in self.alterations if alteration.control is None]
-        return next((alteration for alteration in counted if alteration.choice != answer), counted[-1])
 
 
 @runtime_checkable

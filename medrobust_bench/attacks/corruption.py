@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from medrobust_bench.attacks.corruptions.corruption import Corruption, Image
     from medrobust_bench.attacks.corruptions.severity import Origin
     from medrobust_bench.data.question import Question
-    from medrobust_bench.models.adapter import BoundQuestions
+    from medrobust_bench.models.adapter import Answer, BoundQuestions
     from medrobust_bench.specs.corruption import CorruptionSpec, CorruptionSuiteSpec, WorstCorruptionSpec
 
     S = TypeVar("S")
@@ -100,10 +100,10 @@ class CorruptionsByChance(_Corruptions):
             row, alteration = one
             return _made(batch.images[row], seeds[row], alteration)
 
-        met: list[list[tuple[Alteration, str]]] = [[] for _ in seeds]
+        met: list[list[tuple[Alteration, Answer]]] = [[] for _ in seeds]
         for (row, alteration), image in _made_ahead(make, planned):
             (said,) = bound.select([row]).answer([image])
-            met[row].append((_answered(alteration, image, said.choice), said.text))
+            met[row].append((_answered(alteration, image, said.choice), said))
         return [_trial(done, question.answer) for done, question in zip(met, batch.questions, strict=True)]
 
     def missing(self, question: Question, alterations: Sequence[Alteration]) -> str | None:
@@ -179,11 +179,11 @@ class WorstCorruption(_Corruptions):
         trials = []
         for row, found in enumerate(search.results()):
             if found is None:
-                trials.append(Trial((), "", 0))
+                trials.append(Trial((), None, 0))
                 continue
             said = found.answer or bound.select([row]).answer([found.image])[0]
             done = _answered(found.how, found.image, said.choice)
-            trials.append(Trial((done,), said.text, found.passes + (found.answer is None)))
+            trials.append(Trial((done,), said, found.passes + (found.answer is None)))
         return trials
 
     def missing(self, question: Question, alterations: Sequence[Alteration]) -> str | None:
@@ -312,12 +312,11 @@ def _sent(hunt: Generator[Alteration, float, None], lead: float) -> Alteration |
         return None
 
 
-def _trial(done: Sequence[tuple[Alteration, str]], answer: int) -> Trial:
-    """What became of a question whose alterations were answered with these texts."""
-    texts = [text for alteration, text in done if alteration.choice != answer] + [
-        text for _, text in done[-1:]
-    ]
-    return Trial(tuple(alteration for alteration, _ in done), texts[0] if texts else "", len(done))
+def _trial(done: Sequence[tuple[Alteration, Answer]], answer: int) -> Trial:
+    """What became of a question whose alterations were answered like this."""
+    answers = [said for _, said in done]
+    decisive = next((said for said in answers if said.choice != answer), answers[-1] if answers else None)
+    return Trial(tuple(alteration for alteration, _ in done), decisive, len(done))
 
 
 def _origin(question: Question) -> Origin:

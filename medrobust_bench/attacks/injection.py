@@ -115,11 +115,11 @@ class Injection:
         searched = [self._searched(bound, seeds, control) for control in (None, *CONTROLS)]
         trials = []
         for row, of_row in enumerate(zip(*searched, strict=True)):
-            done, texts, passes = [], [], 0
+            done, answers, passes = [], [], 0
             for control, found in zip((None, *CONTROLS), of_row, strict=True):
                 said = found.answer or bound.select([row]).answer([found.image])[0]
                 passes += found.passes + (found.answer is None)
-                texts.append(said.text)
+                answers.append(said)
                 done.append(
                     Alteration(
                         what=self._text(batch.questions[row], seeds[row], found.how, control),
@@ -131,7 +131,7 @@ class Injection:
                         choice=said.choice,
                     )
                 )
-            trials.append(Trial(tuple(done), texts[0], passes))
+            trials.append(Trial(tuple(done), answers[0], passes))
         return trials
 
     def _searched(

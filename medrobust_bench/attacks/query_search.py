@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 
+from medrobust_bench.attacks.deployed_answers import deployed_answers
 from medrobust_bench.attacks.losses import Focus, Margin, loss_at
 from medrobust_bench.models.adapter import NoScoresError
 from medrobust_bench.models.pixels import to_pixels
@@ -103,8 +104,12 @@ class QuerySearch(Generic[T]):
                 entry.grace -= 1
                 entry.open = entry.grace > 0
         if doubtful:
-            answers = self._bound.select(doubtful).answer([tried[row][1] for row in doubtful])
-            for row, answer in zip(doubtful, answers, strict=True):
+            said = deployed_answers(
+                self._bound,
+                {row: [tried[row][1]] for row in doubtful},
+                unparsed={row for row in doubtful if self._entries[row].grace is not None},
+            )
+            for row, (answer,) in said.items():
                 self._judge(row, *tried[row], answer)
         return leads
 

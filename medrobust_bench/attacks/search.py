@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from medrobust_bench.attacks.attack_result import AttackResult, Attempt
+from medrobust_bench.attacks.attack_result import AttackResult, Attempt, Waiting
+from medrobust_bench.attacks.deployed_answers import deployed_answers
 from medrobust_bench.attacks.losses import CrossEntropy, loss_at, loss_of_answers
 from medrobust_bench.models.adapter import NoScoresError
 
@@ -33,6 +34,13 @@ image of the last few, and at the end. An answer chosen by likelihood costs one 
 whenever it may have flipped.
 """
 
+TOGETHER = 2
+"""Images of a question that are put to the deployed path at once, where answers are generated.
+
+Two answers are written in the time of one, so that a question needs no company to be answered in a batch. A broken
+question is seen to be broken up to one interval later; the image that breaks it is the same.
+"""
+
 GRACE = 10
 """Forward passes in which a question whose answer has become unparsable may still be brought to a wrong one."""
 
@@ -47,7 +55,8 @@ class _Entry:
     pending_value: float = float("-inf")
     pending_flipped: bool = False
     passes_until_check: int = 0
-    checked: NDArray[np.uint8] | None = field(default=None, repr=False)
+    waiting: list[Waiting] = field(default_factory=list)
+    queued: NDArray[np.uint8] | None = field(default=None, repr=False)
     completion: str = ""
     witness: tuple[NDArray[np.uint8], Answer] | None = None
     grace: int = GRACE
@@ -87,6 +96,7 @@ class Search:
         self._watch = watch
         if len(self._batch) != len(self._budgets):
             raise ValueError(f"{len(self._batch)} questions, {len(self._budgets)} budgets")
+        self._together = 1 if bound.generation is None else TOGETHER
         self._loss: AttackLoss = CrossEntropy()
         self._entries = [_Entry() for _ in self._budgets]
         self._selected: tuple[list[int], BoundQuestions] = (list(range(len(self._budgets))), bound)
@@ -144,8 +154,17 @@ class Search:
         self.measure(pixels, gradient=False)
 
     def flush(self) -> None:
-        """End a run: check every image that is still waiting, and leave unparsable answers at that."""
-        self._check([row for row in self.open_rows if self._entries[row].pending is not None])
+        """End a run: check the images that are still waiting, and leave unparsable answers at that.
+
+        A generated answer has no company where only one image waits: it goes on waiting, see `AttackResult.waiting`.
+        """
+        due = []
+        for row in self.open_rows:
+            self._queue(row)
+            entry = self._entries[row]
+            if len(entry.waiting) >= (self._together if entry.witness is None else 1):
+                due.append(row)
+        self._check(due)
         for entry in self._entries:
             if entry.losses:
                 broken = not entry.open or entry.witness is not None
@@ -185,8 +204,10 @@ class Search:
                 entry.best, entry.best_value = image.clone(), value
             if doubtful and (entry.pending is None or value > entry.pending_value):
                 entry.pending, entry.pending_value, entry.pending_flipped = image.clone(), value, flipped
-            if entry.pending is not None and entry.passes_until_check == 0:
-                due.append(row)
+            if entry.passes_until_check == 0:
+                self._queue(row)
+                if len(entry.waiting) >= self._together:
+                    due.append(row)
             if entry.witness is not None:
                 entry.grace -= 1
         self._check(due)
@@ -194,56 +215,46 @@ class Search:
             if self._entries[row].grace <= 0:
                 self._entries[row].open = False
 
-    def _check(self, rows: list[int]) -> None:
-        """Put the pending images of these questions to the deployed path."""
-        new: list[tuple[int, NDArray[np.uint8], bool]] = []
-        for row in rows:
-            entry = self._entries[row]
-            assert entry.pending is not None
-            image = self._round(row, entry.pending)
-            flipped = entry.pending_flipped
-            entry.pending, entry.pending_value = None, float("-inf")
-            if entry.checked is None or not np.array_equal(image, entry.checked):
-                entry.checked = image
-                new.append((row, image, flipped))
-        if not new:
+    def _queue(self, row: int) -> None:
+        """Let the pending image of a question, if it has one, wait for the deployed path; the same image only once."""
+        entry = self._entries[row]
+        if entry.pending is None:
             return
-        answers = self._deployed_answers([(row, image) for row, image, _ in new])
-        for (row, image, flipped), answer in zip(new, answers, strict=True):
-            entry = self._entries[row]
-            entry.checks += 1
-            entry.passes_until_check = GENERATION_INTERVAL if answer.text else 0
-            if answer.choice is None:
-                entry.witness = entry.witness or (image, answer)
-            elif answer.choice != self._batch.questions[row].answer:
-                entry.witness, entry.open = (image, answer), False
-                entry.best = None
-            else:
-                entry.completion = answer.text
-                entry.rounded_away |= flipped and not answer.text
+        image = self._round(row, entry.pending)
+        entry.pending, entry.pending_value = None, float("-inf")
+        if entry.queued is None or not np.array_equal(image, entry.queued):
+            entry.queued = image
+            entry.waiting.append(Waiting(image, len(entry.attempts), entry.pending_flipped))
+            entry.passes_until_check = 0 if self._bound.generation is None else GENERATION_INTERVAL
 
-    def _deployed_answers(self, asked: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[Answer]:
-        """The answers to images of these questions; those that claim a success are as exact as verdicts.
+    def _check(self, rows: Sequence[int]) -> None:
+        """Put the waiting images of these questions to the deployed path; the first that breaks a question counts."""
+        waiting = {row: self._entries[row].waiting for row in rows}
+        said = deployed_answers(
+            self._bound,
+            {row: [one.image for one in images] for row, images in waiting.items()},
+            unparsed={row for row in rows if self._entries[row].witness is not None},
+        )
+        for row, images in waiting.items():
+            self._entries[row].checks += len(images)
+            self._entries[row].waiting = []
+            for one, answer in zip(images, said[row], strict=False):  # none is told after a wrong one
+                self._take(row, one, answer)
 
-        Where answers are generated, a batch is a fraction of the cost of one at a time, and an answer that is right
-        only steers the search. A question that is broken by an unparsable answer is broken anew by a wrong one only.
-        """
-        rows, images = [row for row, _ in asked], [image for _, image in asked]
-        bound = self._bound.select(rows)
-        if bound.generation is None:
-            return bound.answer(images)
-        answers = bound.answer(images, exact=False)
-        claims = [
-            place
-            for place, (row, answer) in enumerate(zip(rows, answers, strict=True))
-            if answer.choice != self._batch.questions[row].answer
-            and not (answer.choice is None and self._entries[row].witness is not None)
-        ]
-        if claims:
-            confirmed = bound.select(claims).answer([images[place] for place in claims])
-            for place, answer in zip(claims, confirmed, strict=True):
-                answers[place] = answer
-        return answers
+    def _take(self, row: int, one: Waiting, answer: Answer) -> None:
+        entry, right = self._entries[row], self._batch.questions[row].answer
+        entry.passes_until_check = GENERATION_INTERVAL if answer.text else 0
+        if answer.choice == right:
+            entry.completion = answer.text
+            entry.rounded_away |= one.flipped and not answer.text
+            return
+        if one.attempt < len(entry.attempts):  # it waited beyond the end of its run
+            entry.attempts[one.attempt] = replace(entry.attempts[one.attempt], broken=True)
+        if answer.choice is None:
+            entry.witness = entry.witness or (one.image, answer)
+        else:
+            entry.witness, entry.open = (one.image, answer), False
+            entry.best = None
 
     def _round(self, row: int, image: torch.Tensor) -> NDArray[np.uint8]:
         return self._budgets[row].round(self._batch.images[row], image.permute(1, 2, 0).cpu().numpy())
@@ -262,6 +273,7 @@ class Search:
             checks=entry.checks,
             rounded_away=entry.rounded_away and entry.witness is None,
             attempts=tuple(entry.attempts),
+            waiting=() if answer is not None else tuple(entry.waiting),
         )
 
 

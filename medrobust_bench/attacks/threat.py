@@ -47,7 +47,7 @@ class Threat(Protocol):
 
         Returns:
             B results: the best 8-bit image found for each question, within the budget, whether or not it breaks
-            the answer, and what it cost.
+            the answer, and what it cost. Where answers are generated, an image may still wait, see `settled`.
         """
         ...
 

@@ -7,7 +7,9 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from pydantic import ValidationError
+from scipy.stats import hypergeom
 
 from medrobust_bench.certify.certificate import Certificate, certified_radius
 from medrobust_bench.certify.fault import Declared, Fault, count_fault
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from medrobust_bench.certify.sequential import PlannedLook
     from medrobust_bench.records import CertifiedEstimate, Failure, Result
     from medrobust_bench.specs.certification import CertificationSpec
+
+IMPOSSIBLE = 1e-9
+"""Chance below which an earlier look is not one of the draws that the last one counts."""
 
 SAME = 1e-9
 """Difference, in units of σ or α, below which two values are one: the same formula in another library's arithmetic."""
@@ -88,6 +93,7 @@ def check_stored(
     faults += _setting_faults(rows, declared, specification)
     checks: list[tuple[str, str, Callable[[StoredRow], bool]]] = [
         ("counts", "counts do not add up to the draws, or fall from one look to the next", _miscounts),
+        ("draws", "the first draws and the later ones are not answers of one model", _uneven),
         ("candidate", "the candidate is neither the selection's most frequent answer nor, without one, the right one",
          _wrong_candidate),
         ("spending", "the looks spend more than α together", _overspends),
@@ -250,6 +256,23 @@ def _miscounts(row: StoredRow) -> bool:
     return not selected or looks[-1].n > certificate.n
 
 
+def _uneven(row: StoredRow) -> bool:
+    """Whether an earlier look has far more, or far fewer, of the candidate than the later draws.
+
+    Draws are independent and their order is of no account, so that of S answers among n, the first m hold a number
+    that is hypergeometric; over all looks at which the draws might have ended.
+    """
+    *earlier, last = row.certificate.looks
+    candidate = row.certificate.candidate
+    if not earlier or _miscounts(row) or candidate >= len(last.counts):
+        return False
+    drawn = np.array([look.n for look in earlier])
+    counts = np.array([look.counts[candidate] for look in earlier])
+    among = hypergeom(last.n, last.counts[candidate], drawn)
+    chances = np.minimum(among.cdf(counts), among.sf(counts - 1))
+    return bool(chances.min() < IMPOSSIBLE)
+
+
 def _wrong_candidate(row: StoredRow) -> bool:
     certificate = row.certificate
     if certificate.n0 == 0:
@@ -264,7 +287,7 @@ def _overspends(row: StoredRow) -> bool:
 
 def _wrong_radius(row: StoredRow) -> bool:
     certificate = row.certificate
-    if certificate.candidate >= len(certificate.looks[0].counts):
+    if any(certificate.candidate >= len(look.counts) for look in certificate.looks):
         return True
     return abs(certificate.radius - certificate.recomputed_radius()) > SAME * certificate.sigma
 

@@ -69,6 +69,8 @@ def command(context: click.Context, as_json: bool) -> None:
     help="Type of the weights.",
 )
 @click.option("--trust-remote-code", is_flag=True, help="Run code from the checkpoint's repository.")
+@click.option("--base-url", metavar="URL", help="Address of the server of openai:NAME, up to and with /v1.")
+@click.option("--key-variable", metavar="NAME", help="Environment variable with the server's key.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def check(
     model: str,
@@ -77,25 +79,34 @@ def check(
     device: str,
     dtype: str,
     trust_remote_code: bool,
+    base_url: str | None,
+    key_variable: str | None,
     as_json: bool,
 ) -> None:
     """Load a model and check that attacks on it measure the deployed model.
 
-    ID is a card's id, a card file, a checkpoint folder or a hub id. Exit code 1 if a check fails.
+    ID is a card's id, a card file, a checkpoint folder, a hub id, or openai:NAME of a server. Exit code 1 if a check
+    fails.
     """
     from medrobust_bench.models.prompt import AnswerMode
-    from medrobust_bench.models.registry import load_model, resolve
+    from medrobust_bench.models.registry import resolve
 
     mode = None if answer_mode is None else AnswerMode(answer_mode)
-    card = resolve(model, answer_mode=mode, revision=revision)
-    adapter = load_model(card, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    server = {"base_url": base_url, "key_variable": key_variable}
+    endpoint = {name: value for name, value in server.items() if value is not None}
+    card = resolve(model, answer_mode=mode, revision=revision, endpoint=endpoint)
 
     from medrobust_bench.models.probes import synthetic_questions
-    from medrobust_bench.runs.models import how_asked
+    from medrobust_bench.runs.models import how_asked, open_model, server_faults
     from medrobust_bench.testing import check_adapter
 
-    asked = how_asked(adapter, synthetic_questions()[0])
-    report = check_adapter(adapter).model_copy(update={"prompt": asked.prompt, "notes": asked.notes})
+    questions = synthetic_questions()
+    adapter = open_model(
+        card, questions=questions, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+    )
+    asked = how_asked(adapter, questions[0])
+    with server_faults(card.id, remedy="see to the server and give the same command again"):
+        report = check_adapter(adapter).model_copy(update={"prompt": asked.prompt, "notes": asked.notes})
     click.echo(report.model_dump_json(indent=2) if as_json else _report(report))
     if not report.passed:
         raise click.exceptions.Exit(1)

@@ -49,7 +49,14 @@ if TYPE_CHECKING:
 @click.option(
     "--hidden-seed-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="With --replay: also ask 100 fresh phantoms rendered from the seed in this file, which nobody else knows.",
+    help="With --replay: also ask fresh phantoms rendered from the seed in this file, which nobody else knows.",
+)
+@click.option(
+    "--hidden-phantoms",
+    "fresh",
+    type=click.IntRange(min=20, max=10_000),
+    metavar="N",
+    help="How many of them; the more, the smaller a loss that is noticed.  [default: 100]",
 )
 @click.option(
     "--record",
@@ -79,6 +86,7 @@ def command(
     minutes: float | None,
     seed: int | None,
     hidden_seed_file: Path | None,
+    fresh: int | None,
     record: Path | None,
     by: str | None,
     device: str,
@@ -96,7 +104,7 @@ def command(
     from medrobust_bench.leaderboard.replay.record import keep
     from medrobust_bench.leaderboard.report import Report, report
 
-    wish = _wish(count, minutes, seed, device, hidden_seed_file)
+    wish = _wish(count, minutes, seed, device, hidden_seed_file, fresh)
     if record is not None and (wish is None or by is None):
         raise click.UsageError("--record keeps what --replay or --replay-minutes gives: give one, and --by")
     where = places(data, images)
@@ -133,14 +141,21 @@ def command(
 
 
 def _wish(
-    count: int | None, minutes: float | None, seed: int | None, device: str, hidden: Path | None
+    count: int | None,
+    minutes: float | None,
+    seed: int | None,
+    device: str,
+    hidden: Path | None,
+    fresh: int | None,
 ) -> Wish | None:
     """What is to be done again."""
     import secrets
 
     from medrobust_bench.leaderboard.replay import Wish
-    from medrobust_bench.leaderboard.replay.hidden import read_seed
+    from medrobust_bench.leaderboard.replay.hidden import FRESH, read_seed
 
+    if fresh is not None and hidden is None:
+        raise click.UsageError("--hidden-phantoms needs --hidden-seed-file")
     if count is None and minutes is None:
         if hidden is not None:
             raise click.UsageError("--hidden-seed-file needs --replay or --replay-minutes")
@@ -153,6 +168,7 @@ def _wish(
         minutes=minutes,
         device=device,
         hidden_seed=None if hidden is None else read_seed(hidden),
+        fresh=FRESH if fresh is None else fresh,
     )
 
 

@@ -11,7 +11,7 @@ from medrobust_bench.leaderboard.folder import proper
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
 
     from medrobust_bench.models.cards import Card
@@ -62,8 +62,9 @@ def check_change(changes: Sequence[Change], *, cards: Mapping[str, Card], author
         author: GitHub account that opened it.
     """
     faults = []
+    submitted = {name.rpartition("/")[2].removesuffix(".json") for name in entries(changes)}
     for change in changes:
-        if (what := _wrong(change, cards, author)) is not None:
+        if (what := _wrong(change, cards, author, submitted)) is not None:
             faults.append(Fault("change", f"{change.name[:120]!r} {what}"))
     return faults
 
@@ -81,9 +82,9 @@ def _entry(name: str) -> str:
     return f"{data}/{threat}/{model.removesuffix('.json')}.json"
 
 
-def _wrong(change: Change, cards: Mapping[str, Card], author: str) -> str | None:
+def _wrong(change: Change, cards: Mapping[str, Card], author: str, submitted: Container[str]) -> str | None:
     if change.name.startswith(CARDS):
-        return _wrong_card(change, cards, author)
+        return _wrong_card(change, cards, author, submitted)
     name = change.name.removeprefix(SUBMISSIONS)
     if name == change.name:
         return "is no part of a submission: leave it to another pull request"
@@ -93,7 +94,9 @@ def _wrong(change: Change, cards: Mapping[str, Card], author: str) -> str | None
     return _not_his(cards.get(model), author, "its model")
 
 
-def _wrong_card(change: Change, cards: Mapping[str, Card], author: str) -> str | None:
+def _wrong_card(
+    change: Change, cards: Mapping[str, Card], author: str, submitted: Container[str]
+) -> str | None:
     name = change.name.removeprefix(CARDS)
     if not proper(name) or "/" in name or not name.endswith(".md"):
         return "is no place for a card"
@@ -102,6 +105,8 @@ def _wrong_card(change: Change, cards: Mapping[str, Card], author: str) -> str |
         return "is a card that exists: its submitter asks a maintainer to change it"
     if card is None:
         return "is no card whose id is the name of its file"
+    if card.id not in submitted:
+        return "is a card of a model of which nothing is submitted: nobody would look at it"
     return _not_his(card, author, "it")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import yaml
 
 from medrobust_bench.models.cards import ENDPOINT, Dtype
+from medrobust_bench.models.registry import SERVED
 from medrobust_bench.records.files import replace_file
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
 
 def card_id(model: str) -> str:
     """A card's id made from what results call a model: lower case, letters, digits, dots, dashes, underscores."""
-    return re.sub(r"[^a-z0-9._-]+", "-", model.lower().rpartition("/")[2]).strip("-._") or "model"
+    name = model.removeprefix(SERVED)
+    made = re.sub(r"[^a-z0-9._-]+", "-", name.lower().rpartition("/")[2]).strip("-._") or "model"
+    return (
+        made if name == model else f"openai-{made}"
+    )  # a server's model is not the one whose weights have that name
 
 
 def name_on_board(model: str, cards: Mapping[str, Card]) -> str:

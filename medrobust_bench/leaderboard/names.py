@@ -31,6 +31,12 @@ _ALIKE = str.maketrans(
 """Letters that a reader takes for another, after Unicode's list of confusables (UTS #39)."""
 
 
+def boasts(title: str) -> str | None:
+    """The claim that a title makes, or seems to make; None where it makes none."""
+    words = f" {' '.join(map(skeleton, title.split()))}"
+    return next((claim for claim in BOASTS if f" {' '.join(map(skeleton, claim.split()))}" in words), None)
+
+
 _SCRIPTS: Final = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "GEORGIAN")
 """Whose letters look like each other's."""
 

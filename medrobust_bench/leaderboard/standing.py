@@ -9,6 +9,7 @@ from medrobust_bench.leaderboard.checks.losses import falling
 from medrobust_bench.leaderboard.checks.neighbours import rivalry
 from medrobust_bench.models.cards import ENDPOINT
 from medrobust_bench.runs.audit.blindness import DEPENDENCE
+from medrobust_bench.runs.audit.precision import IN_FLOAT32
 from medrobust_bench.specs.registry import is_official
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ def unranked(entry: Entry, card: Card | None) -> list[str]:
         reasons.append("written by an earlier version, which did not say what texts alone give away")
     if DEPENDENCE.name not in {finding.check for finding in audit}:
         reasons.append("no audit shows that answers depend on the image")
+    if halves := [one.meaning for one in audit if one.check == IN_FLOAT32.name and one.verdict != "pass"]:
+        reasons.append(f"a weaker attack than the others met: {halves[0]}")
     failed = [finding.check for finding in audit if finding.verdict == "fail"]
     if failed:
         reasons.append(f"its audit failed: {', '.join(failed)}")
-    return [*reasons, *_unpinned(card)]
+    return [*reasons, *_unpinned(entry, card)]
 
 
 def doubted(path: Path, entry: Entry, proof: Proof) -> list[str]:
@@ -74,7 +77,7 @@ def why_unranked(path: Path, entry: Entry, proof: Proof | None, cards: Mapping[s
     return reasons + ([] if proof is None else doubted(path, entry, proof))
 
 
-def _unpinned(card: Card | None) -> list[str]:
+def _unpinned(entry: Entry, card: Card | None) -> list[str]:
     """What of a model's identity its card leaves open."""
     if card is None:
         return ["its model has no card"]
@@ -85,6 +88,8 @@ def _unpinned(card: Card | None) -> list[str]:
         reasons.append("its card has no weights_sha256: whose weights were measured is open")
     if card.shipped:
         return reasons
+    if card.identity is not None and entry.result.model.identity is None:
+        reasons.append("its result does not say what its card pins besides the weights")
     if not card.source.startswith("./") and not COMMIT.fullmatch(card.revision or ""):
         reasons.append("its card pins no revision (a commit of 40 hexadecimal digits)")
     if card.submitter is None:

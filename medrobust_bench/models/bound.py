@@ -22,7 +22,7 @@ from medrobust_bench.models.scoring import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,12 +40,12 @@ class CompletionCache:
     Attributes:
         clean: by row, on the clean image.
         alone: by row and image, as the model writes it for that question alone.
-        guess: by row, the image last answered in company and what was written, for a claim that is to be confirmed.
+        guess: by row, of the images last answered in company, what was written, for a claim that is to be confirmed.
     """
 
     clean: dict[int, list[int]] = field(default_factory=dict)
     alone: dict[tuple[int, bytes], list[int]] = field(default_factory=dict)
-    guess: dict[int, tuple[bytes, list[int]]] = field(default_factory=dict)
+    guess: dict[int, dict[bytes, list[int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +132,17 @@ class HuggingFaceQuestions:
     def afresh(self) -> HuggingFaceQuestions:
         """See `Remembering`."""
         return replace(self, cache=CompletionCache())
+
+    def written(self) -> list[list[int] | None]:
+        """See `Recalling`."""
+        return [self.cache.clean.get(row) for row in self.rows]
+
+    def recall(self, completions: Mapping[int, tuple[Sequence[int], str]]) -> None:
+        """See `Recalling`."""
+        for row, (tokens, text) in completions.items():
+            if self.completion_text(row, tokens) == text:
+                key = self.rows[row], _digest(self.batch.images[row])
+                self.cache.clean[self.rows[row]] = self.cache.alone[key] = list(tokens)
 
     def scores(self, pixels: torch.Tensor) -> torch.Tensor:
         """See `BoundQuestions`; in parts where memory runs out, unless a gradient is to be taken through all of it."""
@@ -270,7 +281,7 @@ class HuggingFaceQuestions:
             elif (guess := self._confirmed_guess(row, images[row], key)) is not None:
                 known[row] = guess
         rest = [row for row in range(len(images)) if row not in known]
-        new = [row for row in rest if self.cache.guess.get(keys[row][0], (b"",))[0] != keys[row][1]]
+        new = [row for row in rest if self._guess(keys[row]) is None]
         if len(new) > 1 and self.adapter.batchable and self._exact:
             for row, guess in zip(new, self._write_together(new, images), strict=True):
                 if self._confirms(row, images[row], guess):
@@ -288,9 +299,12 @@ class HuggingFaceQuestions:
         self, row: int, image: NDArray[np.uint8], key: tuple[int, bytes]
     ) -> list[int] | None:
         """What was written about this image in company, or about the clean one, if greedy decoding writes it alone."""
-        seen, written = self.cache.guess.get(key[0], (b"", []))
-        guesses = [written if seen == key[1] else None, self.cache.clean.get(key[0])]
+        guesses = self._guess(key), self.cache.clean.get(key[0])
         return next((guess for guess in guesses if guess and self._confirms(row, image, guess)), None)
+
+    def _guess(self, key: tuple[int, bytes]) -> list[int] | None:
+        row, image = key
+        return self.cache.guess.get(row, {}).get(image)
 
     def _guesses(self, images: Sequence[NDArray[np.uint8]]) -> list[list[int]]:
         """The greedy completions, written for all questions at once; what is known to be written alone stays so."""
@@ -301,8 +315,10 @@ class HuggingFaceQuestions:
             self.cache.alone[keys[row]] = self._write_alone(row, images[row])
             rest = []
         written = dict(zip(rest, self._write_together(rest, images), strict=True))
+        self.cache.guess.update({keys[row][0]: {} for row in rest})
         for row, tokens in written.items():
-            self.cache.guess[keys[row][0]] = keys[row][1], tokens
+            of_row, image = keys[row]
+            self.cache.guess[of_row][image] = tokens
         return [written[row] if row in written else self.cache.alone[key] for row, key in enumerate(keys)]
 
     def _write_alone(self, row: int, image: NDArray[np.uint8]) -> list[int]:

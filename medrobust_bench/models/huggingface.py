@@ -225,9 +225,10 @@ class HuggingFaceVLM:
         They are not in InstructBLIP, whose Q-Former text has absolute positions; such a model gets its questions
         one at a time. So does one that leaves no memory for a batch of three small images.
         """
-        with self._tried():
+        with self._tried(), probes.arithmetic(self.model) as types:
             gap = if_memory_allows(lambda: probes.batch_gap(self))
-        return gap is not None and gap <= probes.batch_tolerance(self.dtype)
+        tolerance = max(probes.batch_tolerance(dtype) for dtype in {self.dtype, *types})
+        return gap is not None and gap <= tolerance
 
     @contextmanager
     def _tried(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from medrobust_bench.models.non_finite import refuse_non_finite
 from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -96,6 +97,24 @@ def batch_gap(adapter: HuggingFaceVLM, questions: Sequence[Question] | None = No
         ]
     )
     return float((together - alone).abs().max() / alone.std())
+
+
+@contextmanager
+def arithmetic(model: torch.nn.Module) -> Iterator[set[torch.dtype]]:
+    """Inside it, the floating-point types in which linear layers have computed are gathered.
+
+    Under autocast, as trainers with mixed precision have it, they are not the type of the weights.
+    """
+    types: set[torch.dtype] = set()
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+    hooks = [
+        layer.register_forward_hook(lambda _layer, _given, made: types.add(made.dtype)) for layer in layers
+    ]
+    try:
+        yield types
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def batch_tolerance(dtype: torch.dtype) -> float:

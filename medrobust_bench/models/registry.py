@@ -291,11 +291,26 @@ def _loader(card: Card) -> AdapterLoader:
 def _load_hugging_face(card: Card, *, device: str, dtype: str, trust_remote_code: bool) -> Adapter:
     source = checkpoint(card)  # before the import, which takes seconds
 
+    if isinstance(source, Path):
+        return _load_transformers(
+            card, source, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+    from medrobust_bench.models.hub_reach import offline_where_unreachable
+
+    with offline_where_unreachable():
+        if source.count("/") > 1:
+            source = _download_folder(source, card.revision)
+        return _load_transformers(
+            card, source, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+
+
+def _load_transformers(
+    card: Card, source: str | Path, *, device: str, dtype: str, trust_remote_code: bool
+) -> Adapter:
     from medrobust_bench.models.answers.registry import strategy_of
     from medrobust_bench.models.huggingface import HuggingFaceVLM
 
-    if isinstance(source, str) and source.count("/") > 1:
-        source = _download_folder(source, card.revision)
     length = {} if card.max_new_tokens is None else {"max_new_tokens": card.max_new_tokens}
     return HuggingFaceVLM.from_pretrained(
         source,

@@ -160,12 +160,12 @@ class RunFolder:
         """
         seen = seen.model_copy(update={"id": model})
         known = record.models.get(model)
-        if known is not None and (parts := known.differences(seen)):
+        if known is not None and (parts := known.differences(_at(known, seen))):
             what = f"{model} is not the model of the interrupted run: {', '.join(parts)} differ"
-            if known.weights_sha256 != seen.weights_sha256:
+            if known.weights_sha256 != seen.weights_sha256 or known.server != _at(known, seen).server:
                 what += f" ({_weights(known)} then, {_weights(seen)} now)"
             problem = Problem(
-                where=str(self._record), what=what, remedy="resume with the same checkpoint, or start anew"
+                where=str(self._record), what=what, remedy="resume with the same model, or start anew"
             )
             raise InvalidInputError([problem])
         prompts = {} if prompt is None else {model: prompt}
@@ -332,6 +332,14 @@ def _differences(begun: RunRecord, now: RunRecord, *, extend: bool) -> list[tupl
         if found:
             return found
     return []
+
+
+def _at(known: ModelRecord, seen: ModelRecord) -> ModelRecord:
+    """A model as it would be at the address where it was known: a server may have moved."""
+    if known.server is None or seen.server is None:
+        return seen
+    server = seen.server.model_copy(update={"base_url": known.server.base_url})
+    return seen.model_copy(update={"server": server})
 
 
 def _weights(model: ModelRecord) -> str:

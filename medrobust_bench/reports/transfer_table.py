@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from medrobust_bench.records import Estimate
     from medrobust_bench.records.transfer import Transfer
 
-_HEADER = ("Threat", "Broken", "Transferred", "Rate %", "95 % interval", "Clean %", "Transfer %")
+_HEADER = ("Threat", "Transferred", "Rate %", "95 % interval", "Clean %", "Transfer %")
 
 LEGEND = (
-    "Broken: questions that both models answer right on the clean image, and whose image broke the source. "
-    "Transferred: those of them whose image breaks the target as well, and their share with its 95 % interval by image "
-    "(or patient, where known). Clean and transfer: the target's accuracy on all questions, on the clean images, and "
+    "Transferred: of the questions that both models answer right on the clean image, and whose image broke the source, "
+    "those whose image breaks the target as well, and their share with its 95 % interval by image (or patient, where "
+    "known). Clean and transfer: the target's accuracy on all questions, on the clean images, and "
     "where each that broke the source takes its place: an upper bound on its robust accuracy."
 )
 
@@ -50,8 +50,7 @@ def _grid(transfers: Sequence[Transfer]) -> Grid:
     rows = tuple(
         (
             transfer.threat.name,
-            str(transfer.broken),
-            str(transfer.transferred),
+            f"{transfer.transferred} of {transfer.broken}",
             *_told(transfer.rate),
             percent(transfer.target_clean.value),
             percent(transfer.target_accuracy.value),

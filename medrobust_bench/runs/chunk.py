@@ -8,13 +8,14 @@ from functools import cached_property, partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from medrobust_bench.attacks.attack_result import attack_standing
+from medrobust_bench.attacks.attack_result import attack_standing, settled
 from medrobust_bench.data.image import to_png
-from medrobust_bench.models.adapter import afresh, in_full_precision
+from medrobust_bench.models.adapter import Recalling, afresh, in_full_precision
 from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.records import AttemptRecord, Outcome
 from medrobust_bench.records.witness import Witness, sha256
 from medrobust_bench.runs.audit.blindness import answers_without_image
+from medrobust_bench.runs.audit.rivalry import searches_by_gradient
 from medrobust_bench.runs.judge import judge
 from medrobust_bench.specs.seeds import question_seed
 from medrobust_bench.specs.threat import CLEAN
@@ -82,6 +83,7 @@ class Chunk:
             images
         )  # a bound batch remembers what it generated
         seconds = _share(start, len(answers))
+        written = self._bound.written() if isinstance(self._bound, Recalling) else [None] * len(answers)
         return [
             self._outcome(
                 row,
@@ -92,12 +94,25 @@ class Chunk:
                 text=answer.text,
                 kind=answer.kind,
                 tier=answer.tier,
+                tokens=written[row],
                 steady=answer == second,
                 forward_passes=2,
                 seconds=seconds,
             )
             for row, (answer, second) in enumerate(zip(answers, again, strict=True))
         ]
+
+    def recall(self, clean: Mapping[str, Outcome]) -> None:
+        """Take what was written on the clean images before this process, by question id, as written."""
+        if isinstance(self._bound, Recalling):
+            before = [clean.get(question.id) for question in self.questions]
+            self._bound.recall(
+                {
+                    row: (one.tokens, one.text)
+                    for row, one in enumerate(before)
+                    if one is not None and one.tokens
+                }
+            )
 
     def without_images(
         self, clean: Sequence[Outcome], sampled: frozenset[str], others: Mapping[str, Question]
@@ -159,10 +174,11 @@ class Chunk:
         seeds = [question_seed(self.seed, question.id) for question in bound.batch.questions]
         results = self._search(threat, bound, seeds)
         stands = any(result.answer is None for result in results)
-        again = stands and threat.spec.white_box and self._float32_attack
+        again = stands and searches_by_gradient(threat.spec) and self._float32_attack
         if again and self._in_full_precision is not None:
             precise = self._in_full_precision.select(rows)
             results = attack_standing(results, precise, seeds, partial(self._search, threat))
+        results = settled(results, bound)
         pngs = [to_png(result.image) for result in results]
         budgets = [threat.budget(bound.batch.shape, seed) for seed in seeds]
         verdicts = judge(bound, pngs, budgets)
@@ -236,17 +252,17 @@ class Chunk:
         trials = threat.meet(bound, seeds)
         seconds, total = time.perf_counter() - start, max(1, sum(trial.forward_passes for trial in trials))
         for row, trial in zip(rows, trials, strict=True):
-            if trial.alterations:
-                answer = self.questions[row].answer
-                choice = trial.decisive(answer).choice
+            if (said := trial.said) is not None:
                 outcomes[row] = self._outcome(
                     row,
                     name,
                     clean_choice=clean[row].choice,
-                    choice=choice,
+                    choice=said.choice,
                     attacked=True,
-                    correct=choice == answer,
-                    text=trial.text,
+                    correct=said.choice == self.questions[row].answer,
+                    text=said.text,
+                    kind=said.kind,
+                    tier=said.tier,
                     steady=clean[row].steady,
                     alterations=trial.alterations,
                     forward_passes=trial.forward_passes,

@@ -347,7 +347,7 @@ def _write_results(
             failed=measured.failed,
         )
         for model in models
-        for measured in work.measured(model)
+        for measured in work.measured(model, record.models[model])
     ]
     for result in results:
         folder.write_result(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -110,18 +111,21 @@ def gives_scores(adapter: Adapter, questions: Sequence[Question]) -> bool:
 
 
 def _introduced(served: EndpointVLM, questions: Sequence[Question]) -> EndpointVLM:
-    """A server's model that has said who it is, in its answer to the first question that it takes."""
-    said = ""
+    """A server's model that has said who it is now, in its answer to the first question that it takes."""
+    said, anew = "", served.asking(served.chat.client.anew())
     for question in questions[:TRIED]:
-        bound = served.bind([question])
+        bound = anew.bind([question])
         try:
             with server_faults(served.id, remedy="start the server, or correct --base-url"):
                 bound.answer(bound.batch.images)
         except RejectedRequestError as error:
             said = said or str(error)
         else:
-            return served
-    remedy = "does the model take images? Settings for the server go into the `endpoint` section of a card"
+            return anew.asking(anew.chat.client.remembering())
+    remedy = (
+        f"{served.chat.client.listed()}; does the model take images? Settings for the server go into the `endpoint` "
+        "section of a card"
+    )
     raise InvalidInputError([Problem(served.id, f"the server does not take a request: {said}", remedy)])
 
 
@@ -131,7 +135,7 @@ def _agreeing(hybrid: HybridVLM, questions: Sequence[Question]) -> HybridVLM:
     Raises:
         InvalidInputError: they do not.
     """
-    _introduced(hybrid.served, questions)
+    hybrid = replace(hybrid, served=_introduced(hybrid.served, questions))
     with server_faults(hybrid.served.id, remedy="see to the server and give the same command again"):
         compared = hybrid.comparing(questions[:COMPARED])
     agreed, of = compared.agreed or 0, compared.compared or 1

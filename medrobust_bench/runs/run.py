@@ -346,7 +346,9 @@ class Run:
             trust_remote_code=trust_remote_code,
             replies=folder / "replies.sqlite",
         )
-        tell(f"answering {plan.data.n} clean images and the images of {len(attacks)} attacks")
+        tell(
+            f"answering {plan.data.n} clean images and the images of {len(attacks)} attack{'s' * (len(attacks) > 1)}"
+        )
         with server_faults(name, remedy="see to the server and give the same command again"):
             outcomes, failed = transferred(
                 adapter,

@@ -19,7 +19,7 @@ from medrobust_bench.specs.threat import CLEAN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.records import DataRecord, Failure, Finding, Outcome
+    from medrobust_bench.records import DataRecord, Failure, Finding, ModelRecord, Outcome
     from medrobust_bench.records.folder import RunFolder
     from medrobust_bench.records.run import Plan
     from medrobust_bench.runs.engine.task import Done
@@ -163,7 +163,7 @@ class Work:
         found = [self._done.get((model, CLEAN.name, question)) for question in self.asked()]
         return dependent_answers([one for one in found if one is not None], frozenset(self._unseen))
 
-    def measured(self, model: str) -> list[Measured]:
+    def measured(self, model: str, record: ModelRecord) -> list[Measured]:
         """Per threat what its result is made of, in the plan's order; the worst cases come last.
 
         Raises:
@@ -185,7 +185,7 @@ class Work:
         runs = [(threat, outcomes[threat.name]) for threat in threats] + worst_cases(threats, outcomes)
         answered = set.intersection(*({one.question for one in found} for found in outcomes.values()))
         audits = self._audits(
-            [(threat, [o for o in found if o.question in answered]) for threat, found in runs]
+            [(threat, [o for o in found if o.question in answered]) for threat, found in runs], record
         )
         return [
             Measured(threat, found, failed_under(threat, of_model), findings)
@@ -223,12 +223,14 @@ class Work:
             }
         )
 
-    def _audits(self, runs: Sequence[tuple[ThreatSpec, list[Outcome]]]) -> list[tuple[Finding, ...]]:
+    def _audits(
+        self, runs: Sequence[tuple[ThreatSpec, list[Outcome]]], record: ModelRecord
+    ) -> list[tuple[Finding, ...]]:
         """What the audit finds in outcomes of the same questions; nothing where no question met every threat."""
         if not runs[0][1]:
             return [()] * len(runs)
-        options = {name: len(one.options) for name, one in self._questions.items()}
-        return carried_audit(runs, options, texts=self._inputs.dataset.option_texts)
+        texts = self._inputs.dataset.option_texts
+        return carried_audit(runs, self._questions, model=record, texts=texts)
 
     def _stop_where_too_many_failed(self, model: str) -> None:
         failures = [failure for failure in self._failures if failure.model == model]

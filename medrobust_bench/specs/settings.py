@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PHANTOM_LIMIT = 24
 
-DECIDES_NOTHING = ("key_variable", "concurrency", "price_input", "price_output")
+DECIDES_NOTHING = ("base_url", "key_variable", "concurrency", "price_input", "price_output")
 """Settings that may differ where a run is resumed: no answer depends on them."""
 
 FEWEST_FAILED = 10

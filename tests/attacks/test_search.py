@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from medrobust_bench.attacks.attack_result import merge_results, settled
 from medrobust_bench.attacks.budget import LinfBudget
 from medrobust_bench.attacks.losses import Loss
 from medrobust_bench.attacks.search import GENERATION_INTERVAL, AttackResult, Search
@@ -62,7 +63,7 @@ class ScriptedQuestion:
         return [self._answer(level) for level in levels]
 
     def select(self, rows: Sequence[int]) -> ScriptedQuestion:
-        assert list(rows) == [0]
+        assert set(rows) == {0}
         return self
 
 
@@ -222,12 +223,108 @@ def test_only_what_claims_a_success_is_answered_exactly(
         answer=lambda level: wrong if level > 130 else right,
     )
     question.generation = SimpleNamespace()  # type: ignore[assignment]
-    result = searched(question, [110, *[125] * 5, *[140] * 5])
+    (result,) = settled([searched(question, [110, *[125] * 5, *[140] * 5])], question)
     assert question.hasty == [110, 125, 140]
     assert question.asked == [125, 140], "a claim that does not hold does not break the question"
     assert result.answer == wrong
     assert result.image.flat[0] == 140
     assert result.checks == 3
+
+
+def test_a_question_needs_no_company_to_be_answered_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medrobust_bench.attacks.search.loss_at", scripted_loss)
+    right, wrong = Answer(RIGHT, "said"), Answer(WRONG, "said")
+    batches: list[list[int]] = []
+
+    class Counted(Writing):
+        def answer(self, images: Sequence[np.ndarray], *, exact: bool = True) -> list[Answer]:
+            if not exact:
+                batches.append([int(image.flat[0]) for image in images])
+            return super().answer(images, exact=exact)
+
+    question = Counted(
+        lambda level: wrong if level in (120, 130) else right,
+        loss=lambda level: level,
+        doubt=lambda level: True,
+        answer=lambda level: wrong,
+    )
+    question.generation = SimpleNamespace()  # type: ignore[assignment]
+    result = searched(question, [110, *[115] * 5, *[120] * 5, *[130] * 5, *[140] * 5])
+    assert batches == [[110, 115], [120, 130]]
+    assert question.asked == [120], "the first image that breaks a question counts, and no other is confirmed"
+    assert result.image.flat[0] == 120
+    assert result.checks == 4
+
+
+def generating(question: Writing, monkeypatch: pytest.MonkeyPatch) -> Writing:
+    monkeypatch.setattr("medrobust_bench.attacks.search.loss_at", scripted_loss)
+    question.generation = SimpleNamespace()  # type: ignore[assignment]
+    return question
+
+
+def test_the_last_image_of_a_search_waits_for_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, wrong = Answer(RIGHT, "said"), Answer(WRONG, "said")
+    question = generating(
+        Writing(
+            lambda level: wrong if level == 120 else right,
+            loss=lambda level: level,
+            doubt=lambda level: True,
+            answer=lambda level: wrong,
+        ),
+        monkeypatch,
+    )
+    first = searched(question, [120])
+    assert (first.answer, question.hasty, question.asked) == (None, [], [])
+    assert [one.image.flat[0] for one in first.waiting] == [120]
+    later = searched(question, [130])
+    merged = merge_results(first, later)
+    assert [(one.image.flat[0], one.attempt) for one in merged.waiting] == [(120, 0), (130, 1)]
+    (result,) = settled([merged], question)
+    assert question.hasty == [120, 130]
+    assert question.asked == [120]
+    assert (result.image.flat[0], result.answer, result.checks, result.waiting) == (120, wrong, 2, ())
+    assert [attempt.broken for attempt in result.attempts] == [True, False]
+    assert settled([result], question) == [result]
+
+
+def test_an_image_that_waits_alone_is_asked_with_the_one_of_the_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = Answer(RIGHT, "said")
+    question = generating(
+        Writing(
+            lambda level: right,
+            loss=lambda level: {110: 3.0, 120: 1.0}[round(level)],
+            doubt=lambda level: level > 115,
+        ),
+        monkeypatch,
+    )
+    result = searched(question, [110, 120])
+    assert [one.image.flat[0] for one in result.waiting] == [120]
+    (settled_result,) = settled([result], question)
+    assert (question.hasty, settled_result.answer, settled_result.image.flat[0]) == ([120, 110], None, 110)
+
+
+def test_what_waits_at_the_end_of_a_run_is_asked_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, wrong = Answer(RIGHT, "said"), Answer(WRONG, "said")
+    question = generating(
+        Writing(
+            lambda level: wrong if level == 120 else right,
+            loss=lambda level: level,
+            doubt=lambda level: True,
+            answer=lambda level: wrong,
+        ),
+        monkeypatch,
+    )
+    search = started(question)
+    for level in (120, 130):
+        search.try_images(torch.full((1, 3, 1, 1), level / 255))
+        search.flush()
+        search.begin(question)
+    (result,) = search.results()
+    assert question.hasty == [120, 130]
+    assert result.image.flat[0] == 120
+    assert [attempt.broken for attempt in result.attempts] == [True, True]
 
 
 def test_a_loss_that_is_not_a_number_is_still_checked() -> None:

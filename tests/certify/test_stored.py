@@ -105,6 +105,21 @@ def another_candidate(lines: list[Line]) -> None:
     certificate["candidate"] = (certificate["candidate"] + 1) % 4
 
 
+def later_draws_of_a_better_model(lines: list[Line]) -> None:
+    """Not one early answer is the candidate's, nearly all later ones are: never fewer than before, and it adds up."""
+    certificate = certified(lines)["certificate"]
+    candidate, looks = certificate["candidate"], certificate["looks"]
+    missed = looks[-2]["n"]
+    for look in looks:
+        look["counts"] = [0] * len(look["counts"])
+        look["counts"][candidate - 1] = min(look["n"], missed)
+        look["counts"][candidate] = look["n"] - min(look["n"], missed)
+
+
+def a_look_without_counts(lines: list[Line]) -> None:
+    certified(lines)["certificate"]["looks"][1]["counts"] = []
+
+
 def a_lucky_seed(lines: list[Line]) -> None:
     certified(lines)["certificate"]["seed"] += 1
 
@@ -131,6 +146,8 @@ def a_selection_with_negative_counts(lines: list[Line]) -> None:
 
 FORGED = {
     a_selection_with_negative_counts: "counts",
+    later_draws_of_a_better_model: "draws",
+    a_look_without_counts: "counts",
     larger_radius: "radius",
     larger_count: "radius",
     moved_counts_with_their_radius: "counts",

@@ -17,7 +17,7 @@ from medrobust_bench.data.image import ImageFile, canonical
 from medrobust_bench.data.image_cache import SETTLED_NS, ImageCache
 from medrobust_bench.data.image_files import inspect
 from medrobust_bench.data.places import ArchivedImage
-from medrobust_bench.data.tables import ArrowImage, ArrowTable, CsvTable, ParquetFile, TableFile, _parquet
+from medrobust_bench.data.tables import ArrowImage, ArrowTable, ColumnFile, CsvTable, TableFile, _columns
 
 from .conftest import write_image
 from .test_cards import encoded, png, write_parquet, write_zip
@@ -172,8 +172,8 @@ def in_parquet(folder: Path, shade: int) -> list[ImageSource]:
         [{"image": encoded(shade), "q": "?"}, {"image": encoded(9), "q": "?"}],
         ["image"],
     )
-    _parquet.cache_clear()
-    table = ArrowTable(ParquetFile(TableFile("t", "t.parquet", folder / "t.parquet")))
+    _columns.cache_clear()
+    table = ArrowTable(ColumnFile(TableFile("t", "t.parquet", folder / "t.parquet")))
     return [ArrowImage(table, 0, "image"), ArrowImage(table, 1, "image")]
 
 

@@ -31,13 +31,21 @@ def said(name: str, cards: dict[str, Card], *, author: str = "somebody", added: 
     [
         f"{PLACE}/schooled.json",
         f"{PLACE}/schooled/journal.jsonl",
-        "model_cards/schooled.md",
     ],
 )
 def test_a_submitter_may_change_what_is_of_his_model(name: str, cards: dict[str, Card]) -> None:
     assert said(name, cards) == ""
     assert said(name, cards, author="SomeBody") == ""
     assert "is for somebody to change, not for rival" in said(name, cards, author="rival")
+
+
+def test_a_card_comes_with_a_submission_of_its_model(cards: dict[str, Card]) -> None:
+    """Alone nobody would look at it, and its weights could be those of a rival, whose family it would name."""
+    new = Change("model_cards/schooled.md", added=True)
+    with_submission = [new, Change(f"{PLACE}/schooled.json", added=True)]
+    assert not check_change(with_submission, cards=cards, author="Somebody")
+    assert "not for rival" in str(check_change(with_submission, cards=cards, author="rival")[0])
+    assert "of which nothing is submitted" in said(new.name, cards)
 
 
 @pytest.mark.parametrize(

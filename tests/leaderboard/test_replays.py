@@ -99,6 +99,7 @@ def test_a_disagreement_is_shown_as_one(forgery: Callable[[str], Forgery], cards
     [
         ["--replay", "3", "--replay-minutes", "1"],
         ["--hidden-seed-file", "seed"],
+        ["--hidden-phantoms", "50", "--replay", "3"],
         ["--record", "replays", "--replay", "3"],
         ["--record", "replays", "--by", "x"],
     ],

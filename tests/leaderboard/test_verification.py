@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medrobust_bench.models.cards import Card
-    from medrobust_bench.records import Outcome
+    from medrobust_bench.records import AttemptRecord, Outcome
     from tests.leaderboard.forgery import Forgery
 
 
@@ -135,6 +135,57 @@ def test_invented_counts_do_not_survive_their_own_draws(honest: Path, cards: dic
     )
     forged = replace(case, proof=replace(case.proof, threat=claimed))
     assert not replay_with(SchooledAdapter(lean=0.5), forged, Wish(seed=1, count=10_000)).agrees
+
+
+@pytest.mark.parametrize(
+    ("threat", "update"),
+    [
+        ("certified-l2-quick", lambda o: {"certificate": _luckier_later(o.certificate or {}, o.answer)}),
+        ("pgd-linf", lambda o: {"attempts": tuple(map(_without_its_first_loss, o.attempts))}),
+    ],
+    ids=["draws after the first look", "a first loss that is not there"],
+)
+def test_no_part_of_a_claim_escapes_repetition(
+    threat: str, update: Callable[[Outcome], dict[str, Any]], honest: Path, cards: dict[str, Card]
+) -> None:
+    case = verify(honest / "phantoms" / threat / "schooled.json", cards=cards).case
+    assert case is not None
+    claimed = tuple(o.model_copy(update=update(o)) for o in case.proof.threat)
+    forged = replace(case, proof=replace(case.proof, threat=claimed))
+    assert not replay_with(SchooledAdapter(lean=0.5), forged, Wish(seed=1, count=10_000)).agrees
+
+
+def _luckier_later(certificate: dict[str, Any], answer: int) -> dict[str, Any]:
+    """A certificate whose draws after the first look are all answered right, however many looks were taken."""
+    first, *later = certificate["looks"]
+    better = [
+        {
+            **look,
+            "counts": [
+                count + (look["n"] - first["n"]) * (option == answer)
+                for option, count in enumerate(first["counts"])
+            ],
+        }
+        for look in later
+    ]
+    return {**certificate, "looks": [first, *better]}
+
+
+def _without_its_first_loss(attempt: AttemptRecord) -> AttemptRecord:
+    return attempt.model_copy(update={"losses": (None, *attempt.losses[1:])})
+
+
+def test_a_model_that_differs_in_anything_but_its_weights_is_another(
+    honest: Path, cards: dict[str, Card]
+) -> None:
+    case = verify(honest / "phantoms" / "pgd-linf" / "schooled.json", cards=cards).case
+    assert case is not None
+    result = case.entry.result
+    larger = result.model_copy(update={"model": result.model.model_copy(update={"parameters": 10**9})})
+    forged = replace(case, entry=case.entry.model_copy(update={"result": larger}))
+    found = replay_with(SchooledAdapter(lean=0.5), forged, Wish(seed=1, count=5))
+    assert found.other_weights == "another parameters than was submitted"
+    assert not found.agrees
 
 
 def agreement(asked: int, failed: int, *, of: int = 10**6) -> Agreement:

@@ -8,9 +8,9 @@ import torch
 
 from medrobust_bench.attacks.attack_result import AttackResult
 from medrobust_bench.data.image import from_png
-from medrobust_bench.models.adapter import in_full_precision
+from medrobust_bench.models.adapter import Answer, in_full_precision
 from medrobust_bench.models.averaged import AveragedQuestions, AveragedVLM, Expectation, GaussianSmoothing
-from medrobust_bench.records import Smoothing
+from medrobust_bench.records import AnswerKind, Smoothing, Tier
 from medrobust_bench.records.witness import read_witnesses, write_witnesses
 from medrobust_bench.runs.chunk import Chunk
 from medrobust_bench.runs.judge import BudgetExceededError
@@ -96,6 +96,25 @@ class Coarse(CoarseOnly):
     """A model of half precision that can be had in float32 as well."""
 
     kind = CoarseOrFine
+
+
+class SpeakingQuestions(LinearQuestions):
+    """Questions answered in words; a wrong answer is a refusal."""
+
+    def answer(self, images: Any, *, exact: bool = True) -> list[Answer]:
+        right = zip(super().answer(images), self.batch.answers, strict=True)
+        return [
+            Answer(said.choice, "B.", AnswerKind.READ, Tier.LETTER)
+            if said.choice == answer
+            else Answer(None, "I cannot tell.", AnswerKind.REFUSED, Tier.UNPARSED)
+            for said, answer in right
+        ]
+
+
+class Speaking(CoarseOnly):
+    """A model that answers in words."""
+
+    kind = SpeakingQuestions
 
 
 def test_clean_accuracy_is_measured_on_the_deployed_path(chunk: Chunk, dataset: Dataset) -> None:
@@ -253,3 +272,18 @@ def test_witnesses_survive_the_file(tmp_path: Path, chunk: Chunk) -> None:
     _outcomes, witnesses = chunk.attack(load_threat(SPEC), chunk.clean())
     write_witnesses(tmp_path / "w.parquet", witnesses)
     assert read_witnesses(tmp_path / "w.parquet") == witnesses
+
+
+@pytest.mark.parametrize(
+    "name", ["corruption:jpeg,severity=5", "corruptions-adversarial:queries=2", "injection"]
+)
+def test_how_an_answer_to_an_altered_image_was_read_is_told(
+    name: str, adapter: LinearAdapter, dataset: Dataset
+) -> None:
+    chunk = Chunk(Speaking(adapter), "speaking", dataset.questions, seed=0)
+    outcomes = [outcome for outcome in chunk.alter(load_threat(name), chunk.clean()) if outcome.attacked]
+    assert {outcome.correct for outcome in outcomes} == {True, False}
+    for outcome in outcomes:
+        read = AnswerKind.READ, Tier.LETTER, "B."
+        refused = AnswerKind.REFUSED, Tier.UNPARSED, "I cannot tell."
+        assert (outcome.kind, outcome.tier, outcome.text) == (read if outcome.correct else refused)

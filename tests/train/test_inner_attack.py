@@ -15,9 +15,11 @@ from pydantic import ValidationError
 
 from medrobust_bench.attacks.budget import ball_budget, place_square
 from medrobust_bench.data.image import canonical
+from medrobust_bench.models import probes
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.specs.seeds import Purpose, stream
 from medrobust_bench.train.architecture import build_processor
 from medrobust_bench.train.inner_attack import (
@@ -56,6 +58,20 @@ def clean(questions: Sequence[Question]) -> list[Any]:
 
 def texts(questions: Sequence[Question]) -> list[str]:
     return [REASONING.write("It is seen.", question.letter) for question in questions]
+
+
+def test_a_model_in_mixed_precision_may_round_as_its_arithmetic_does(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trainers with bf16, which TRL turns on wherever there is a GPU, keep the weights in float32."""
+    measured = probes.batch_gap
+    monkeypatch.setattr(probes, "batch_gap", lambda adapter: measured(adapter) + 0.1)
+    plain, mixed = (adapter_of(tokenizer, AnswerMode.LETTER) for _ in range(2))
+    mixed.model.forward = torch.autocast("cpu", dtype=torch.bfloat16)(mixed.model.forward)
+    assert mixed.dtype is plain.dtype is torch.float32
+    InnerAttack(mixed, loss="answer", batch_size=4)
+    with pytest.raises(InvalidInputError, match="depend on its batch"):
+        InnerAttack(plain, loss="answer", batch_size=4)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -75,6 +75,7 @@ EVIDENCE: Final[tuple[Check, ...]] = (
     Check(attack.as_planned, _COVERED),
     Check(losses.possible, _COVERED),
     Check(losses.different, _COVERED),
+    Check(losses.of_two_precisions, _COVERED),
     Check(witnesses.of_broken_answers, _COVERED),
     Check(witnesses.inside_their_budget, frozenset({"questions", "witnesses"})),
     Check(alterations.made_again, _COVERED),

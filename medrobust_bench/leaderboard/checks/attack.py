@@ -8,6 +8,7 @@ from medrobust_bench.attacks.plan import Planned
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.case import some
 from medrobust_bench.leaderboard.checks.threat import attack_of
+from medrobust_bench.runs.audit.precision import attacked_twice, planned_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,16 +42,15 @@ def as_planned(case: Case) -> list[Fault]:
     threat = attack_of(case.specification)
     if not isinstance(threat, Planned):
         return []
-    smoothing = case.entry.result.model.smoothing
-    generates = case.generates and (smoothing is None or smoothing.base == "generate")
+    model = case.entry.result.model
+    # What stands at half precision is attacked a second time with gradients in float32.
+    times = 2 if attacked_twice(case.specification, model) else 1
     lazy, strange, cheap, contradicted = [], [], [], []
     for outcome in (o for o in case.proof.threat if o.attacked):
-        runs = threat.planned(case.questions[outcome.question], generates=generates)
-        # What stands at half precision is attacked a second time with gradients in float32.
-        halved = case.entry.result.model.dtype != "float32" and any(run.gradient for run in runs)
-        if not _begins(outcome.attempts, runs * 2 if halved else runs):
+        runs = planned_runs(threat, case.questions[outcome.question], model)
+        if not _begins(outcome.attempts, runs * times):
             strange.append(outcome.question)
-        elif not _paid(outcome, runs * 2):
+        elif not _paid(outcome, runs * times):
             cheap.append(outcome.question)
         elif outcome.correct and not _in_full(outcome, runs):
             lazy.append(outcome.question)

@@ -21,10 +21,10 @@ def recomputed(case: Case) -> list[Fault]:
     `neighbours`; `medrobust submit` leaves them out.
     """
     entry, proof = case.entry, case.proof
-    options = {question.id: len(question.options) for question in case.dataset.questions}
     clean, threat = carried_audit(
         [(CLEAN, list(proof.clean)), (entry.result.threat, list(proof.threat))],
-        options,
+        case.questions,
+        model=entry.result.model,
         texts=None if case.first_version else case.dataset.option_texts,
     )
     faults = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.draft import unfilled
-from medrobust_bench.leaderboard.names import BOASTS, mixes_scripts, skeleton
+from medrobust_bench.leaderboard.names import boasts, mixes_scripts, skeleton
 from medrobust_bench.leaderboard.registry import shipped_with_the_program
 from medrobust_bench.models.cards import ENDPOINT
 
@@ -35,13 +35,12 @@ def card(claim: Claim) -> list[Fault]:
     faults = []
     if missing := unfilled(found):
         faults.append(Fault("model", f"its card is a draft, to be completed: {', '.join(missing)}"))
-    expected: list[tuple[str, str, str | None]] = [
-        ("answer mode", found.answer_mode.value, model.answer_mode)
+    expected: list[tuple[str, str | None, str | None]] = [
+        ("answer mode", found.answer_mode.value, model.answer_mode),
+        ("revision", found.revision, model.revision),
     ]
     if found.weights_sha256 is not None:
         expected.append(("dtype", found.dtype, model.dtype))
-    if found.revision is not None:
-        expected.append(("revision", found.revision, model.revision))
     faults += [
         Fault("model", f"{what} is {given}, its card says {meant}")
         for what, meant, given in expected
@@ -75,13 +74,15 @@ def likeness(claim: Claim) -> list[Fault]:
     if not form.fullmatch(own.source) or ".." in own.source.split("/"):
         what = f"source {own.source[:60]!r} is neither owner/name[/folder], checkpoints/… nor ./…"
         faults.append(Fault("model", what))
+    if own.shipped and own.submitter is not None:
+        faults.append(Fault("model", f"source {own.source[:60]!r} is for what comes with the program"))
     if own.title != "".join(letter for letter in own.title if letter.isprintable()) or len(own.title) > 80:
         faults.append(
             Fault("model", "its card's title is longer than 80 characters, or holds control characters")
         )
     if mixes_scripts(own.title):
         faults.append(Fault("model", "its card's title mixes scripts in a word, whose letters look alike"))
-    if boast := next((word for word in BOASTS if word in " ".join(own.title.casefold().split())), None):
+    if boast := boasts(own.title):
         faults.append(Fault("model", f"its card's title says {boast!r}, which is not for a card to say"))
     for name in (own.id, own.title):
         for other in _earlier(own, claim.cards):
@@ -116,10 +117,11 @@ def family(model: str, weights: str | None, cards: Mapping[str, Card]) -> str:
     own = cards.get(model)
     if own is None:
         return f"weights {weights}"
-    same = (other.id for other in cards.values() if other.weights_sha256 == weights is not None)
-    first = min(same, default=model)
-    submitter = cards[first].submitter if cards[first].submitter is not None else own.submitter
-    return f"model {first}" if submitter is None else f"submitter {submitter.lower()}"
+    same = [card for card in cards.values() if card.weights_sha256 == weights is not None]
+    # Whoever smooths another's weights joins that family, and does not draw it into his own.
+    first = min(same, key=lambda card: (not card.shipped, card.smoothing is not None, card.id), default=own)
+    submitter = first.submitter if first.submitter is not None or first.shipped else own.submitter
+    return f"model {first.id}" if submitter is None else f"submitter {submitter.lower()}"
 
 
 def _earlier(own: Card, cards: Mapping[str, Card]) -> Iterator[Card]:

@@ -78,7 +78,7 @@ def agreement(case: Case) -> list[Fault]:
         (
             "cost",
             "is less than the images that it tells of",
-            lambda o, q: o.forward_passes < sum(len(attempt.losses) for attempt in o.attempts),
+            lambda o, q: o.forward_passes < _fewest_passes(o),
         ),
         ("verdict", "contradicts the choice", lambda o, q: o.correct != (o.choice == o.answer)),
         (
@@ -177,6 +177,13 @@ def _more_than_clean(outcome: Outcome) -> bool:
 def _of_an_attack(outcome: Outcome) -> bool:
     told = bool(outcome.attempts), outcome.witness_sha256 is not None, outcome.rounded_away, outcome.attacked
     return any(told) or bool(outcome.backward_passes)
+
+
+def _fewest_passes(outcome: Outcome) -> int:
+    """Images that a line tells of; a clean one is judged twice."""
+    if outcome.threat == CLEAN.name:
+        return 2
+    return sum(len(attempt.losses) for attempt in outcome.attempts)
 
 
 def _possible(outcome: Outcome, question: Question) -> bool:

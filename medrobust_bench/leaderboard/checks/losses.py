@@ -5,8 +5,11 @@ from __future__ import annotations
 from math import log
 from typing import TYPE_CHECKING
 
+from medrobust_bench.attacks.plan import Planned
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.case import some
+from medrobust_bench.leaderboard.checks.threat import attack_of
+from medrobust_bench.runs.audit.precision import attacked_twice, planned_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +60,21 @@ def different(case: Case) -> list[Fault]:
         and seen.setdefault(attempt.losses, outcome.question) != outcome.question
     ]
     what = f"the very losses of another question: {some(list(dict.fromkeys(repeated)))}"
+    return [Fault("losses", what)] if repeated else []
+
+
+def of_two_precisions(case: Case) -> list[Fault]:
+    """The second attack on a model in half precision, in float32, met losses of its own."""
+    threat, model = attack_of(case.specification), case.entry.result.model
+    if not isinstance(threat, Planned) or not attacked_twice(case.specification, model):
+        return []
+    repeated = []
+    for outcome in case.proof.threat:
+        first = len(planned_runs(threat, case.questions[outcome.question], model))
+        pairs = zip(outcome.attempts, outcome.attempts[first:], strict=False)
+        if any(one.losses == two.losses and len(set(one.losses)) >= FEWEST_VALUES for one, two in pairs):
+            repeated.append(outcome.question)
+    what = f"the attack in float32 met the very losses of the one in {model.dtype}: {some(repeated)}"
     return [Fault("losses", what)] if repeated else []
 
 

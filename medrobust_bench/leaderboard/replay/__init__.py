@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medrobust_bench.leaderboard.replay.agreement import Agreement, Replay
-from medrobust_bench.leaderboard.replay.hidden import on_fresh_phantoms
+from medrobust_bench.leaderboard.replay.hidden import FRESH, on_fresh_phantoms
 from medrobust_bench.leaderboard.replay.kinds import KINDS, Repeater
 from medrobust_bench.leaderboard.replay.share import by_count, by_minutes, pace
 from medrobust_bench.runs.models import open_model
@@ -37,7 +37,7 @@ class Wish:
             which this machine answers.
         device: to run on.
         hidden_seed: of fresh phantoms, which nobody else may know; None: none are asked.
-        fresh: how many.
+        fresh: how many phantoms.
     """
 
     seed: int
@@ -45,7 +45,7 @@ class Wish:
     minutes: float | None = None
     device: str = "auto"
     hidden_seed: int | None = None
-    fresh: int = 100
+    fresh: int = FRESH
 
 
 def replay(case: Case, card: Card, wish: Wish, *, tell: Callable[[str], None] = lambda _line: None) -> Replay:
@@ -103,9 +103,8 @@ def _another(submitted: ModelRecord, loaded: ModelRecord) -> str | None:
         return (
             f"weights are {_short(loaded.weights_sha256)}, submitted were {_short(submitted.weights_sha256)}"
         )
-    if submitted.identity is None or loaded.identity is None:
-        return None
-    parts = submitted.identity.differences(loaded.identity)
+    # What a server says about itself changes with every restart.
+    parts = submitted.model_copy(update={"server": loaded.server}).differences(loaded)
     return f"another {', another '.join(parts)} than was submitted" if parts else None
 
 

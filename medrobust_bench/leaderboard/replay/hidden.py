@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 from medrobust_bench.problems import InvalidInputError, Problem
 
+FRESH = 100
+"""Fresh phantoms that are asked unless told otherwise."""
+
 UNLIKELY = 0.01
 """Chance that a model which is as good on fresh phantoms is called worse."""
 

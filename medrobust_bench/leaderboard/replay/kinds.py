@@ -7,29 +7,29 @@ from functools import cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.certificate import Certificate
 from medrobust_bench.certify.cohen import SmoothedQuestion
 from medrobust_bench.data.image import from_png
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.runs.audit.blindness import replacements
+from medrobust_bench.runs.audit.precision import second_attacks
 from medrobust_bench.runs.chunk import Chunk
 from medrobust_bench.runs.threats import open_altering, open_attack
 from medrobust_bench.specs.seeds import Purpose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from medrobust_bench.attacks.threat import Threat
+    from medrobust_bench.certify.certificate import Look
     from medrobust_bench.leaderboard.case import Case
     from medrobust_bench.models.adapter import Adapter, Answer
     from medrobust_bench.records import Outcome
-
-FIRST_DRAWS = 256
-"""Draws of a certificate that are repeated at least, where it took so many: its first looks."""
 
 CLOSE = 0.05
 """Share of a loss, or nats where it is below one, by which another machine may differ at the first image."""
@@ -57,9 +57,15 @@ class Repeater:
 
     def attack(self, question: str) -> Outcome:
         """A question under the submission's own threat, with its seed."""
-        chunk = self._chunk(question)
+        chunk = self._chunk(question, float32_attack=self._second_attacks.get(question, True))
         (outcome,), _witnesses = chunk.attack(self._threat, [self.case.clean[question]])
         return outcome
+
+    @cached_property
+    def _second_attacks(self) -> dict[str, bool]:
+        """By standing question of a model in half precision, whether its submitter attacked it in float32 as well."""
+        case = self.case
+        return second_attacks(case.specification, case.entry.result.model, case.proof.threat, case.questions)
 
     def alter(self, question: str) -> Outcome:
         """A question under the submission's own corruptions or injected text, with its seed."""
@@ -67,19 +73,24 @@ class Repeater:
         (outcome,) = self._chunk(question).alter(threat, [self.case.clean[question]])
         return outcome
 
-    def counts(self, question: str, certificate: Certificate, draws: int) -> tuple[int, ...]:
-        """Answers to the first estimation draws of a certificate, per option and unparsable."""
+    def looks(self, question: str, certificate: Certificate) -> Iterator[tuple[Look, tuple[int, ...]]]:
+        """The looks of a certificate with its estimation draws, answered again: counts per option and unparsable."""
         smoothed = SmoothedQuestion(
             self.adapter.bind([self.case.questions[question]]),
             sigma=certificate.sigma,
             seed=self.case.seed(question),
             base=certificate.base,
         )
-        return tuple(smoothed.counts(Purpose.ESTIMATION, draws).tolist())
+        drawn, counts = 0, np.zeros(len(certificate.looks[0].counts), dtype=np.int64)
+        for look in certificate.looks:
+            counts += smoothed.counts(Purpose.ESTIMATION, look.n, after=drawn)
+            drawn = look.n
+            yield look, tuple(counts.tolist())
 
-    def _chunk(self, question: str) -> Chunk:
+    def _chunk(self, question: str, *, float32_attack: bool = True) -> Chunk:
         seed, model = self.case.entry.selection.seed, self.case.entry.result.model.id
-        return Chunk(self.adapter, model, [self.case.questions[question]], seed=seed)
+        questions = [self.case.questions[question]]
+        return Chunk(self.adapter, model, questions, seed=seed, float32_attack=float32_attack)
 
     @cached_property
     def _threat(self) -> Threat:
@@ -182,9 +193,11 @@ def _standing(repeater: Repeater, question: str) -> str | None:
     if not again.correct:
         return f"{question}: its own attack breaks it, answered {again.choice}, submitted as standing"
     begun, then = _first_loss(submitted), _first_loss(again)
-    if begun is None or then is None or abs(begun - then) <= CLOSE * max(1.0, abs(then)):
+    if begun == then or (
+        begun is not None and then is not None and abs(begun - then) <= CLOSE * max(1.0, abs(then))
+    ):
         return None
-    return f"{question}: the loss at the first image is {then:g}, submitted was {begun:g}"
+    return f"{question}: the loss at the first image is {then}, submitted was {begun}"
 
 
 def _altered_claims(case: Case) -> list[str]:
@@ -211,13 +224,11 @@ def _certificate_claims(case: Case) -> list[str]:
 
 def _certificate(repeater: Repeater, question: str) -> str | None:
     certificate = Certificate.model_validate(repeater.case.threat[question].certificate)
-    looks = certificate.looks
-    look = next((look for look in looks if look.n >= FIRST_DRAWS), looks[-1])
-    counts = repeater.counts(question, certificate, look.n)
-    differing = sum(abs(one - other) for one, other in zip(counts, look.counts, strict=True)) // 2
-    if differing <= max(1, look.n // 50):  # near ties
-        return None
-    return f"{question}: the first {look.n} draws give {counts}, submitted were {look.counts}"
+    for look, counts in repeater.looks(question, certificate):
+        differing = sum(abs(one - other) for one, other in zip(counts, look.counts, strict=True)) // 2
+        if differing > max(1, look.n // 50):  # near ties
+            return f"{question}: the first {look.n} draws give {counts}, submitted were {look.counts}"
+    return None
 
 
 def _per_answer(case: Case) -> float:

@@ -88,7 +88,11 @@ class EndpointVLM:
 
     def keeping(self, path: Path) -> EndpointVLM:
         """The same model, whose replies are kept in a file and taken from there."""
-        return replace(self, chat=self.chat.asking(self.chat.client.keeping(ReplyCache(path))))
+        return self.asking(self.chat.client.keeping(ReplyCache(path)))
+
+    def asking(self, client: ChatClient) -> EndpointVLM:
+        """The same model with another client."""
+        return replace(self, chat=self.chat.asking(client))
 
 
 def open_endpoint(card: Card) -> EndpointVLM:

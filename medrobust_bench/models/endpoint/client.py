@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds, those of the openai client
 
 
+_SOON = 10.0  # seconds in which a list of models is there, or is done without
+_SHOWN = 10
+"""Names of models that a message lists at most."""
+
+
 class EndpointError(RuntimeError):
     """A request that the server did not answer, however often it was asked."""
 
@@ -90,6 +95,7 @@ class ChatClient:
         self.usage = Usage()
         self.first: Reply | None = None
         self._repeat = 0
+        self._remembers = True
         self._cache = cache or ReplyCache()
         self._key = settings.key()
         self._openai = _package()
@@ -111,6 +117,35 @@ class ChatClient:
         other = copy(self)
         other._cache = cache
         return other
+
+    def anew(self) -> ChatClient:
+        """The same, which asks the server whatever is known already: to hear who it is now. What it says is kept."""
+        other = copy(self)
+        other._remembers, other.first = False, None
+        return other
+
+    def remembering(self) -> ChatClient:
+        """The same, which asks for nothing that is known."""
+        other = copy(self)
+        other._remembers = True
+        return other
+
+    def listed(self) -> str:
+        """Which models the server says it has, for a remedy."""
+        names = self.served()
+        shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+        return f"the server lists {shown}" if names else "the server lists no models"
+
+    def served(self) -> tuple[str, ...]:
+        """The names of the models that the server lists; none where it lists none."""
+        try:
+            quick = self._client.with_options(max_retries=0, timeout=_SOON)
+            return tuple(printable(model.id) for model in quick.models.list())
+        except (
+            self._openai.OpenAIError,
+            TypeError,
+        ):  # a list is a courtesy; what stands in its place may be anything
+            return ()
 
     def totals(self) -> UsageRecord:
         """What was asked in this process and in those before it, as far as replies were kept."""
@@ -140,7 +175,7 @@ class ChatClient:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _one(self, key: str, body: Mapping[str, Any]) -> Reply:
-        if known := self._cache.get(key):
+        if self._remembers and (known := self._cache.get(key)):
             self.usage.add(known, cached=True)
             self.first = self.first or known
             return known
@@ -177,14 +212,12 @@ class ChatClient:
         except (errors.AuthenticationError, errors.PermissionDeniedError) as error:
             raise self._refused(error, f"check {self.settings.key_variable} and what it may use") from None
         except errors.NotFoundError as error:
-            raise self._refused(
-                error, f"check the address, and {self.settings.model!r} on its list of models"
-            ) from None
+            raise self._refused(error, f"check the address and the name; {self.listed()}") from None
         except errors.APIStatusError as error:
             if error.status_code in (400, 413, 422):
-                raise RejectedRequestError(self._said(error.message)) from None
+                raise RejectedRequestError(self._said(_in_full(error))) from None
             self.usage.add(None, retries=self.settings.retries)
-            raise EndpointError(self._said(f"{self.settings.base_url}: {error.message}")) from None
+            raise EndpointError(self._said(f"{self.settings.base_url}: {_in_full(error)}")) from None
         except errors.APIConnectionError as error:
             self.usage.add(None, retries=self.settings.retries)
             cause = error.__cause__ or error
@@ -192,11 +225,18 @@ class ChatClient:
             raise EndpointError(self._said(what)) from None
 
     def _refused(self, error: openai.APIStatusError, remedy: str) -> InvalidInputError:
-        return InvalidInputError([Problem(self.settings.base_url, self._said(error.message), remedy)])
+        return InvalidInputError([Problem(self.settings.base_url, self._said(_in_full(error)), remedy)])
 
     def _said(self, message: str) -> str:
         """A message for people, from which the key is taken out: some servers repeat it."""
         return printable(message.replace(self._key, "…"))[:500]
+
+
+def _in_full(error: openai.APIStatusError) -> str:
+    """What a server said; the client leaves out what does not stand under `error`."""
+    said = error.body.get("detail", error.body) if isinstance(error.body, dict) else error.body
+    bare = error.message == f"Error code: {error.status_code}"
+    return f"{error.message}: {said}" if bare and said else str(error.message)
 
 
 def _package() -> Any:

@@ -20,13 +20,15 @@ from medrobust_bench.runs.audit.losses import (
     restarts_used,
     rising_losses,
 )
+from medrobust_bench.runs.audit.precision import in_float32
 from medrobust_bench.runs.audit.rivalry import rivals, searches_by_gradient
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from medrobust_bench.records import Finding, Outcome
+    from medrobust_bench.data.question import Question
+    from medrobust_bench.records import Finding, ModelRecord, Outcome
     from medrobust_bench.runs.audit.rivalry import Run
 
 STEADY = Check(
@@ -43,13 +45,18 @@ FOUND = Check("attack finds something", "optimisation", "Does the attack break a
 
 
 def carried_audit(
-    runs: Sequence[Run], options: Mapping[str, int], *, texts: Mapping[str, int] | None = None
+    runs: Sequence[Run],
+    questions: Mapping[str, Question],
+    *,
+    model: ModelRecord,
+    texts: Mapping[str, int] | None = None,
 ) -> list[tuple[Finding, ...]]:
     """The findings about one model under each threat of a run.
 
     Args:
         runs: threats with their outcomes, one per question and in the same order; "clean" among them.
-        options: number of options by question.
+        questions: by id.
+        model: that gave the outcomes.
         texts: the option that the texts alone recommend, by question; None where there is no training split.
 
     Returns:
@@ -57,6 +64,7 @@ def carried_audit(
     """
     (clean,) = (outcomes for threat, outcomes in runs if threat.name == CLEAN.name)
     by_question = {outcome.question: outcome for outcome in clean}
+    options = {name: len(question.options) for name, question in questions.items()}
     audits: list[tuple[Finding, ...]] = []
     for run in runs:
         threat, outcomes = run
@@ -69,6 +77,7 @@ def carried_audit(
         else:
             found = [
                 *_of_attack(outcomes, white_box=searches_by_gradient(threat)),
+                *in_float32(threat, model, outcomes, questions),
                 *rivals(run, [other for other in runs if other is not run]),
             ]
             if searches_by_gradient(threat):

@@ -12,6 +12,7 @@ from medrobust_bench.runs.audit import (
     masking,
     optimisation,
     options,
+    precision,
     rivalry,
 )
 
@@ -35,6 +36,7 @@ IN_EVERY_RUN = (
     losses.RISING,
     losses.RESTARTS_USED,
     losses.GRADIENTS,
+    precision.IN_FLOAT32,
     rivalry.NOT_BEATEN,
     rivalry.MONOTONE,
     rivalry.ENSEMBLE,

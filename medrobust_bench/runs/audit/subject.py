@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from medrobust_bench.attacks.attack_result import settled
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.models.pixels import to_images
@@ -104,8 +105,8 @@ class Subject:
             ]
             if not rows:
                 continue
-            results = self._memory.run(partial(_searched, threat, group, watch), rows)
             bound = group.bound.select(rows)
+            results = settled(self._memory.run(partial(_searched, threat, group, watch), rows), bound)
             answers = bound.answer([result.image for result in results])
             for question, answer, result in zip(bound.batch.questions, answers, results, strict=True):
                 trials.append(Trial(question.id, answer.choice, answer.choice != question.answer, result))

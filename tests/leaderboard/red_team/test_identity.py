@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from medrobust_bench.leaderboard.build import _model as board_name
+from medrobust_bench.leaderboard.checks.identity import family
 from medrobust_bench.leaderboard.registry import read_registry
 from medrobust_bench.leaderboard.standing import unranked
 from medrobust_bench.leaderboard.verification import verify
 from medrobust_bench.models.cards import read_card
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.records import Smoothing
+from medrobust_bench.records import Identity, Smoothing
 from tests.leaderboard.forgery import (
     Make,
     reasons,
@@ -36,6 +37,8 @@ CARDS: dict[str, tuple[dict[str, object], str]] = {
     "a source that climbs": ({"source": "./a/../../b"}, "is neither owner/name"),
     "a source that is a link": ({"source": "https://example.org/model"}, "is neither owner/name"),
     "a boast": ({"title": "Rank 1 - official reference of the maintainers"}, "is not for a card to say"),
+    "a boast, nearly": ({"title": "The 0fficial veriﬁed model"}, "is not for a card to say"),
+    "a source that needs no pins": ({"source": "checkpoints/schooled"}, "is for what comes with the program"),
     "a title that turns round": ({"title": "model\u202eevil"}, "control characters"),
     "a title without end": ({"title": "x" * 500}, "longer than 80 characters"),
     "another's title": ({"title": "The toy other"}, "would be taken for other"),
@@ -85,6 +88,23 @@ def test_a_copy_of_the_same_weights(
     assert "has the weights of twin" in reasons(forgery("pgd-linf").save(), {**cards, "twin": twin})
 
 
+def test_nobody_draws_a_rival_into_his_own_family(cards: dict[str, Card]) -> None:
+    """Whoever smooths the weights of two rivals does not make one family of them, nor names it."""
+    rivals = {
+        name: card.model_copy(update={"submitter": name, "weights_sha256": digit * 64})
+        for (name, card), digit in zip(cards.items(), "12", strict=True)
+    }
+    noise = Smoothing(sigma=0.25, n=100, alpha=0.05)
+    mine = {
+        f"a-{name}": card.model_copy(update={"id": f"a-{name}", "submitter": "me", "smoothing": noise})
+        for name, card in rivals.items()
+    }
+    everybody = {**mine, **rivals}
+    for name, card in rivals.items():
+        assert family(name, card.weights_sha256, everybody) == f"submitter {name}"
+        assert family(f"a-{name}", card.weights_sha256, everybody) == f"submitter {name}"
+
+
 def test_what_is_not_pinned_is_not_ranked(honest: Path, cards: dict[str, Card]) -> None:
     entry = verify(honest / "phantoms/pgd-linf/schooled.json", cards=cards).case
     assert entry is not None
@@ -97,6 +117,8 @@ def test_what_is_not_pinned_is_not_ranked(honest: Path, cards: dict[str, Card]) 
     assert "pins no revision" not in "\n".join(
         unranked(entry.entry, hub.model_copy(update={"revision": "0" * 40}))
     )
+    prompted = card.model_copy(update={"identity": Identity(prompt="0" * 64)})
+    assert "does not say what its card pins" in "\n".join(unranked(entry.entry, prompted))
 
 
 def test_a_model_of_unknown_weights_is_marked_and_ranked_where_no_attack_needs_them(

@@ -115,6 +115,9 @@ def serving(answer: Callable[[dict[str, Any]], dict[str, Any]] | str) -> Iterato
                 with server._lock:
                     server._at_once -= 1
 
+        def do_GET(self) -> None:
+            self.send(200, b'{"object": "list", "data": [{"id": "m-7b"}, {"id": "m-72b"}]}')
+
         def respond(self, fault: Fault, body: dict[str, Any]) -> None:
             time.sleep(server.delay)
             match fault:

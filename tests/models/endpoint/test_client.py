@@ -85,7 +85,7 @@ def test_a_server_that_is_not_there_is_said_so(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"), [(Fault.KEY, "OPENAI_API_KEY"), (Fault.UNKNOWN, "list of models")]
+    ("fault", "said"), [(Fault.KEY, "OPENAI_API_KEY"), (Fault.UNKNOWN, "the server lists m-7b, m-72b")]
 )
 def test_what_only_the_user_can_mend_is_an_input_error_at_once(
     server: Server, fault: Fault, said: str

@@ -132,12 +132,31 @@ def test_what_a_run_was_stopped_in_is_not_asked_again(tmp_path: Path) -> None:
         before, server.answer, server.faults = len(server.seen), by_words, []
         prices = {"price_input": 2.0, "price_output": 10.0}
         again = run_on(server, tmp_path / "cut", *threats, model=str(card), resume=True, **prices)
-        assert len(server.seen) - before == needed - kept.requests
+        assert len(server.seen) - before == needed - kept.requests + 1, "one tells who the server is now"
     for name in ("clean", *threats):
         mine, theirs = again.outcomes["served", name], whole.outcomes["served", name]
         assert [outcome.choice for outcome in mine] == [outcome.choice for outcome in theirs]
     assert again.usage("served").requests == needed
     assert again.usage("served").cost == pytest.approx(needed * (100 * 2 + 10 * 10) / 1e6)
+
+
+def test_a_server_may_move_but_not_become_another_while_a_run_is_stopped(tmp_path: Path) -> None:
+    card = tmp_path / "card.md"
+    settings: dict[str, Any] = {"model": str(card), "concurrency": 1}
+    with serving(by_words) as server:
+        card.write_text(card_text(server.url, retries=0))
+        server.faults = [Fault.NONE] * 30 + [Fault.ERROR] * 100
+        with pytest.raises(InvalidInputError, match="medrobust run --resume"):
+            run_on(server, tmp_path / "run", "rays:queries=40", **settings)
+    with (
+        serving(lambda body: {**by_words(body), "model": "another"}) as server,
+        pytest.raises(InvalidInputError, match=r"is not the model of the interrupted run.*another fp_1"),
+    ):
+        run_on(server, tmp_path / "run", "rays:queries=40", **settings, resume=True)
+    with serving(by_words) as server:
+        again = run_on(server, tmp_path / "run", "rays:queries=40", **settings, resume=True)
+        assert server.seen
+        assert len(again.outcomes["served", "clean"]) == 4
 
 
 def card_text(url: str, *, retries: int = 6) -> str:
@@ -246,7 +265,8 @@ def test_images_that_broke_one_model_are_put_to_another(tmp_path: Path) -> None:
         assert (rays.target_clean.value, rays.target_accuracy.value) == (1.0, 0.5)
         assert (noise.broken, noise.rate) == (0, None)
         assert run.transfer("openai:m", base_url=server.url) == [rays, noise]
-        assert len(server.seen) == asked, "a transfer that is made again asks nothing twice"
+        # By letter and, as it gives no log-probabilities, in words: who the server is now.
+        assert len(server.seen) == asked + 2, "a transfer that is made again asks nothing else twice"
     with serving(lambda _: completion("A")) as server:
         (other,) = run.transfer("openai:always-a", base_url=server.url, threats=["rays:queries=40"])
     # It is right on the two dark images, one of which was broken for the first model, and holds that.
