@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from medrobust_bench.reports.metrics import register_metric
     from medrobust_bench.runs.engine.cluster import RayEngine
     from medrobust_bench.runs.evaluate import evaluate
+    from medrobust_bench.runs.evaluate_suite import evaluate_suite
     from medrobust_bench.runs.run import Run, load_run
-    from medrobust_bench.runs.suite import Suite, evaluate_suite, load_suite
+    from medrobust_bench.runs.suite import Suite, load_suite
     from medrobust_bench.specs.kinds import register_threat
 
 __version__ = "0.1.0"
@@ -26,7 +27,7 @@ _WHERE = {
     "Run": "runs.run",
     "Suite": "runs.suite",
     "evaluate": "runs.evaluate",
-    "evaluate_suite": "runs.suite",
+    "evaluate_suite": "runs.evaluate_suite",
     "list_models": "api",
     "list_threats": "api",
     "load_data": "api",

@@ -262,9 +262,9 @@ def _run_several(
     from medrobust_bench.cli.progress import progress
     from medrobust_bench.records.folder import RunFolder, new_folder
     from medrobust_bench.reports.macro import print_averages
+    from medrobust_bench.runs.evaluate_suite import carry_out_suite, one_for_each
     from medrobust_bench.runs.inputs import unknown_names
     from medrobust_bench.runs.request import Request
-    from medrobust_bench.runs.suite import carry_out_suite, one_for_each
 
     settings = one_for_each(values, images=images, where=where)
     if not resume and (problems := unknown_names(next(iter(settings.values())))):

@@ -16,8 +16,7 @@ def command(run: Path, as_markdown: bool) -> None:
 
     from medrobust_bench.records.suite import is_suite
     from medrobust_bench.reports.macro import print_averages
-    from medrobust_bench.reports.run_page.page import cost_grid
-    from medrobust_bench.reports.tables import print_run, run_table
+    from medrobust_bench.reports.tables import cost_grid, print_run, run_table
     from medrobust_bench.runs.run import load_run
     from medrobust_bench.runs.suite import load_suite
     from medrobust_bench.specs.settings import command_line

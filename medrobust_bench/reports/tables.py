@@ -434,6 +434,23 @@ def _grouped(results: Iterable[Result], key: Callable[[Result], Hashable]) -> li
     return list(groups.values())
 
 
+def cost_grid(results: Sequence[Result]) -> Grid:
+    """Image passes and seconds per model and threat."""
+    rows = tuple(
+        (
+            result.model.id,
+            result.threat.name,
+            f"{result.cost.forward_passes:,}",
+            f"{result.cost.backward_passes:,}",
+            f"{result.cost.seconds:,.1f}",
+            f"{result.cost.seconds / result.data.n:.3f}",
+        )
+        for result in results
+    )
+    header = ("Model", "Threat", "Forward passes", "Backward passes", "Seconds", "Seconds per question")
+    return Grid("Cost", header, rows, names=2)
+
+
 def failed_lines(results: Iterable[Result]) -> list[str]:
     """Per model and threat how many questions came to no outcome, and why."""
     return [

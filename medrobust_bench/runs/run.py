@@ -11,36 +11,23 @@ from typing import TYPE_CHECKING, Literal, Unpack
 from pydantic import ValidationError
 
 from medrobust_bench.data.reopen import reopen
-from medrobust_bench.models.cards import Card
-from medrobust_bench.models.memory import release_memory
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records import Failure, Outcome
-from medrobust_bench.records.files import replace_file
 from medrobust_bench.records.folder import RunFolder, new_folder
 from medrobust_bench.records.run import file_stem
-from medrobust_bench.records.transfer import Transfer
 from medrobust_bench.reports.comparison import compare
 from medrobust_bench.reports.tables import run_table
-from medrobust_bench.reports.transfer_table import transfer_page
 from medrobust_bench.reports.worst_case import worst_cases
-from medrobust_bench.runs.audit.thorough import audit_model, examinable
-from medrobust_bench.runs.cards import card_of
-from medrobust_bench.runs.models import open_model, server_faults
-from medrobust_bench.runs.plan import environment
-from medrobust_bench.runs.recount import recount_model
-from medrobust_bench.runs.threats import open_altering, open_attack
-from medrobust_bench.runs.transfer import transferred
-from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from medrobust_bench.data.dataset import Dataset
-    from medrobust_bench.data.question import Question
     from medrobust_bench.data.reader import Reader
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.records import Result, UsageRecord
     from medrobust_bench.records.run import RunRecord
+    from medrobust_bench.records.transfer import Transfer
     from medrobust_bench.records.witness import AnyWitness, Witness
     from medrobust_bench.reports.comparison import Comparison
     from medrobust_bench.reports.run_page.strip import Strip
@@ -247,30 +234,9 @@ class Run:
         Raises:
             InvalidInputError: data or weights are not to be had any more.
         """
-        chunks, plan = self._chunks(data, images), self.record.plan
-        attacks = [open_attack(spec) for spec in plan.threats if spec.yields == "robust" and not spec.remade]
-        altering = [open_altering(spec) for spec in plan.threats if spec.remade]
-        recounts = {}
-        for model, card in self._cards().items():
-            answered = self._answered(model)
-            asked = [[question for question in chunk if question.id in answered] for chunk in chunks]
-            recounts[model] = recount_model(
-                self._open(model, card, chunks, device),
-                [chunk for chunk in asked if chunk],
-                attacks,
-                altering,
-                outcomes={
-                    spec.name: [one for one in self.outcomes[model, spec.name] if one.question in answered]
-                    for spec in plan.threats
-                },
-                witnesses={
-                    spec.name: [one for one in self.witnesses(model, spec.name) if one.question in answered]
-                    for spec in plan.threats
-                },
-                seed=plan.settings.seed,
-            )
-            release_memory()
-        return recounts
+        from medrobust_bench.runs.again import replay
+
+        return replay(self, data=data, images=images, device=device)
 
     def transfer(
         self,
@@ -310,73 +276,23 @@ class Run:
         Raises:
             InvalidInputError: no attack keeps images, or data or target are not to be had.
         """
-        plan = self.record.plan
-        settings = plan.settings.model_copy(
-            update={
-                "answer_mode": answer_mode,
-                "revision": None,
-                "max_new_tokens": None,
-                "base_url": base_url,
-                "answers_from": None,
-                "key_variable": key_variable,
-                "concurrency": concurrency,
-            }
-        )
-        card = card_of(model, settings) if isinstance(model, str) else model
-        kept = {spec.name: spec for spec in plan.threats if spec.yields == "robust" and not spec.remade}
-        if not kept:
-            remedy = "run it with an attack, such as --threat pgd-linf"
-            raise InvalidInputError(
-                [Problem(str(self.folder), "holds no attack whose images are kept", remedy)]
-            )
-        attacks = [
-            (source, name)
-            for source in self.models
-            for name in _chosen(threats, list(kept), f"{self.folder}: threats")
-        ]
-        chunks = self._chunks(data, images)
-        name = card.id if isinstance(card, Card) else card.record.id
-        folder = self.transfer_folder(name)
-        tell(f"loading {name}")
-        adapter = open_model(
-            card,
-            questions=chunks[0],
-            device=device or plan.settings.device,
+        from medrobust_bench.runs.again import transfer
+
+        return transfer(
+            self,
+            model,
+            threats=threats,
+            data=data,
+            images=images,
+            answer_mode=answer_mode,
+            device=device,
             dtype=dtype,
             trust_remote_code=trust_remote_code,
-            replies=folder / "replies.sqlite",
+            base_url=base_url,
+            key_variable=key_variable,
+            concurrency=concurrency,
+            tell=tell,
         )
-        tell(
-            f"answering {plan.data.n} clean images and the images of {len(attacks)} attack{'s' * (len(attacks) > 1)}"
-        )
-        with server_faults(name, remedy="see to the server and give the same command again"):
-            outcomes, failed = transferred(
-                adapter,
-                chunks,
-                target=name,
-                clean={source: self.outcomes[source, CLEAN.name] for source in self.models},
-                witnesses={attack: self.witnesses(*attack) for attack in attacks},
-            )
-        for failure in failed:
-            tell(f"left out: {failure}")
-        transfers = [
-            Transfer(
-                source=self.record.models[source],
-                target=adapter.record.model_copy(update={"id": name}),
-                data=plan.data,
-                threat=kept[threat],
-                seed=plan.settings.seed,
-                outcomes=tuple(outcomes[source, threat]),
-                failed=failed,
-                environment=environment(device or plan.settings.device),
-            )
-            for source, threat in attacks
-        ]
-        for transfer in transfers:
-            path = folder / f"{file_stem(transfer.source.id, transfer.threat.name)}.json"
-            replace_file(path, transfer.model_dump_json(indent=2).encode() + b"\n")
-        replace_file(folder / "transfer.md", transfer_page(transfers).encode())
-        return transfers
 
     def transfer_folder(self, target: str) -> Path:
         """Where `transfer` to a model writes: `transfer/<target>` in the run's folder."""
@@ -410,75 +326,17 @@ class Run:
         Raises:
             InvalidInputError: nothing to examine, or data or weights are not to be had any more.
         """
-        plan = self.record.plan
-        possible = {spec.name: spec for spec in plan.threats if examinable(spec)}
-        if not possible:
-            what = "holds no white-box attack in a norm ball, which is what an audit examines"
-            remedy = "run it with --threat pgd-linf, or another attack that follows the gradient"
-            raise InvalidInputError([Problem(str(self.folder), what, remedy)])
-        attacks = _chosen(threats, list(possible), "--threat") if threats else [next(iter(possible))]
-        cards = self._cards()
-        chosen = _chosen(models, plan.models, f"{self.folder}: models")
-        chunks = self._chunks(data, images)
-        by_id = {question.id: question for chunk in chunks for question in chunk}
-        records = []
-        for model in chosen:
-            tell(f"loading {model}")
-            for record in audit_model(
-                self._open(model, cards[model], chunks, device),
-                by_id,
-                [open_attack(possible[name]) for name in attacks],
-                model=model,
-                clean=[
-                    one for one in self.outcomes[model, CLEAN.name] if one.question in self._answered(model)
-                ],
-                size=questions,
-                seed=plan.settings.seed,
-                witnesses={
-                    (other, name): self.witnesses(other, name) for other in plan.models for name in attacks
-                },
-                tell=lambda what, model=model: tell(f"{model}: {what}"),  # type: ignore[misc]
-            ):
-                carried = (*self[model, CLEAN.name].audit, *self[model, record.threat].audit)
-                records.append(record.model_copy(update={"findings": (*carried, *record.findings)}))
-            release_memory()
-        return records
+        from medrobust_bench.runs.again import audit
 
-    def _answered(self, model: str) -> frozenset[str]:
-        """The questions that came to an outcome under every threat."""
-        found = [
-            {one.question for one in self.outcomes[model, spec.name]} for spec in self.record.plan.threats
-        ]
-        return frozenset(set.intersection(*found))
-
-    def _chunks(self, data: str | None, images: str | Path | None) -> list[list[Question]]:
-        """The questions as the run bound them."""
-        questions = {question.id: question for question in self.dataset(data, images).questions}
-        return [[questions[name] for name in chunk] for chunk in self.record.plan.chunks]
-
-    def _cards(self) -> dict[str, Card | Adapter]:
-        """By name in the run, the models, none loaded."""
-        settings = self.record.plan.settings
-        found: dict[str, Card | Adapter] = {}
-        for name in settings.models:
-            if name in self.adapters:
-                found[name] = self.adapters[name]
-            else:
-                card = card_of(name, settings)
-                found[card.id] = card
-        return found
-
-    def _open(
-        self, model: str, card: Card | Adapter, chunks: Sequence[Sequence[Question]], device: str | None
-    ) -> Adapter:
-        settings = self.record.plan.settings
-        return open_model(
-            card,
-            questions=chunks[0],
-            device=device or settings.device,
-            dtype=settings.dtype,
-            trust_remote_code=settings.trust_remote_code,
-            expected=self.record.models[model],
+        return audit(
+            self,
+            models=models,
+            threats=threats,
+            questions=questions,
+            data=data,
+            images=images,
+            device=device,
+            tell=tell,
         )
 
 
@@ -541,14 +399,3 @@ def load_run(folder: str | Path, *, models: Sequence[Adapter] = (), data: Datase
         outcomes |= {(model, name): tuple(answers) for name, answers in of_model.items()}
     adapters = {adapter.record.id: adapter for adapter in models}
     return Run(folder, record, threats, outcomes, tuple(failures), adapters, data)
-
-
-def _chosen(asked: Sequence[str], known: Sequence[str], where: str) -> list[str]:
-    problems = [
-        Problem(where, f"{name!r} is not among them", f"use one of {', '.join(known)}")
-        for name in asked
-        if name not in known
-    ]
-    if problems:
-        raise InvalidInputError(problems)
-    return list(asked or known)

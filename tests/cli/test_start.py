@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from click.testing import CliRunner
 
+import medrobust_bench
 from medrobust_bench.cli import COMMANDS, main
+from medrobust_bench.data.dataset import Dataset
+from tests.linear import LinearAdapter, make_questions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,3 +82,22 @@ def test_a_name_that_nobody_knows_is_told_before_torch_is_loaded(tmp_path: Path)
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout.split() == ["2", "False", "False"]
+
+
+def test_commands_that_read_runs_load_no_model_library(tmp_path: Path) -> None:
+    """It would be two seconds and two thirds of their memory."""
+    model = LinearAdapter(seed=1, shape=(6, 6))
+    data = Dataset(name="linear", split="test", questions=tuple(make_questions(model, 8)), synthetic=True)
+    run = medrobust_bench.evaluate(
+        model=model, threats="noise:draws=1", data=data, out=tmp_path / "run"
+    ).folder
+    code = (
+        "import sys; from click.testing import CliRunner; from medrobust_bench.cli import main;"
+        "codes = [CliRunner().invoke(main, words.split()).exit_code for words in sys.argv[1:]];"
+        "print(*codes, *{'torch', 'transformers', 'art'} & set(sys.modules))"
+    )
+    commands = [f"show {run}", f"compare {run} {run}", f"report {run}"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *commands], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.split() == ["0", "0", "0"]

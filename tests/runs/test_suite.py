@@ -26,8 +26,9 @@ from medrobust_bench.reports.macro import macro_average
 from medrobust_bench.runs import models
 from medrobust_bench.runs.engine import local
 from medrobust_bench.runs.engine.task import ModelTask
+from medrobust_bench.runs.evaluate_suite import evaluate_suite, one_for_each
 from medrobust_bench.runs.observer import Silent
-from medrobust_bench.runs.suite import evaluate_suite, load_suite, one_for_each
+from medrobust_bench.runs.suite import load_suite
 from tests.linear import LinearAdapter, make_questions
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from medrobust_bench.reports.grid import MISSING, Grid, percent
+from medrobust_bench.reports.grid import MISSING, percent
 from medrobust_bench.reports.pages import environment
 from medrobust_bench.reports.run_page.figures import (
     DARK,
@@ -24,6 +24,7 @@ from medrobust_bench.reports.tables import (
     accuracy_grid,
     answer_grid,
     control_grids,
+    cost_grid,
     describe_data,
     describe_threat,
     describe_without_images,
@@ -237,23 +238,6 @@ def heat_cell(estimate: Estimate | None) -> HeatCell:
     paper, ink = heat(estimate.value)
     interval = f"{100 * estimate.low:.0f}–{100 * estimate.high:.0f}"
     return HeatCell(percent(estimate.value), interval, paper, ink)
-
-
-def cost_grid(results: Sequence[Result]) -> Grid:
-    """Image passes and seconds per model and threat."""
-    rows = tuple(
-        (
-            result.model.id,
-            result.threat.name,
-            f"{result.cost.forward_passes:,}",
-            f"{result.cost.backward_passes:,}",
-            f"{result.cost.seconds:,.1f}",
-            f"{result.cost.seconds / result.data.n:.3f}",
-        )
-        for result in results
-    )
-    header = ("Model", "Threat", "Forward passes", "Backward passes", "Seconds", "Seconds per question")
-    return Grid("Cost", header, rows, names=2)
 
 
 def _figures(run: AnsweredRun) -> list[Figure]:
