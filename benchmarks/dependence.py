@@ -46,7 +46,7 @@ ARMS = {
     "omni-at-sft": "then adversarial fine-tuning",
     "omni-exchange-at-sft": "the same, exchanged prompts",
     "omni-at-grpo": "then adversarial GRPO",
-    "omni-exchange-at-grpo": "the same, exchanged prompts and `dependence`",
+    "omni-exchange-at-grpo": "the same, exchanged prompts, reward for dependence",
 }
 PAIRS = tuple(zip(list(ARMS)[::2], list(ARMS)[1::2], strict=True))
 
@@ -65,9 +65,9 @@ def measures(run: Run) -> dict[str, NDArray[np.float64]]:
     robust = {outcome.question: outcome.correct for outcome in attacked}
     return {
         "Clean": np.array([outcome.correct for outcome in clean], dtype=float),
-        f"`{THREAT}`": np.array([outcome.correct for outcome in attacked], dtype=float),
+        THREAT: np.array([outcome.correct for outcome in attacked], dtype=float),
         "Clean, credited": np.array([depends[question] for question in asked], dtype=float),
-        f"`{THREAT}`, credited": np.array([depends[q] and robust[q] for q in asked], dtype=float),
+        f"{THREAT}, credited": np.array([depends[q] and robust[q] for q in asked], dtype=float),
     }
 
 
@@ -115,9 +115,11 @@ def main() -> None:
     for name in ARMS:
         for folder in sorted(arguments.evaluations.glob(f"{name}-[0-9]")):
             try:
-                arms.setdefault(name, []).append(load_run(folder))
+                run = load_run(folder)
             except InvalidInputError as error:
                 print(f"left out: {error}")
+            else:
+                arms.setdefault(name, []).append(run)
     if not arms:
         raise SystemExit(f"{arguments.evaluations} holds no evaluation of {', '.join(ARMS)}")
     same_questions([run for seeds in arms.values() for run in seeds])

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import click
 import torch
 from tabulate import tabulate
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText
 
+from benchmarks.gpu import QWEN_3B, configuration
 from medrobust_bench.train.recipe import read_rl_recipe
 
 if TYPE_CHECKING:
@@ -27,17 +28,6 @@ HALF, SINGLE = 2, 4  # bytes
 KEPT_A_LAYER = 34
 """Bytes of activations that a layer keeps per token and unit of width, in 16 bits, without attention scores
 (Korthikanti et al. 2022, arXiv:2205.05198, equation 1)."""
-
-TEXT = {
-    "hidden_size": 2048,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 36,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 2,
-    "vocab_size": 151_936,
-    "tie_word_embeddings": True,
-}
-VISION = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 2048}
 
 
 @dataclass(frozen=True)
@@ -78,12 +68,6 @@ class Tokens:
         return self.attack_backward + self.update
 
 
-def model_3b() -> Qwen2_5_VLForConditionalGeneration:
-    """Qwen2.5-VL-3B without weights."""
-    with torch.device("meta"):
-        return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=TEXT, vision_config=VISION))
-
-
 def adapter_parameters(model: torch.nn.Module, recipe: RlSettings) -> int:
     """Weights of the recipe's adapters: rank × (inputs + outputs) of every module that they sit on."""
     from peft import get_peft_model
@@ -104,15 +88,17 @@ def adapter_parameters(model: torch.nn.Module, recipe: RlSettings) -> int:
 def main(recipe: str, prompt: int, completion: int, tflops: float, bandwidth: float) -> None:
     """Print what one step takes in memory and time."""
     settings = read_rl_recipe(recipe)
-    model = model_3b()
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(configuration(QWEN_3B, {}))
+    text = model.config.text_config
     weights = sum(weight.numel() for weight in model.parameters())
     trained = adapter_parameters(model, settings) if settings.lora else weights
     tokens = Tokens.of(settings, prompt, completion)
     micro = settings.micro_batch or settings.rollouts
     attacked = 0 if settings.attack is None else min(settings.attack.batch_size, settings.prompts)
-    whole, width, layers = prompt + completion, TEXT["hidden_size"], TEXT["num_hidden_layers"]
-    heads = TEXT["num_attention_heads"]
-    cache = 2 * layers * TEXT["num_key_value_heads"] * (width // heads) * HALF
+    whole, width, layers = prompt + completion, text.hidden_size, text.num_hidden_layers
+    heads = text.num_attention_heads
+    cache = 2 * layers * text.num_key_value_heads * (width // heads) * HALF
     activations = KEPT_A_LAYER * width * layers * whole
     held = [
         (
@@ -134,7 +120,7 @@ def main(recipe: str, prompt: int, completion: int, tflops: float, bandwidth: fl
         ),
         (
             f"update of {micro}: logits of the completions, float32",
-            micro * completion * TEXT["vocab_size"] * SINGLE,
+            micro * completion * text.vocab_size * SINGLE,
         ),
     ]
     rows = [(name, f"{size / 2**30:.1f} GiB") for name, size in held]

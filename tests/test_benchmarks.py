@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
 import medrobust_bench
-from benchmarks import attack_speed, attack_strength, corruption_speed, device, generation_cost, gpu
+from benchmarks import (
+    attack_speed,
+    attack_strength,
+    corruption_speed,
+    defence,
+    dependence,
+    device,
+    generation_cost,
+    gpu,
+    step_estimate,
+)
 from medrobust_bench.data.phantoms.questions import phantom_questions
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.registry import load_model, resolve
 from medrobust_bench.runs.run import load_run
+from medrobust_bench.train.recipe import read_rl_recipe
+from tests.toy_runs import SchooledAdapter, make_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,6 +121,35 @@ def test_the_shape_is_that_of_qwen2_5_vl_3b() -> None:
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(gpu.configuration(gpu.QWEN_3B, {}))
     assert model.num_parameters() == 3_754_622_976
+
+
+def test_the_tokens_of_a_step_are_those_of_its_parts() -> None:
+    recipe = read_rl_recipe("tiny-rising-at-grpo")  # 16 prompts of 8, three in four attacked by 3 steps
+    tokens = step_estimate.Tokens.of(recipe, prompt=90, completion=10)
+    assert tokens.forward == 12 * 4 * 100 + 128 * 90 + 128 * 10 + 128 * 100
+    assert tokens.backward == 12 * 3 * 100 + 128 * 100
+
+
+def test_credit_in_the_table_of_dependence_is_that_of_the_results(tmp_path: Path) -> None:
+    names = [f"omni-{arm}-{seed}" for arm in ("at-sft", "exchange-at-sft") for seed in (0, 1)]
+    leans = (0.6, 0.8, 1.0, 1.2)
+    for name, lean in zip(names, leans, strict=True):
+        make_run(tmp_path / name, SchooledAdapter(lean=lean), threats=("pgd-linf",))
+    runs = [load_run(tmp_path / name) for name in names]
+    for run in runs:
+        measured = dependence.measures(run)
+        (result,) = [one for one in run.results if one.threat.name == "pgd-linf"]
+        scores = result.metrics
+        assert scores.credited_accuracy is not None
+        assert scores.robust_accuracy is not None
+        assert measured["pgd-linf, credited"].mean() == pytest.approx(scores.credited_accuracy.value)
+        assert measured["pgd-linf"].mean() == pytest.approx(scores.robust_accuracy.value)
+    rows = dependence.grid({"omni-at-sft": runs[:2], "omni-exchange-at-sft": runs[2:]}).rows
+    assert [row[1] for row in rows] == ["2", "2", ""]
+    gained = np.mean([defence.answers(run, "pgd-linf").mean() for run in runs[2:]]) - np.mean(
+        [defence.answers(run, "pgd-linf").mean() for run in runs[:2]]
+    )
+    assert rows[-1][3].split()[0] == f"{100 * gained:+.1f}".replace("-", "−")
 
 
 def test_a_peer_may_break_what_a_weak_attack_leaves_standing(card: Card, tmp_path: Path) -> None:

@@ -189,7 +189,8 @@ def _evidence(run: Run, result: Result, name: str, images: Path) -> Files:
     """
     model, threat = result.model.id, result.threat.name
     journal = [*run.outcomes[model, CLEAN.name], *run.outcomes[model, threat]]
-    lines = (outcome.model_copy(update={"model": name}).model_dump_json() for outcome in journal)
+    of_submission = {"model": name, "tokens": None}  # which are of use to the run alone
+    lines = (outcome.model_copy(update=of_submission).model_dump_json() for outcome in journal)
     files: Files = {JOURNAL: b"".join(line.encode() + b"\n" for line in lines)}
     if witnesses := _of_journal(run.witnesses(model, threat), run.outcomes[model, threat]):
         with images.open("wb") as file:

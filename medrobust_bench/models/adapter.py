@@ -15,7 +15,7 @@ import torch
 from medrobust_bench.models.pixels import to_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -217,6 +217,19 @@ class Remembering(Protocol):
 def afresh(bound: BoundQuestions) -> BoundQuestions:
     """Bound questions that answer anew whatever they were asked before; a random model may answer differently."""
     return bound.afresh() if isinstance(bound, Remembering) else bound
+
+
+@runtime_checkable
+class Recalling(Protocol):
+    """Bound questions that can be told what their model wrote on the clean images in an earlier process."""
+
+    def written(self) -> list[list[int] | None]:
+        """Tokens of the B completions on the clean images, as far as they were generated."""
+        ...
+
+    def recall(self, completions: Mapping[int, tuple[Sequence[int], str]]) -> None:
+        """Take completions as written, by position: tokens and text; those that do not spell their text are not."""
+        ...
 
 
 @runtime_checkable

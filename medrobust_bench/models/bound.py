@@ -22,7 +22,7 @@ from medrobust_bench.models.scoring import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -132,6 +132,17 @@ class HuggingFaceQuestions:
     def afresh(self) -> HuggingFaceQuestions:
         """See `Remembering`."""
         return replace(self, cache=CompletionCache())
+
+    def written(self) -> list[list[int] | None]:
+        """See `Recalling`."""
+        return [self.cache.clean.get(row) for row in self.rows]
+
+    def recall(self, completions: Mapping[int, tuple[Sequence[int], str]]) -> None:
+        """See `Recalling`."""
+        for row, (tokens, text) in completions.items():
+            if self.completion_text(row, tokens) == text:
+                key = self.rows[row], _digest(self.batch.images[row])
+                self.cache.clean[self.rows[row]] = self.cache.alone[key] = list(tokens)
 
     def scores(self, pixels: torch.Tensor) -> torch.Tensor:
         """See `BoundQuestions`; in parts where memory runs out, unless a gradient is to be taken through all of it."""

@@ -81,6 +81,11 @@ class Outcome(Record):
     tier: Tier | None = Field(
         default=None, description="The rule by which it was read; left out where options are scored"
     )
+    tokens: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] | None = Field(
+        default=None,
+        description="Of a clean image: the ids of the tokens that a generating model wrote, so that a run that goes on "
+        "or grows need not have them written again; left out elsewhere",
+    )
     witness_sha256: str | None = Field(default=None, description="SHA-256 of the PNG that broke the answer")
     alterations: tuple[Alteration, ...] = Field(
         default=(),
@@ -124,7 +129,7 @@ class Outcome(Record):
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Lines without alterations, groups or kinds of answers read as they did before there were any."""
         fields: dict[str, Any] = serialise(self)
-        for name in ("group", "kind", "tier"):
+        for name in ("group", "kind", "tier", "tokens"):
             if fields.get(name) is None:
                 fields.pop(name, None)
         if not self.alterations:

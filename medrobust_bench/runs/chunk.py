@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.attacks.attack_result import attack_standing, settled
 from medrobust_bench.data.image import to_png
-from medrobust_bench.models.adapter import afresh, in_full_precision
+from medrobust_bench.models.adapter import Recalling, afresh, in_full_precision
 from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.records import AttemptRecord, Outcome
 from medrobust_bench.records.witness import Witness, sha256
@@ -83,6 +83,7 @@ class Chunk:
             images
         )  # a bound batch remembers what it generated
         seconds = _share(start, len(answers))
+        written = self._bound.written() if isinstance(self._bound, Recalling) else [None] * len(answers)
         return [
             self._outcome(
                 row,
@@ -93,12 +94,25 @@ class Chunk:
                 text=answer.text,
                 kind=answer.kind,
                 tier=answer.tier,
+                tokens=written[row],
                 steady=answer == second,
                 forward_passes=2,
                 seconds=seconds,
             )
             for row, (answer, second) in enumerate(zip(answers, again, strict=True))
         ]
+
+    def recall(self, clean: Mapping[str, Outcome]) -> None:
+        """Take what was written on the clean images before this process, by question id, as written."""
+        if isinstance(self._bound, Recalling):
+            before = [clean.get(question.id) for question in self.questions]
+            self._bound.recall(
+                {
+                    row: (one.tokens, one.text)
+                    for row, one in enumerate(before)
+                    if one is not None and one.tokens
+                }
+            )
 
     def without_images(
         self, clean: Sequence[Outcome], sampled: frozenset[str], others: Mapping[str, Question]

@@ -195,7 +195,7 @@ OBJECTS = [
         ("own.csv", b"\xef\xbb\xbfsep=;\r\n" + PLAIN.replace(",", ";").encode()),
         ("own.tsv", PLAIN.encode()),
         ("own.CSV", PLAIN.encode()),
-        ("own.csv.gz", gzip.compress(PLAIN.encode())),
+        ("own.csv.gz", gzip.compress(PLAIN.encode(), mtime=0)),
         ("own.csv", PLAIN.replace("pictures/", "pictures\\").encode()),
         ("own.csv", (PLAIN.replace("\n", "\n\n") + ",,,,,\n").encode()),
         ("own.csv", PLAIN.replace("\n", ",,\n").encode()),
@@ -206,7 +206,7 @@ OBJECTS = [
         ("own.json", "\n".join(map(json.dumps, OBJECTS)).encode()),
         ("own.jsonl", json.dumps(OBJECTS, indent=1).encode()),
         ("own.ndjson", "\n".join(map(json.dumps, OBJECTS)).encode()),
-        ("own.jsonl.gz", gzip.compress("\n".join(map(json.dumps, OBJECTS)).encode())),
+        ("own.jsonl.gz", gzip.compress("\n".join(map(json.dumps, OBJECTS)).encode(), mtime=0)),
         (
             "own.jsonl",
             "\n".join(
@@ -234,7 +234,7 @@ def test_tables_as_spreadsheets_and_others_write_them(folder: Path, name: str, c
         ("own.csv", PLAIN.encode("utf-16"), "is UTF-16 text → save it as UTF-8 (in Excel: CSV UTF-8)"),
         ("own.csv", b"PK\x03\x04\0\0\0", "is a zip archive or an Excel workbook"),
         ("own.json", gzip.compress(b"[]", mtime=0), "is compressed by gzip → call it .gz"),
-        ("own.csv.gz", gzip.compress(PLAIN.encode())[:-20], "cannot be read: Compressed file ended"),
+        ("own.csv.gz", gzip.compress(PLAIN.encode(), mtime=0)[:-20], "cannot be read: Compressed file ended"),
         ("own.csv.gz", PLAIN.encode(), "cannot be read: Not a gzipped file"),
         ("own.csv", PLAIN.replace("x,y,z,B", "x,y,NaN,B").encode(), "row 2: has an option 'nan'"),
         (

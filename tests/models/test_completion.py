@@ -15,6 +15,8 @@ from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
+from medrobust_bench.records import Outcome
+from medrobust_bench.runs.chunk import Chunk
 from tests.models.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -126,6 +128,46 @@ def test_nothing_is_generated_alone_twice(half: HuggingFaceVLM, monkeypatch: pyt
     assert sizes[-1] == 2
     afresh(bound).answer(clean)
     assert sizes[-3:] == [1, 1, 1], "a bound batch made afresh remembers nothing"
+
+
+def test_what_was_written_before_is_taken_as_written_if_it_spells_its_text(
+    half: HuggingFaceVLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = synthetic_questions(64, 80)
+    bound = half.bind(questions)
+    said = bound.answer(bound.batch.images)
+    tokens = bound.written()
+    assert all(tokens)
+    again = half.bind(questions)
+    assert again.written() == [None, None, None]
+    told = {row: (tokens[row], answer.text) for row, answer in enumerate(said[:2])}
+    again.recall({**told, 2: (tokens[2], said[2].text + "other")})
+    assert again.written() == [*tokens[:2], None]
+    sizes: list[int] = []
+    generate = half.complete_batch
+
+    def counted(prompts: list[str], images: list[NDArray[np.uint8]]) -> list[list[int]]:
+        sizes.append(len(prompts))
+        return generate(prompts, images)
+
+    monkeypatch.setattr(half, "complete_batch", counted)
+    assert again.answer(bound.batch.images) == said
+    assert sizes == [1], "only what was not believed is written again"
+    assert again.written() == tokens
+
+
+def test_a_run_that_goes_on_has_no_clean_completion_written_again(
+    half: HuggingFaceVLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = synthetic_questions(64, 80)
+    lines = [outcome.model_dump_json() for outcome in Chunk(half, "half", questions, seed=0).clean()]
+    clean = {one.question: one for one in map(Outcome.model_validate_json, lines)}
+    chunk = Chunk(half, "half", questions, seed=0)
+    chunk.recall(clean)
+    monkeypatch.setattr(half, "complete_batch", None)
+    generation = chunk._bound.generation
+    assert generation is not None
+    assert generation.clean() == [list(clean[question.id].tokens or ()) for question in questions]
 
 
 def test_what_was_written_together_is_confirmed_in_full_precision(

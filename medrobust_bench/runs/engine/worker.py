@@ -111,7 +111,7 @@ class Worker:
 
     def _bind(self, task: ChunkTask, rows: Sequence[int]) -> Chunk:
         settings = self._task.settings
-        return Chunk(
+        chunk = Chunk(
             self._adapter,
             self._task.model,
             [task.questions[row] for row in rows],
@@ -119,6 +119,8 @@ class Worker:
             batch_size=settings.questions_per_chunk,
             float32_attack=settings.float32_attack,
         )
+        chunk.recall(task.clean)
+        return chunk
 
     def _answer(self, task: ChunkTask, rows: Sequence[int]) -> tuple[Chunk, list[Outcome]]:
         """Bind questions and answer them on their clean images, and some of them without."""
