@@ -10,6 +10,7 @@ as it is.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -95,6 +96,20 @@ def accuracy_grid(models: dict[str, Measured]) -> Grid:
     return Grid("Accuracy", header, tuple(rows), names=1)
 
 
+def decisive_grid(models: dict[str, Measured]) -> Grid:
+    """The faults that broke answers first, where any may be chosen."""
+    rows = []
+    for name, model in models.items():
+        broken = Counter(
+            outcome.decisive.what
+            for outcome in model.outcomes[WORST]
+            if outcome.decisive is not None and not outcome.correct
+        )
+        first = ", ".join(f"{kind} {count}" for kind, count in broken.most_common(4))
+        rows.append((name, str(broken.total()), first))
+    return Grid("Decisive faults", ("Model", "Answers broken", "by"), tuple(rows), names=1)
+
+
 def _robust(model: Measured, threat: str) -> str:
     result = model.results.get(threat)
     if result is None or result.metrics.robust_accuracy is None:
@@ -111,8 +126,9 @@ def words_grid(models: dict[str, Measured]) -> Grid:
         if threat in model.results
         for control in sorted(model.results[threat].metrics.controls, key=lambda one: one.control)
     ]
-    paired = [cell for cell in cells if cell[3].p_value is not None]
-    corrected = multipletests([control.p_value for *_, control in paired], method="holm")[1]
+    paired = [cell for cell in cells if cell[3].words_cost is not None]
+    p_values = [control.p_value for *_, control in paired]
+    corrected = multipletests(p_values, method="holm")[1] if paired else ()
     rows = []
     for (name, threat, words, control), p_value in zip(paired, corrected, strict=True):
         cost = control.words_cost
@@ -236,6 +252,7 @@ def main() -> None:
     for name, make, threats in (
         ("accuracy", accuracy_grid, (SUITE,)),
         ("words", words_grid, (WORDS,)),
+        ("decisive", decisive_grid, (WORST,)),
         ("differences", difference_grid, (SUITE, WORST, WORDS)),
         ("kinds", kind_grid, (SUITE,)),
         ("severities", severity_grid, (FULL,)),

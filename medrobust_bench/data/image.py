@@ -78,6 +78,10 @@ class ImageFile:
     path: Path
     frame: int | None = None
 
+    def __hash__(self) -> int:
+        """Of the path as text, which is several times faster than of its parts: a data set's images are keys often."""
+        return hash((str(self.path), self.frame))
+
     @property
     def name(self) -> str:
         """The path."""

@@ -6,6 +6,7 @@ Hu et al., OmniMedVQA: A New Large-Scale Comprehensive Evaluation Benchmark for 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,11 +116,12 @@ def _question(row: dict[str, object], images: ImageFolder) -> tuple[Question, st
 
 def _option_keys(row: dict[str, object]) -> list[str]:
     """Keys of the options in the order of their letters; a null stands for no option, as tables write it."""
-    return sorted(
-        key
-        for key, value in row.items()
-        if key.startswith("option_") and _OPTION_KEY.fullmatch(key) and value is not None
-    )
+    return [key for key in _named_like_options(tuple(row)) if row[key] is not None]
+
+
+@lru_cache(maxsize=256)  # the rows of a file have the same keys
+def _named_like_options(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(key for key in keys if _OPTION_KEY.fullmatch(key)))
 
 
 class OmniMedVQA:

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.records.failure import Failure
 from medrobust_bench.records.files import replace_file
 from medrobust_bench.records.journal import Journal
 from medrobust_bench.records.outcome import Outcome
@@ -26,7 +27,6 @@ from medrobust_bench.specs.settings import DECIDES_NOTHING, GROWING, OF_THE_ENDI
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from medrobust_bench.records.failure import Failure
     from medrobust_bench.records.model import ModelRecord, ServerRecord
     from medrobust_bench.records.witness import StoredWitness, Witness
 
@@ -195,7 +195,7 @@ class RunFolder:
             for question in together
         }
         kept = [outcome for outcome in outcomes if (outcome.model, outcome.threat, outcome.question) in whole]
-        self.journal.replace([*kept, *self.journal.failures()])
+        self.journal.replace([*kept, *(line for line in lines if isinstance(line, Failure))])
         return kept
 
     def record_outcomes(

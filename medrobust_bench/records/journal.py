@@ -9,13 +9,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.failure import Failure
-from medrobust_bench.records.files import replace_file
+from medrobust_bench.records.files import replacing
 from medrobust_bench.records.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from medrobust_bench.records.record import Record
 
 _LINE: TypeAdapter[Outcome | Failure] = TypeAdapter(Outcome | Failure)
 
@@ -53,14 +54,20 @@ class Journal:
         if not self.path.exists():
             return []
         try:
-            *lines, _torn = self.path.read_bytes().split(b"\n")
+            with self.path.open("rb") as file:
+                return self._read(file)
         except OSError as error:
             what = f"cannot be read: {error.strerror}"
             raise InvalidInputError([Problem(str(self.path), what, "restore the file")]) from error
+
+    def _read(self, lines: Iterable[bytes]) -> list[Outcome | Failure]:
         found: list[Outcome | Failure] = []
+        keys: dict[frozenset[str], set[str]] = {}
         for row, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                break
             try:
-                found.append(_LINE.validate_json(line))
+                read = _LINE.validate_json(line)
             except ValidationError as error:
                 problem = Problem(
                     where=str(self.path),
@@ -69,6 +76,10 @@ class Journal:
                     remedy="restore the file, or start the run again in an empty folder",
                 )
                 raise InvalidInputError([problem]) from error
+            _share_keys(read, keys)
+            for attempt in read.attempts if isinstance(read, Outcome) else ():
+                _share_keys(attempt, keys)
+            found.append(read)
         return found
 
     def append(self, outcomes: Iterable[Outcome | Failure]) -> None:
@@ -80,8 +91,22 @@ class Journal:
 
     def replace(self, outcomes: Sequence[Outcome | Failure]) -> None:
         """Rewrite the journal atomically (used on resume, to drop the chunk that a kill cut short)."""
-        replace_file(self.path, _lines(outcomes))
+        with replacing(self.path) as file:
+            file.writelines(_line(outcome) for outcome in outcomes)
+
+
+def _share_keys(record: Record, known: dict[frozenset[str], set[str]]) -> None:
+    """Have records that were given the same keys share the set of them: of each its own takes half of its memory.
+
+    Records are frozen, so that none of them changes it.
+    """
+    given = record.__pydantic_fields_set__
+    object.__setattr__(record, "__pydantic_fields_set__", known.setdefault(frozenset(given), given))
+
+
+def _line(outcome: Outcome | Failure) -> bytes:
+    return outcome.model_dump_json().encode() + b"\n"
 
 
 def _lines(outcomes: Iterable[Outcome | Failure]) -> bytes:
-    return b"".join(outcome.model_dump_json().encode() + b"\n" for outcome in outcomes)
+    return b"".join(map(_line, outcomes))

@@ -292,7 +292,7 @@ def control_grids(results: Sequence[Result]) -> list[Grid]:
                     str(one.only_words),
                     str(one.only_control),
                     MISSING if one.words_cost is None else _points_with_interval(one.words_cost),
-                    MISSING if one.p_value is None else f"{one.p_value:.2g}",
+                    MISSING if one.words_cost is None else f"{one.p_value:.2g}",
                 )
                 for one in result.metrics.controls
             ]

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from medrobust_bench.attacks.corruption import CorruptionsByChance, WorstCorruption
+from medrobust_bench.attacks.injection import CONTROLS, Injection
 from medrobust_bench.attacks.losses import CrossEntropy, loss_at
 from medrobust_bench.attacks.plan import Planned
 from medrobust_bench.attacks.search import GENERATION_INTERVAL
@@ -230,6 +231,10 @@ def _load(
         elif isinstance(threat, WorstCorruption):
             forward += len(threat.kinds(question)) + threat.spec.queries
             answers += 1
+        elif isinstance(threat, Injection):
+            sorts = 1 + len(CONTROLS)
+            forward += sorts * threat.spec.queries
+            answers += sorts
         elif isinstance(threat, Planned):
             runs = threat.planned(question, generates=generates)
             tried = sum(run.most for run in runs)

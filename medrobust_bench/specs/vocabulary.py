@@ -8,6 +8,7 @@ bracket, "ultrasound"), and a name that nobody here knows ("PET", "Prognosis") i
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def in_usual_order(names: Iterable[str]) -> tuple[str, ...]:
     return (*known, *sorted(distinct.difference(known)))
 
 
+@lru_cache(maxsize=4096)  # a hundred thousand questions have a few dozen spellings
 def _bare(spelling: str) -> str:
     return re.sub(r"[^a-z0-9]", "", spelling.casefold())
 

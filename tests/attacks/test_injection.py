@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from benchmarks.clinic import Measured, words_grid
 from medrobust_bench.attacks.injection import (
     BORDER,
     CONTROLS,
@@ -249,6 +250,17 @@ def test_the_result_tells_words_from_covered_pixels(run: Run) -> None:
     assert metrics.on_text == 0
     table = (run.folder / "leaderboard.md").read_text()
     assert "the words (0.0 % of the images seem to carry text of their own)" in table
+
+
+def test_the_table_of_the_documentation_has_a_row_a_control(run: Run) -> None:
+    result = run["schooled", "injection"]
+    rows = words_grid({"schooled": Measured({"injection": result}, {})}).rows
+    assert [row[:3] for row in rows] == [
+        ("schooled", "injection", "neutral"),
+        ("schooled", "injection", "right option"),
+    ]
+    p_values = sorted(control.p_value for control in result.metrics.controls)
+    assert min(float(row[-1]) for row in rows) == pytest.approx(min(1, 2 * p_values[0]), rel=0.01)  # Holm
 
 
 def test_the_report_shows_what_was_written(run: Run, tmp_path: Path) -> None:

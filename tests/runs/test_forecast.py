@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.models.adapter import Adapter
 
-THREATS = ["pgd-linf:steps=3,restarts=2", "noise:draws=4", "certified-l2-quick:n=64,n0=0,looks=1"]
+THREATS = [
+    "pgd-linf:steps=3,restarts=2",
+    "noise:draws=4",
+    "injection:queries=2",
+    "certified-l2-quick:n=64,n0=0,looks=1",
+]
 
 
 @pytest.fixture(scope="module")

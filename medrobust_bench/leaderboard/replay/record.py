@@ -47,11 +47,11 @@ class ReplayRecord(Record):
     fresh_phantoms: str | None = Field(default=None, description="What came of them, in words")
 
     def told(self) -> str:
-        """For a cell of a table: day, bound on what ranks, and by whom."""
+        """For a cell of a table: day, bound on what ranks ("answers" where none of it was repeated), and by whom."""
         if not self.agrees:
             return f"{self.on}: DISAGREES ({self.by})"
-        bounds = [f"{100 * one.bound:.1f} %" for one in self.kinds if one.ranks and one.asked]
-        return f"{self.on}: ≤ {', '.join(bounds)} ({self.by})" if bounds else f"{self.on} ({self.by})"
+        bounds = ", ".join(f"{100 * one.bound:.1f} %" for one in self.kinds if one.ranks and one.asked)
+        return f"{self.on}: {f'≤ {bounds}' if bounds else 'answers'} ({self.by})"
 
 
 def keep(replay: Replay, submission: Path, folder: Path, *, by: str) -> Path:

@@ -86,7 +86,7 @@ class RayEngine:
                     address=address or "local",
                     include_dashboard=None if address else False,
                     log_to_driver=False,
-                    logging_level="warning",
+                    logging_level="error",  # its notices are about settings of its own
                     **here,
                 )
             except (ConnectionError, ValueError, RuntimeError) as error:
