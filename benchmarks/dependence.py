@@ -96,7 +96,11 @@ def grid(arms: Mapping[str, Sequence[Run]]) -> Grid:
         (ARMS[name], str(len(arms[name])), *(cell(name, None, column) for column in columns)) for name in arms
     ]
     rows += [
-        (f"difference: {ARMS[before]}", "", *(cell(now, before, column) for column in columns))
+        (
+            f"{ARMS[before]}: with exchanged prompts less without",
+            "",
+            *(cell(now, before, column) for column in columns),
+        )
         for before, now in PAIRS
         if now in arms and before in arms
     ]
