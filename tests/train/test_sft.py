@@ -412,13 +412,26 @@ def test_the_configuration_is_saved_as_it_was(checkpoint: Path) -> None:
 def launch(recipe: Path, out: Path, *more: str, processes: int = 1) -> subprocess.Popen[bytes]:
     distributed = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = ["-m", "medrobust_bench", "train", "sft", str(recipe), "--out", str(out), *more]
-    return subprocess.Popen(
-        [sys.executable, *(distributed if processes > 1 else []), *command],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with said(out).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, *(distributed if processes > 1 else []), *command],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            cwd=Path(__file__).parents[2],
+            stdout=log,
+            stderr=log,
+        )
+
+
+def said(out: Path) -> Path:
+    """Where a launched training writes what it says."""
+    return out.with_name(f"{out.name}.log")
+
+
+def ended_well(process: subprocess.Popen[bytes], out: Path) -> bool:
+    """Waits for a launched training, and shows what it said where it fails."""
+    if (code := process.wait(300)) != 0:
+        print(said(out).read_text(errors="replace"))
+    return code == 0
 
 
 @pytest.mark.slow
@@ -429,7 +442,8 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     settings = TINY.model_copy(update={"stages": stages, "log_every": 1, "noise": NoiseSettings(sigma=0.1)})
     recipe.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
     for processes in (1, 2):
-        assert launch(recipe, tmp_path / str(processes), processes=processes).wait(300) == 0
+        out = tmp_path / str(processes)
+        assert ended_well(launch(recipe, out, processes=processes), out)
     curves = [StepLog(tmp_path / number / CURVE_FILE).entries() for number in "12"]
     assert [entry["step"] for entry in curves[1]] == [1, 2, 3, 4]
     losses = [torch.tensor([[e["loss"], e["grad_norm"]] for e in curve]) for curve in curves]
@@ -446,7 +460,7 @@ def test_a_killed_training_resumed_equals_an_unbroken_one(tmp_path: Path) -> Non
     settings = TINY.model_copy(update={"stages": stages, "save_every": 5, "evaluate_every": 30})
     recipe.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert launch(recipe, whole).wait(300) == 0
+    assert ended_well(launch(recipe, whole), whole)
     process = launch(recipe, broken)
     deadline = time.monotonic() + 200
     while not (broken / CHECKPOINTS / "checkpoint-10").exists() and time.monotonic() < deadline:
@@ -454,7 +468,7 @@ def test_a_killed_training_resumed_equals_an_unbroken_one(tmp_path: Path) -> Non
     process.kill()
     process.wait()
     assert not (broken / "model.safetensors").exists()
-    assert launch(recipe, broken, "--resume").wait(300) == 0
+    assert ended_well(launch(recipe, broken, "--resume"), broken)
     assert all(torch.equal(value, weights(broken)[name]) for name, value in weights(whole).items())
     curves = [StepLog(folder / CURVE_FILE).entries() for folder in (whole, broken)]
     assert [(e["step"], e["loss"]) for e in curves[0]] == [(e["step"], e["loss"]) for e in curves[1]]
