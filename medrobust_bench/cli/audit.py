@@ -54,12 +54,10 @@ def command(
     same attack, or one without gradients, breaks more, and whether the answers depend on image and options as they
     should. Prints every check and writes audit.json into the run's folder. Exits with 1 if a check fails.
     """
-    from transformers.utils.logging import disable_progress_bar
 
     from medrobust_bench.records.files import replace_file
     from medrobust_bench.runs.suite import load_runs
 
-    disable_progress_bar()
     passed = True
     for finished in load_runs(run, moved=(data, images) != (None, None)):
         records = finished.audit(

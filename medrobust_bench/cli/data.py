@@ -218,7 +218,6 @@ def _refused(card: Card, checked: Audit, device: str) -> list[Problem]:
     """Questions that a run would ask and the model does not take."""
     from rich.console import Console as Terminal
     from rich.progress import Progress
-    from transformers.utils.logging import disable_progress_bar
 
     from medrobust_bench.models.refusal import refused
     from medrobust_bench.models.registry import load_model
@@ -226,7 +225,6 @@ def _refused(card: Card, checked: Audit, device: str) -> list[Problem]:
 
     if not checked.has_images:
         raise InvalidInputError([Problem("--model", "needs the images", "say where they are (--images)")])
-    disable_progress_bar()  # its bar would run through ours
     test = [entry.question for entry in checked.entries if entry.split == "test"]
     questions = test or [entry.question for entry in checked.entries]
     adapter = load_model(card, device=device)

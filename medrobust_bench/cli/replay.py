@@ -23,11 +23,9 @@ def command(run: Path, data: str | None, images: Path | None, device: str | None
     its budget. Exits with 1 if anything disagrees with what the run reports.
     """
     from tabulate import tabulate
-    from transformers.utils.logging import disable_progress_bar
 
     from medrobust_bench.runs.suite import load_runs
 
-    disable_progress_bar()
     recounts = [
         (finished.record.plan.data.name, model, recount)
         for finished in load_runs(run, moved=(data, images) != (None, None))

@@ -234,13 +234,11 @@ def command(
 def _forecast(settings: RunSettings, out: Path, *, resume: bool, extend: bool = False) -> None:
     """Print what a run would take."""
     from rich.console import Console
-    from transformers.utils.logging import disable_progress_bar
 
     from medrobust_bench.runs.evaluate import prepare
     from medrobust_bench.runs.forecast import forecast
     from medrobust_bench.runs.request import Request
 
-    disable_progress_bar()
     seen = forecast(prepare(Request(settings), out, resume=resume, extend=extend))
     Console(width=None if sys.stdout.isatty() else 120).print(seen.grid().rich())
     for sentence in seen.sentences():
@@ -316,9 +314,7 @@ def _engine(crew: _Crew, out: Path) -> Iterator[Engine | None]:
 @contextmanager
 def _stopped_by_hand(out: Path) -> Iterator[None]:
     """Inside it, Ctrl-C says how to go on."""
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # its bar would run through ours
     try:
         yield
     except KeyboardInterrupt:

@@ -45,12 +45,10 @@ def command(run: Path, model: str, **flags: Any) -> None:
     result files and a table into RUN/transfer/.
     """
     from rich.console import Console
-    from transformers.utils.logging import disable_progress_bar
 
     from medrobust_bench.reports.transfer_table import LEGEND, transfer_grids
     from medrobust_bench.runs.suite import load_runs
 
-    disable_progress_bar()
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     console, folders = Console(), []
     for opened in load_runs(run, moved=bool(given.keys() & {"data", "images"})):

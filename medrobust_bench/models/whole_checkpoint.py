@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoModelForImageTextToText
+from transformers.utils import logging
 
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SHOWN = 5
@@ -44,9 +47,14 @@ def load_whole(source: str | Path, **options: Any) -> Any:
         OSError, ValueError, ImportError: as `from_pretrained` raises them.
     """
     try:
-        model, found = AutoModelForImageTextToText.from_pretrained(
-            source, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
-        )
+        with _without_bar():
+            model, found = AutoModelForImageTextToText.from_pretrained(
+                source,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **options,
+            )
     except SafetensorError as error:
         what = f"its weights cannot be read: {error}"
         remedy = "fetch the checkpoint again: a download may be cut off, or be a pointer of git LFS"
@@ -69,6 +77,18 @@ def load_whole(source: str | Path, **options: Any) -> Any:
     if problems:
         raise InvalidInputError(problems)
     return model
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """Inside it, transformers shows no bar of its own: it would run through that of a command."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _some(names: list[str]) -> str:
