@@ -212,7 +212,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         if other is not question and why_unusable(self.processing_class, other, settings.mode) is None:
             question, image = other, canonical(other.image)
         if settings.augmentation is not None:
-            image = augmented(image, settings.augmentation, seed)
+            image = augmented(image, settings.augmentation, seed, question=question)
         return _Prompt(question, image, seed)
 
     def _answered_elsewhere(self, prompts: Sequence[_Prompt]) -> dict[str, int | None]:

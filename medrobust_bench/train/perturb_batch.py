@@ -55,7 +55,10 @@ class BatchPerturbation:
         images = [canonical(example.question.image) for example in examples]
         augmentation = self._settings.augmentation
         if augmentation is not None:
-            images = [augmented(image, augmentation, seed) for image, seed in zip(images, seeds, strict=True)]
+            images = [
+                augmented(image, augmentation, seed, question=example.question)
+                for example, image, seed in zip(examples, images, seeds, strict=True)
+            ]
         self._attack(examples, images, seeds, step)
         noise = self._settings.noise
         if noise is not None:
