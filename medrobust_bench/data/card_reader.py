@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.data.card_rows import Converted, convert
 from medrobust_bench.data.cards import columns_of, read_card, shipped_cards
+from medrobust_bench.data.column_tables import ArrowTable, HubSplit, hub_config
 from medrobust_bench.data.places import (
     ArchiveImages,
     FolderImages,
@@ -19,7 +20,7 @@ from medrobust_bench.data.places import (
 )
 from medrobust_bench.data.rows import Reading
 from medrobust_bench.data.splits import SPLIT_NAMES
-from medrobust_bench.data.tables import ArrowTable, HubSplit, hub_config, open_table
+from medrobust_bench.data.tables import open_table
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.cards import DataCard, Split
     from medrobust_bench.data.places import Images
     from medrobust_bench.data.reader import Request
-    from medrobust_bench.data.tables import Table, TableFile
+    from medrobust_bench.data.table import Table, TableFile
 
     _Split = Split | Literal["all"]
 

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from medrobust_bench.data.column_tables import ArrowImage
 from medrobust_bench.data.image import ImageBytes
 from medrobust_bench.data.question import MAX_OPTIONS, Question
 from medrobust_bench.data.rows import (
@@ -22,7 +23,7 @@ from medrobust_bench.data.rows import (
 )
 from medrobust_bench.data.split_files import parse_problem
 from medrobust_bench.data.splits import SPLIT_NAMES
-from medrobust_bench.data.tables import ArrowImage, CsvImage
+from medrobust_bench.data.tables import CsvImage
 from medrobust_bench.problems import Problem
 from medrobust_bench.specs.vocabulary import modality_name, question_type_name
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.cards import Cell, DataCard, Filter, Options
     from medrobust_bench.data.image import ImageSource
     from medrobust_bench.data.places import Images
-    from medrobust_bench.data.tables import Row
+    from medrobust_bench.data.table import Row
 
 NOT_STATED = "not stated"
 """What a modality or question type is called that a row leaves open."""

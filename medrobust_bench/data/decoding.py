@@ -15,6 +15,8 @@ What was done is told in `Decoded.steps`.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import io
 import struct
 import zlib
@@ -263,3 +265,17 @@ _DECODERS: tuple[
     (_is_nifti, _refuse_nifti),
     (lambda _content: True, _decode_picture),
 )
+
+
+def from_base64(text: object) -> bytes:
+    """The encoded image in a cell of text, a data URL or bare.
+
+    Raises:
+        ImageError: it is none.
+    """
+    if not isinstance(text, str):
+        raise ImageError("is no base64 text", "write the encoded image as base64")
+    try:
+        return base64.b64decode(text.partition(";base64,")[2] or text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError(f"is no base64 text: {error}", "write the encoded image as base64") from error

@@ -13,11 +13,13 @@ import yaml
 from medrobust_bench.data.card_reader import escaped, read_by_card
 from medrobust_bench.data.card_rows import NOT_STATED, letter_place, published_options
 from medrobust_bench.data.cards import DataCard, Options
+from medrobust_bench.data.column_tables import column_files
 from medrobust_bench.data.omnimedvqa import tree_root
 from medrobust_bench.data.question import LETTERS, MAX_OPTIONS
 from medrobust_bench.data.rows import RowError, same_option
 from medrobust_bench.data.split_files import holds_published_rows, holds_split_files, split_file
-from medrobust_bench.data.tables import OPENERS, TableFile, column_files, open_table
+from medrobust_bench.data.table import TableFile
+from medrobust_bench.data.tables import OPENERS, open_table
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:

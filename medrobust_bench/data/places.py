@@ -13,7 +13,7 @@ from medrobust_bench.data.decoding import ImageError, decode
 from medrobust_bench.data.image import ImageFile, content_digest
 from medrobust_bench.data.image_files import ImageFolder
 from medrobust_bench.data.rows import RowError
-from medrobust_bench.data.tables import TableFile
+from medrobust_bench.data.table import TableFile
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:

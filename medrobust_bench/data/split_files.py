@@ -21,6 +21,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
+from medrobust_bench.data.column_tables import column_files
 from medrobust_bench.data.image import ImageFile
 from medrobust_bench.data.image_files import ImageFolder
 from medrobust_bench.data.omnimedvqa import tree_root
@@ -35,7 +36,6 @@ from medrobust_bench.data.rows import (
     text_of,
 )
 from medrobust_bench.data.splits import SPLIT_NAMES
-from medrobust_bench.data.tables import column_files
 from medrobust_bench.data.wording import question_type_from_wording
 from medrobust_bench.problems import Problem
 from medrobust_bench.specs.vocabulary import MODALITIES, known_modality, known_question_type

@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 from medrobust_bench.data import image_files
+from medrobust_bench.data.column_tables import ArrowImage, ArrowTable, ColumnFile, _columns
 from medrobust_bench.data.image import ImageFile, canonical
 from medrobust_bench.data.image_cache import SETTLED_NS, ImageCache
 from medrobust_bench.data.image_files import inspect
 from medrobust_bench.data.places import ArchivedImage
-from medrobust_bench.data.tables import ArrowImage, ArrowTable, ColumnFile, CsvTable, TableFile, _columns
+from medrobust_bench.data.table import TableFile
+from medrobust_bench.data.tables import CsvTable
 
 from .conftest import write_image
 from .test_cards import encoded, png, write_parquet, write_zip
