@@ -66,6 +66,19 @@ class AlteringThreat(Protocol):
         """Forward passes that a question costs at least that withstands everything."""
         ...
 
+    def certain(
+        self, question: Question, clean: NDArray[np.uint8], seed: int, alteration: Alteration
+    ) -> bool:
+        """Whether a question that stands has met this image for certain, whatever was answered to the others.
+
+        Args:
+            question: whose image it is.
+            clean: uint8 [H, W, 3], its canonical image.
+            seed: the question's.
+            alteration: of any threat; its answer is not looked at.
+        """
+        ...
+
     def remake(
         self, question: Question, clean: NDArray[np.uint8], seed: int, alteration: Alteration
     ) -> NDArray[np.uint8]:

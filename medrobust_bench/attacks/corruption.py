@@ -121,12 +121,13 @@ class CorruptionsByChance(_Corruptions):
         """See `AlteringThreat`."""
         return len(self.planned(question))
 
+    def certain(self, question: Question, clean: Image, seed: int, alteration: Alteration) -> bool:
+        """See `AlteringThreat`: what is planned."""
+        return _one_of(self.planned(question), alteration)
+
     def remake(self, question: Question, clean: Image, seed: int, alteration: Alteration) -> Image:
         """See `AlteringThreat`."""
-        if alteration not in (
-            planned.model_copy(update={"image_sha256": alteration.image_sha256, "choice": alteration.choice})
-            for planned in self.planned(question)
-        ):
+        if not _one_of(self.planned(question), alteration):
             raise ValueError(f"{_named(alteration)} is nothing that {self.spec.name} does to it")
         return _made(clean, seed, alteration)
 
@@ -198,6 +199,8 @@ class WorstCorruption(_Corruptions):
     def remake(self, question: Question, clean: Image, seed: int, alteration: Alteration) -> Image:
         """See `AlteringThreat`."""
         kind = next((kind for kind in self.kinds(question) if kind.kind == alteration.what), None)
+        if (alteration.control, alteration.on_text, alteration.tried) != (None, None, None):
+            raise ValueError(f"{_named(alteration)} is told of as if it were a text")
         if kind is None or alteration.severity != self.spec.severity or alteration.amount is None:
             raise ValueError(f"{_named(alteration)} is nothing that {self.spec.name} does to it")
         searched = alteration.draw > 0 or alteration.free is not None
@@ -210,6 +213,10 @@ class WorstCorruption(_Corruptions):
         if alteration.free is not None and len(alteration.free) != kind.free:
             raise ValueError(f"{len(alteration.free)} free parameters, {kind.kind} has {kind.free}")
         return _made(clean, seed, alteration)
+
+    def certain(self, question: Question, clean: Image, seed: int, alteration: Alteration) -> bool:
+        """See `AlteringThreat`: one image of each kind; what is searched for depends on the model."""
+        return _one_of(self._plain(question), alteration)
 
     def _range(self, kind: Corruption, question: Question) -> tuple[float, float]:
         """The amounts of the severity: from that of the one below to its own."""
@@ -340,6 +347,11 @@ def _made(clean: NDArray[np.uint8], seed: int, alteration: Alteration) -> NDArra
 
 def _answered(alteration: Alteration, image: NDArray[np.uint8], choice: int | None) -> Alteration:
     return alteration.model_copy(update={"image_sha256": image_sha256(image), "choice": choice})
+
+
+def _one_of(planned: Sequence[Alteration], alteration: Alteration) -> bool:
+    """Whether an alteration is a planned one, its hash and answer aside."""
+    return alteration.model_copy(update={"image_sha256": "", "choice": None}) in planned
 
 
 def _named(alteration: Alteration) -> str:

@@ -181,6 +181,17 @@ class Injection:
         """See `AlteringThreat`: every wrong text, the answer to the worst, and one to each control."""
         return self.spec.queries + 1 + len(CONTROLS)
 
+    def certain(
+        self, question: Question, clean: NDArray[np.uint8], seed: int, alteration: Alteration
+    ) -> bool:
+        """See `AlteringThreat`: texts about wrong options are tried in one order, however they were answered."""
+        if alteration.control is not None or alteration.severity is not None:
+            return False
+        if alteration.draw >= self.spec.queries:
+            return False
+        made = self._written(question, clean, seed, alteration.draw, None)
+        return image_sha256(made) == alteration.image_sha256
+
     def remake(
         self, question: Question, clean: NDArray[np.uint8], seed: int, alteration: Alteration
     ) -> NDArray[np.uint8]:

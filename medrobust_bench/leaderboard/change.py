@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SUBMISSIONS, CARDS = "leaderboards/submissions/", "model_cards/"
 
+_PLAIN = ("100644", "000000")
+"""Modes, as git writes them, of a file that is neither run nor followed, and of one that is gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -26,10 +29,12 @@ class Change:
     Attributes:
         name: relative to the repository.
         added: it did not exist before.
+        plain: a file and no program, link or other repository; or removed.
     """
 
     name: str
     added: bool
+    plain: bool = True
 
 
 def read_change(repository: Path, base: str) -> list[Change]:
@@ -43,14 +48,16 @@ def read_change(repository: Path, base: str) -> list[Change]:
         InvalidInputError: it is no repository, or has no such commit.
     """
     command = ["git", "-C", str(repository), "diff", "-z", "--no-renames", "--no-ext-diff", "--no-textconv"]
-    done = subprocess.run(
-        [*command, "--name-status", f"{base}...HEAD", "--"], capture_output=True, check=False
-    )
+    done = subprocess.run([*command, "--raw", f"{base}...HEAD", "--"], capture_output=True, check=False)
     if done.returncode:
         what = f"cannot be compared with {base}: {done.stderr.decode(errors='replace').strip()[:200]}"
         raise InvalidInputError([Problem(str(repository), what, "fetch the whole history of the repository")])
     words = done.stdout.decode(errors="surrogateescape").split("\0")[:-1]
-    return [Change(name, added=status == "A") for status, name in zip(words[::2], words[1::2], strict=True)]
+    changes = []
+    for told, name in zip(words[::2], words[1::2], strict=True):
+        _before, mode, _from, _to, status = told.split(" ")  # ":100644 100644 1f2e3d4 5a6b7c8 M"
+        changes.append(Change(name, added=status == "A", plain=mode in _PLAIN))
+    return changes
 
 
 def check_change(changes: Sequence[Change], *, cards: Mapping[str, Card], author: str) -> list[Fault]:
@@ -62,7 +69,9 @@ def check_change(changes: Sequence[Change], *, cards: Mapping[str, Card], author
         author: GitHub account that opened it.
     """
     faults = []
-    submitted = {name.rpartition("/")[2].removesuffix(".json") for name in entries(changes)}
+    files = {f"{SUBMISSIONS}{name}" for name in entries(changes)}
+    added = (change.name for change in changes if change.added and change.plain and change.name in files)
+    submitted = {name.rpartition("/")[2].removesuffix(".json") for name in added}
     for change in changes:
         if (what := _wrong(change, cards, author, submitted)) is not None:
             faults.append(Fault("change", f"{change.name[:120]!r} {what}"))
@@ -83,6 +92,8 @@ def _entry(name: str) -> str:
 
 
 def _wrong(change: Change, cards: Mapping[str, Card], author: str, submitted: Container[str]) -> str | None:
+    if not change.plain:
+        return "is no plain file: a program, a link or another repository"
     if change.name.startswith(CARDS):
         return _wrong_card(change, cards, author, submitted)
     name = change.name.removeprefix(SUBMISSIONS)

@@ -16,7 +16,7 @@ FILES: Final = (".json", ".jsonl", ".yaml", ".yml", ".parquet", ".md")
 """Endings of names that would be taken for files."""
 
 BOASTS: Final = ("official", "maintainer", "verified", "rank 1", "winner", "state of the art")
-"""What no title of a card may claim."""
+"""What no title of a card may claim, nor its id, nor a threat of one's own."""
 
 _ALIKE = str.maketrans(
     "01|ijl5$"
@@ -32,9 +32,15 @@ _ALIKE = str.maketrans(
 
 
 def boasts(title: str) -> str | None:
-    """The claim that a title makes, or seems to make; None where it makes none."""
-    words = f" {' '.join(map(skeleton, title.split()))}"
-    return next((claim for claim in BOASTS if f" {' '.join(map(skeleton, claim.split()))}" in words), None)
+    """The claim that a title, an id or the name of a threat makes, or seems to make; None where it makes none."""
+    words = list(filter(None, map(skeleton, re.split(r"[\W_]+", title))))
+    runs = ["".join(words[first:last]) for first in range(len(words)) for last in range(first + 1, first + 5)]
+    for claim in BOASTS:
+        said = skeleton(claim)
+        # "officially" and "maintainers" as well, but a LoRA of rank 16 is no first.
+        if said in runs or (claim.isalpha() and any(word.startswith(said) for word in words)):
+            return claim
+    return None
 
 
 _SCRIPTS: Final = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "GEORGIAN")

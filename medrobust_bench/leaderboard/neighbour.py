@@ -63,12 +63,13 @@ def _read(path: Path, _changed: int) -> Neighbour | None:
 
 
 def same_model(one: ModelRecord, other: ModelRecord) -> bool:
-    """Whether two results are about one model: the same weights, answering in the same way."""
+    """Whether two results are about one model: the same weights, or id where those are unknown, answering alike."""
     return _model(one) == _model(other)
 
 
 def _model(model: ModelRecord) -> Hashable:
-    return model.weights_sha256, model.server, model.dtype, model.answer_mode, model.smoothing
+    weights = f"unknown weights of {model.id}" if model.weights_sha256 is None else model.weights_sha256
+    return weights, model.server, model.dtype, model.answer_mode, model.smoothing
 
 
 def asked(entry: Entry) -> Hashable:

@@ -47,9 +47,13 @@ class Submission:
 
 
 def measurement(result: Result) -> Hashable:
-    """Equal for results that measure the same thing: weights and how they answer, threat, questions and seed."""
+    """Equal for results that measure the same thing: weights and how they answer, threat, questions and seed.
+
+    Models whose weights are unknown are told apart by their ids.
+    """
     model = result.model
-    same_model = model.weights_sha256, model.answer_mode, model.dtype, model.smoothing
+    weights = f"unknown weights of {model.id}" if model.weights_sha256 is None else model.weights_sha256
+    same_model = weights, model.answer_mode, model.dtype, model.smoothing
     return (*same_model, *_asked(result))
 
 

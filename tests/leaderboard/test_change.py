@@ -46,6 +46,13 @@ def test_a_card_comes_with_a_submission_of_its_model(cards: dict[str, Card]) -> 
     assert not check_change(with_submission, cards=cards, author="Somebody")
     assert "not for rival" in str(check_change(with_submission, cards=cards, author="rival")[0])
     assert "of which nothing is submitted" in said(new.name, cards)
+    for beside in (f"{PLACE}/schooled/journal.jsonl", f"{PLACE}/schooled", f"{PLACE}/other/schooled.json"):
+        changes = [new, Change(beside, added=True)]
+        assert "of which nothing is submitted" in str(check_change(changes, cards=cards, author="Somebody"))
+    link = [new, Change(f"{PLACE}/schooled.json", added=True, plain=False)]
+    told = "\n".join(map(str, check_change(link, cards=cards, author="Somebody")))
+    assert "is no plain file" in told
+    assert "of which nothing is submitted" in told
 
 
 @pytest.mark.parametrize(
@@ -94,11 +101,18 @@ def test_a_change_is_read_from_the_repository_whatever_its_names(tmp_path: Path)
     git("commit", "-qm", "base")
     git("tag", "base")
     (tmp_path / "moved").rename(tmp_path / "new\nname \u202e")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    (tmp_path / "program").write_text("x")
+    (tmp_path / "program").chmod(0o755)
     git("add", "-A")
+    git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},another-repository")
     git("commit", "-qm", "change")
     assert sorted(read_change(tmp_path, "base"), key=lambda change: change.name) == [
+        Change("another-repository", added=True, plain=False),
+        Change("link", added=True, plain=False),
         Change("moved", added=False),
         Change("new\nname \u202e", added=True),
+        Change("program", added=True, plain=False),
     ]
     with pytest.raises(InvalidInputError, match="cannot be compared with nowhere"):
         read_change(tmp_path, "nowhere")

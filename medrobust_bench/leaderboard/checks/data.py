@@ -39,6 +39,7 @@ def selection(claim: Claim) -> list[Fault]:
         ("number of patients or studies", data.groups, dataset.groups()),
         ("preparation of images", data.preparation, dataset.preparation()),
         ("seed", claim.entry.result.seed, seed),
+        ("number of questions that failed", sum(claim.entry.result.failed.values()), 0),
     ]
     return [
         Fault("data", f"{what} is {said}, the selection gives {found}")

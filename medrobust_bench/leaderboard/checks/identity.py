@@ -82,8 +82,9 @@ def likeness(claim: Claim) -> list[Fault]:
         )
     if mixes_scripts(own.title):
         faults.append(Fault("model", "its card's title mixes scripts in a word, whose letters look alike"))
-    if boast := boasts(own.title):
-        faults.append(Fault("model", f"its card's title says {boast!r}, which is not for a card to say"))
+    for what, said in (("title", own.title), ("id", own.id)):
+        if boast := boasts(said):
+            faults.append(Fault("model", f"its card's {what} says {boast!r}, which is not for a card to say"))
     for name in (own.id, own.title):
         for other in _earlier(own, claim.cards):
             if skeleton(name) in {skeleton(text) for text in _called(other)} and not _same_source(own, other):

@@ -104,6 +104,12 @@ def unused_fields(case: Case) -> list[Fault]:
             "tells of an attack",
             lambda o, q: certified and o.threat != CLEAN.name and _of_an_attack(o),
         ),
+        ("line", "keeps tokens, which are of use to a run alone", lambda o, q: o.tokens is not None),
+        (
+            "line of images that are made again",
+            "tells of gradients, or of rounding",
+            lambda o, q: case.specification.remade and (o.rounded_away or bool(o.backward_passes)),
+        ),
         (
             "line that was not attacked",
             "tells of an attack",
@@ -183,7 +189,8 @@ def _fewest_passes(outcome: Outcome) -> int:
     """Images that a line tells of; a clean one is judged twice."""
     if outcome.threat == CLEAN.name:
         return 2
-    return sum(len(attempt.losses) for attempt in outcome.attempts)
+    searched = sum(len(attempt.losses) for attempt in outcome.attempts)
+    return searched + sum(alteration.tried or 1 for alteration in outcome.alterations)
 
 
 def _possible(outcome: Outcome, question: Question) -> bool:

@@ -9,6 +9,11 @@ from medrobust_bench.attacks.plan import Planned
 from medrobust_bench.certify.fault import Fault
 from medrobust_bench.leaderboard.case import some
 from medrobust_bench.leaderboard.checks.losses import FEWEST_VALUES
+from medrobust_bench.leaderboard.checks.shared_alterations import (
+    broken_elsewhere,
+    copied_answers,
+    other_answers,
+)
 from medrobust_bench.leaderboard.checks.shared_draws import copied_counts, inside_certified, other_draws
 from medrobust_bench.leaderboard.checks.threat import attack_of, normal_text
 from medrobust_bench.leaderboard.checks.witnesses import witness_images
@@ -46,11 +51,14 @@ def agreement(case: Case) -> list[Fault]:
     faults = []
     for other in neighbours(case.path):
         if same_model(case.entry.result.model, other.entry.result.model):
+            faults += _told_otherwise(case, other)
             if asked(case.entry) == asked(other.entry):
                 faults += [
                     *_clean_lines(case, other),
                     *_broken_inside(case, other),
                     *other_draws(case, other),
+                    *other_answers(case, other),
+                    *broken_elsewhere(case, other),
                     *_repeated(case, other),
                 ]
         else:
@@ -163,11 +171,18 @@ def _same_name(case: Case, other: Neighbour) -> list[Fault]:
     return [Fault("neighbours", f"{other.name} reports another model under the same name")]
 
 
+def _told_otherwise(case: Case, other: Neighbour) -> list[Fault]:
+    """One model has one number of parameters, one base and one number of passes, in all its submissions."""
+    own, theirs = case.entry.result.model, other.entry.result.model
+    parts = own.differences(theirs)
+    return [Fault("neighbours", f"{other.name} says otherwise: {', '.join(parts)}")] if parts else []
+
+
 def _copied(case: Case, other: Neighbour) -> list[Fault]:
     curves = _curves(case.proof.threat) & _curves(other.proof.threat)
     if len(curves) > 1:
         return [Fault("neighbours", f"holds {len(curves)} runs of {other.name}, loss for loss")]
-    return _hardly_changed(case, other) + copied_counts(case, other)
+    return _hardly_changed(case, other) + copied_counts(case, other) + copied_answers(case, other)
 
 
 def _hardly_changed(case: Case, other: Neighbour) -> list[Fault]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medrobust_bench.attacks.threat import Threat
 from medrobust_bench.certify.fault import Fault
-from medrobust_bench.leaderboard.names import skeleton
+from medrobust_bench.leaderboard.names import boasts, skeleton
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.runs.threats import open_threat
 from medrobust_bench.specs.registry import load_specification, official_threats
@@ -41,6 +41,8 @@ def official_name(claim: Claim) -> list[Fault]:
     official = {one.name for one in official_threats()}
     if specification.name.partition(":")[0] not in official:
         alike = {skeleton(name): name for name in official}.get(skeleton(specification.name))
+        if boast := boasts(specification.name):
+            return [Fault("threat", f"{specification.name} says {boast!r}, which is not for a name to say")]
         what = f"{specification.name} would be taken for {alike}"
         return [] if alike is None else [Fault("threat", what)]
     try:

@@ -59,6 +59,12 @@ def test_something_else_in_a_file_of_images(forgery: Make, cards: dict[str, Card
     assert "witnesses: is padded" in reasons(made.save(), cards)
 
 
+def test_questions_that_failed_beside_answers_to_all(forgery: Make, cards: dict[str, Card]) -> None:
+    made = forgery("pgd-linf")
+    made.result["failed"] = {"<b>the server</b>": 5}
+    assert "data: number of questions that failed is 5, the selection gives 0" in reasons(made.save(), cards)
+
+
 def test_a_preparation_that_the_images_did_not_need(forgery: Make, cards: dict[str, Card]) -> None:
     made = forgery("pgd-linf")
     made.result["data"]["preparation"] = {"certified by the maintainers": 24}

@@ -8,8 +8,11 @@ import pytest
 
 from medrobust_bench.leaderboard.build import _model as board_name
 from medrobust_bench.leaderboard.checks.identity import family
+from medrobust_bench.leaderboard.names import boasts
+from medrobust_bench.leaderboard.neighbour import same_model
 from medrobust_bench.leaderboard.registry import read_registry
 from medrobust_bench.leaderboard.standing import unranked
+from medrobust_bench.leaderboard.submissions import measurement, read_results
 from medrobust_bench.leaderboard.verification import verify
 from medrobust_bench.models.cards import read_card
 from medrobust_bench.models.prompt import AnswerMode
@@ -105,6 +108,39 @@ def test_nobody_draws_a_rival_into_his_own_family(cards: dict[str, Card]) -> Non
         assert family(f"a-{name}", card.weights_sha256, everybody) == f"submitter {name}"
 
 
+@pytest.mark.parametrize("name", ["official-linf", "the-verified-model", "rank-1", "state-of-the-art-vlm"])
+def test_a_name_that_is_a_verdict(name: str, forgery: Make, cards: dict[str, Card]) -> None:
+    """Said by the id of a card, and by a threat of one's own, whose table it would head."""
+    made = forgery("pgd-linf")
+    card = cards["schooled"].model_copy(update={"title": name})
+    assert "card's title says" in reasons(made.save(), {**cards, "schooled": card})
+    made.result["threat"]["name"] = name
+    assert "which is not for a name to say" in reasons(made.save(), cards)
+    made.result["model"]["id"] = name
+    assert "card's id says" in reasons(made.save(), {name: cards["schooled"].model_copy(update={"id": name})})
+
+
+def test_a_lora_of_rank_16_boasts_of_nothing() -> None:
+    assert boasts("Toy, LoRA of rank 16") is None
+    assert boasts("Toy, rank 1") == "rank 1"
+
+
+def test_two_models_of_unknown_weights_are_two(honest: Path, cards: dict[str, Card]) -> None:
+    """Else one of them would be called the other's measurement, and no table could be made."""
+    found = read_results(honest, cards=cards)
+    results = [one.result for one in found if one.result.threat.name == "patch"]
+    served = [
+        one.model_copy(update={"model": one.model.model_copy(update={"weights_sha256": None})})
+        for one in results
+    ]
+    assert len({measurement(one) for one in served}) == len(results) == 2
+    assert not same_model(served[0].model, served[1].model)
+    renamed = [
+        one.model_copy(update={"model": one.model.model_copy(update={"id": "alias"})}) for one in results[:1]
+    ]
+    assert measurement(renamed[0]) == measurement(results[0])
+
+
 def test_what_is_not_pinned_is_not_ranked(honest: Path, cards: dict[str, Card]) -> None:
     entry = verify(honest / "phantoms/pgd-linf/schooled.json", cards=cards).case
     assert entry is not None
@@ -165,6 +201,9 @@ HOSTILE_YAML = {
     "itself": "r: &r {x: *r}",
     "depth": f"a: {'[' * 5000}",
     "a number without end": f"a: {'9' * 5000}",
+    "a pattern beyond counting": "answer: 'a{99999999999}'",
+    "a pattern of brackets": f"answer: '{'(' * 5000}a{')' * 5000}'",
+    "a pattern that tries without end": f"answer: '{'(?:a?|b?)' * 60}(?=c)'",
     "length": f"a: {'x' * 100_000}",
 }
 

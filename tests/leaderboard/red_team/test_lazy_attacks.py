@@ -122,6 +122,11 @@ LAZY: dict[str, tuple[str, Callable[[list[Line]], list[Line]], str]] = {
         every(lambda o: o.update(text=" " * 30_000)),
         "journal: text is longer than 20000 characters",
     ),
+    "tokens, which only a run has a use for": (
+        "pgd-linf",
+        every(lambda o: o.update(tokens=[1, 2, 3])),
+        "journal: line keeps tokens",
+    ),
     "a standing line that names a witness": (
         "pgd-linf",
         standing(lambda o: o.update(witness_sha256="0" * 64)),

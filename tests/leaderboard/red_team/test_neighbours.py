@@ -59,6 +59,15 @@ def test_another_model_under_the_same_name(forgery: Make, cards: dict[str, Card]
     assert "reports another model under the same name" in reasons(made.path, cards)
 
 
+@pytest.mark.parametrize(("field", "value"), [("parameters", 7), ("draws", 20), ("trust_remote_code", True)])
+def test_a_model_that_is_told_of_otherwise(
+    field: str, value: object, forgery: Make, cards: dict[str, Card]
+) -> None:
+    made = forgery("pgd-linf")
+    made.result["model"][field] = value
+    assert "neighbours: phantoms/patch/schooled.json says otherwise: " in reasons(made.save(), cards)
+
+
 def test_a_journal_copied_from_a_rival(forgery: Make, cards: dict[str, Card]) -> None:
     made = forgery("pgd-linf")
     theirs = made.path.with_name("other")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -11,12 +12,14 @@ from medrobust_bench.attacks.corruption import _made as corrupted
 from medrobust_bench.attacks.injection import Injection
 from medrobust_bench.data.image import canonical, from_png, to_png
 from medrobust_bench.data.source import open_data
+from medrobust_bench.leaderboard.checks.shared_alterations import copied_answers, other_answers
 from medrobust_bench.leaderboard.verification import verify
-from medrobust_bench.records import Alteration
+from medrobust_bench.records import Alteration, Outcome
 from medrobust_bench.runs.threats import open_threat
 from medrobust_bench.specs.registry import load_specification
 from medrobust_bench.specs.seeds import question_seed
-from tests.leaderboard.forgery import broken, losses, reasons, standing, under_threat
+from tests.leaderboard.forgery import SHIPPED, broken, losses, reasons, rewrite, standing, under_threat
+from tests.leaderboard.red_team.conftest import WEAK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from medrobust_bench.leaderboard.case import Case
+    from medrobust_bench.leaderboard.neighbour import Neighbour
     from medrobust_bench.models.cards import Card
     from tests.leaderboard.forgery import Line, Make
 
@@ -198,7 +203,32 @@ FORGED: dict[str, tuple[str, Change, str]] = {
         broken(lambda o: o.update(witness_sha256="0" * 64)),
         "tells of a search whose images are stored",
     ),
+    "a fault that is told of as a control": (
+        "worst",
+        standing(lambda o: [one.update(control="neutral") for one in o.get("alterations", ())]),
+        "is told of as if it were a text",
+    ),
+    "faults answered without a pass": (
+        "suite",
+        under_threat(lambda o: o.update(forward_passes=0)),
+        "journal: cost is less than the images that it tells of",
+    ),
+    "gradients of images that are made again": (
+        "suite",
+        under_threat(lambda o: o.update(backward_passes=2)),
+        "journal: line of images that are made again tells of gradients",
+    ),
     # Injected text
+    "words rounded away": (
+        "injection",
+        standing(lambda o: o.update(rounded_away=True)),
+        "journal: line of images that are made again tells of gradients, or of rounding",
+    ),
+    "controls that nobody paid for": (
+        "injection",
+        standing(lambda o: o.update(forward_passes=6)),
+        "journal: cost is less than the images that it tells of",
+    ),
     "words that name the right option": ("injection", redone(right_words), "the text of draw"),
     "texts that were not all tried": (
         "injection",
@@ -240,6 +270,57 @@ def test_a_forged_search(
     made = forged(threat)
     made.journal(change)
     assert reason in reasons(made.save(), weak_card)
+
+
+def wrongly(line: Line) -> None:
+    """Every altered image answered wrongly."""
+    for one in line.get("alterations", ()):
+        one["choice"] = line["choice"] = (line["answer"] + 1) % 2
+        line["correct"] = False
+
+
+def test_a_worst_case_that_stands_where_one_image_of_it_broke(
+    forged: Make, weak_card: dict[str, Card]
+) -> None:
+    """JPEG at severity 5 is among what the worst case shows, whatever the model answers to the rest."""
+    made = forged("worst")
+    suite = next(path for path in made.path.parents[1].glob("*/weak.json") if "jpeg" in path.parent.name)
+    rewrite(made, WEAK.name, suite.parent.name, under_threat(wrongly))
+    said = reasons(made.path, weak_card)
+    assert f"stands, though an image of phantoms/{suite.parent.name}/weak.json breaks it" in said
+    rewrite(made, WEAK.name, suite.parent.name, under_threat(lambda o: o.update(alterations=[])))
+    assert "breaks it" not in str(verify(made.path, cards=weak_card).faults)
+
+
+def told(model: str, threat: str = "corruptions-quick") -> SimpleNamespace:
+    """A shipped submission, as far as checks of altered images look at it."""
+    path = SHIPPED / "phantoms" / threat / model / "journal.jsonl"
+    lines = [line for line in path.read_bytes().splitlines() if b'"alterations"' in line]
+    outcomes = tuple(Outcome.model_validate_json(line) for line in lines)
+    return SimpleNamespace(proof=SimpleNamespace(clean=(), threat=outcomes), name=model)
+
+
+def test_one_image_answered_in_two_ways() -> None:
+    quick, worst = told("tiny-sft-letter"), told("tiny-sft-letter", "corruptions-worst")
+    assert other_answers(cast("Case", worst), cast("Neighbour", quick)) == []
+    worst.proof.threat = tuple(
+        o.model_copy(
+            update={
+                "alterations": tuple(one.model_copy(update={"choice": o.answer}) for one in o.alterations)
+            }
+        )
+        for o in worst.proof.threat
+    )
+    (fault,) = other_answers(cast("Case", worst), cast("Neighbour", quick))
+    assert "answers to the very images of tiny-sft-letter are others" in fault.what
+
+
+def test_wrong_answers_copied_from_a_rival() -> None:
+    """No loss tells who answered altered images: the wrong answers do."""
+    one, relative = told("safemed-r1-tiny"), told("tiny-grpo")
+    assert copied_answers(cast("Case", one), cast("Neighbour", relative)) == []
+    (fault,) = copied_answers(cast("Case", one), cast("Neighbour", one))
+    assert "gives 111 of the 111 wrong answers of safemed-r1-tiny, image for image" in fault.what
 
 
 def louder(png: bytes, place: tuple[int, int]) -> bytes:
