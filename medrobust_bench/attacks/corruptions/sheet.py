@@ -43,7 +43,12 @@ def contact_sheet(
         for severity in SEVERITIES:
             amount = amount_of(corruption, modality, severity, origin)
             rng = stream(question_seed(0, corruption.kind), Purpose.NOISE)
-            cells.append((f"{severity}: {_short(amount)} {_short_unit(corruption.unit)}", corruption(image, amount, rng)))
+            cells.append(
+                (
+                    f"{severity}: {_short(amount)} {_short_unit(corruption.unit)}",
+                    corruption(image, amount, rng),
+                )
+            )
         for across, (caption, picture) in enumerate(cells):
             left, top = across * (width + _GAP), down * (height + _CAPTION)
             sheet.paste(Image.fromarray(picture).resize((width, height), filter_), (left, top))
