@@ -9,8 +9,9 @@ Peers are run as in `benchmarks.attack_speed`, on the model as `from_pretrained`
 length of steps. Attacks take turns, batch by batch, in one process and one thread; CPU time counts.
 
 Two curves of standing questions against time are kept for each: of ours after every gradient step, with the successes
-verified until then (what the deployed path says about 8-bit images is in our time); of a peer after half of its steps
-and after all, its images rounded into the budget and answered on the deployed path, which is not in its time.
+verified until then (what the deployed path says about 8-bit images is in our time); of a peer after all of its steps,
+and after half of them where answers are not generated, its images rounded into the budget and answered on the deployed
+path, which is not in its time.
 
 The table says for each attack what it took in all, what it left standing, which questions it breaks that `pgd-linf`
 leaves and the reverse, and when each of ours had broken as many as it did in the end.
@@ -26,7 +27,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from tabulate import tabulate
-from torch.utils.hooks import RemovableHandle
 
 from benchmarks.attack_speed import (
     SEED,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy as np
+    from torch.utils.hooks import RemovableHandle
 
     from benchmarks.attack_speed import Attack
 
@@ -136,7 +137,7 @@ def run_peer(attack: Attack, steps: int, contest: Contest, progress: Progress) -
         images = attack(contest)
         total = time.process_time() - start
     half = steps // 2
-    if len(passes) > half:
+    if len(passes) > half and contest.ours.generation is None:
         seconds, pixels = passes[half]
         noted[half] = seconds - start, images_of(pixels)
     noted[steps] = total, images

@@ -11,7 +11,6 @@ from medrobust_bench.specs.exact import Positive, count, exact_text
 from medrobust_bench.specs.gradient import Focus, Loss, with_step_size
 from medrobust_bench.specs.norm_ball import NormBallSpec
 
-
 Schedule = Literal["constant", "cosine"]
 """How long the steps of a run are. "constant": all alike. "cosine": the first as long as stated, the others shorter and
 shorter along half a cosine (Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, equation 5, to zero)."""
