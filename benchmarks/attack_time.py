@@ -178,9 +178,12 @@ def batches(contest: Contest) -> Iterator[Contest]:
     """A contest in parts."""
     for start in range(0, len(contest.answers), TOGETHER):
         rows = range(start, min(start + TOGETHER, len(contest.answers)))
-        yield Contest(
+        part = Contest(
             contest.ours.select(rows), contest.model, contest.stock.select(rows), contest.stock_model
         )
+        # As in a run, where the clean completions are there before an attack.
+        part.ours.answer(part.ours.batch.images)
+        yield part
 
 
 def table(by: dict[str, Progress], questions: int) -> str:

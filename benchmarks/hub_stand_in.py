@@ -56,8 +56,10 @@ class FolderHub:
         return str(self._root / file)
 
 
+# Not under the condition below: a submission is verified in a process of its own, which imports this module too.
+hub = FolderHub(Path(os.environ["HUB_STAND_IN"]))
+huggingface_hub.HfApi = lambda: hub  # type: ignore[misc, assignment]
+huggingface_hub.hf_hub_download = hub.download  # type: ignore[assignment]
+
 if __name__ == "__main__":
-    hub = FolderHub(Path(os.environ["HUB_STAND_IN"]))
-    huggingface_hub.HfApi = lambda: hub  # type: ignore[misc, assignment]
-    huggingface_hub.hf_hub_download = hub.download  # type: ignore[assignment]
     main(prog_name="medrobust")

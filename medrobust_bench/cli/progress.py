@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from medrobust_bench.problems import printable
+from medrobust_bench.runs.observer import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from medrobust_bench.problems import Problem
     from medrobust_bench.records import Failure, Outcome
     from medrobust_bench.records.run import Plan
-    from medrobust_bench.runs.observer import Observer
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -92,7 +92,7 @@ def rate_text(per_second: float) -> str:
     return f"{per_second * seconds:.1f}/{unit}"
 
 
-class Bars:
+class Bars(Observer):
     """A bar per model and threat, with the accuracy so far, rate and time left, over all workers."""
 
     def __init__(self, bars: Progress) -> None:
@@ -156,7 +156,7 @@ class Bars:
         )
 
 
-class Lines:
+class Lines(Observer):
     """A line per model and threat when it is finished, and one every ten seconds in between."""
 
     def __init__(self) -> None:

@@ -55,7 +55,9 @@ def cache_folder() -> Path:
 
 def _name(file: Path) -> str:
     path = str(file)
-    return path if os.path.isabs(path) else os.path.abspath(path)  # noqa: PTH100, PTH117 (of very many files)
+    if path.startswith("/") or os.path.isabs(path):  # noqa: PTH117 (of very many files, as below)
+        return path
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 Stamp = tuple[str, int]

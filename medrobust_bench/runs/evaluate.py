@@ -20,7 +20,7 @@ from medrobust_bench.reports.summary import summarise
 from medrobust_bench.reports.tables import run_table
 from medrobust_bench.runs.extension import extended_settings, misfits, with_stale_controls_dropped
 from medrobust_bench.runs.inputs import read_inputs
-from medrobust_bench.runs.observer import Silent
+from medrobust_bench.runs.observer import Observer
 from medrobust_bench.runs.plan import environment, make_plan
 from medrobust_bench.runs.request import request
 from medrobust_bench.runs.run import Run, load_run
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from medrobust_bench.records.run import Plan
     from medrobust_bench.runs.engine.engine import Engine
     from medrobust_bench.runs.inputs import Inputs
-    from medrobust_bench.runs.observer import Observer
     from medrobust_bench.runs.request import Request, ThreatLike
     from medrobust_bench.specs.threat import ThreatSpec
 
@@ -227,7 +226,7 @@ def prepare(
         frozen=frozen,
         dataset=request.dataset,
     )
-    (observer or Silent()).opened(inputs.dataset.notes)
+    (observer or Observer()).opened(inputs.dataset.notes)
     plan = make_plan(
         settings,
         inputs.dataset,
@@ -258,7 +257,7 @@ def perform(prepared: Prepared, *, observer: Observer | None = None, engine: Eng
             folder,
             prepared.plan,
             inputs,
-            observer or Silent(),
+            observer or Observer(),
             engine,
             resume=prepared.resume,
             extends=prepared.extends,
