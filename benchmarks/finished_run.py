@@ -6,7 +6,8 @@ Writes a table of so many questions with images of 64 × 64, and a run of `tiny-
 whose outcomes and witnesses nobody computed: about one answer in ten is wrong at first, and half of the others break.
 Journal, witnesses, results and table are written by the package itself. Then gives each command in a process of its own
 and prints exit code, CPU seconds and peak memory. What is too large for a pull request is submitted again, a folder
-in the place of the hub (`benchmarks.hub_stand_in`). `verify` is given one submission, and accepts no invented one.
+in the place of the hub (`benchmarks.hub_stand_in`). `verify` is given one submission; that
+outcomes are invented it sees where neighbours contradict each other, else only a replay would.
 """
 
 from __future__ import annotations
