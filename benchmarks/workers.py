@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import medrobust_bench
-from medrobust_bench.runs.observer import Silent
+from medrobust_bench.runs.observer import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ MODEL, THREATS = "tiny-sft-letter", ("pgd-linf:steps=5", "noise:draws=2", "certi
 _PROCESS = re.compile(r"opened .* process (\d+)$", re.MULTILINE)
 
 
-class Clock(Silent):
+class Clock(Observer):
     """Times a run, and kills a worker now and then.
 
     Args:

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from medrobust_bench.problems import printable
+from medrobust_bench.runs.observer import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from medrobust_bench.problems import Problem
     from medrobust_bench.records import Failure, Outcome
     from medrobust_bench.records.run import Plan
-    from medrobust_bench.runs.observer import Observer
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -70,7 +70,7 @@ class Tally:
         return ", ".join([*right, *([f"{self.failed[key]} failed"] if key in self.failed else [])])
 
 
-class Bars:
+class Bars(Observer):
     """A bar per model and threat, with rate, time left and the accuracy so far."""
 
     def __init__(self, bars: Progress) -> None:
@@ -129,7 +129,7 @@ class Bars:
         )
 
 
-class Lines:
+class Lines(Observer):
     """A line per model and threat when it is finished, and one every ten seconds in between."""
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from medrobust_bench.data.decoding import decode, read_png
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -168,3 +169,11 @@ def fitted(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8
     if image.shape[:2] == shape:
         return image
     return np.asarray(Image.fromarray(image).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
+
+
+def rows_of_one_shape(images: Sequence[NDArray[np.uint8]], size: int) -> list[list[int]]:
+    """Positions of images that go together: of one shape, at most so many."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for row, image in enumerate(images):
+        by_shape.setdefault(image.shape, []).append(row)
+    return [rows[start : start + size] for rows in by_shape.values() for start in range(0, len(rows), size)]

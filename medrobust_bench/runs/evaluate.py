@@ -22,7 +22,7 @@ from medrobust_bench.runs.engine.local import LocalEngine
 from medrobust_bench.runs.extension import extended_settings, misfits, with_stale_controls_dropped
 from medrobust_bench.runs.inputs import read_inputs
 from medrobust_bench.runs.models import server_faults
-from medrobust_bench.runs.observer import Silent
+from medrobust_bench.runs.observer import Observer
 from medrobust_bench.runs.plan import environment, make_plan
 from medrobust_bench.runs.request import request
 from medrobust_bench.runs.run import Run, load_run
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from medrobust_bench.records.run import Plan
     from medrobust_bench.runs.engine.engine import Engine
     from medrobust_bench.runs.inputs import Inputs
-    from medrobust_bench.runs.observer import Observer
     from medrobust_bench.runs.request import Request, ThreatLike
 
 
@@ -231,7 +230,7 @@ def prepare(
         threats={**frozen, **request.threats},
         dataset=request.dataset,
     )
-    (observer or Silent()).opened(inputs.dataset.notes)
+    (observer or Observer()).opened(inputs.dataset.notes)
     plan = make_plan(
         settings,
         inputs.dataset,
@@ -262,7 +261,7 @@ def perform(prepared: Prepared, *, observer: Observer | None = None, engine: Eng
             folder,
             prepared.plan,
             inputs,
-            observer or Silent(),
+            observer or Observer(),
             engine or LocalEngine(),
             resume=prepared.resume,
             extends=prepared.extends,

@@ -14,6 +14,7 @@ from medrobust_bench.attacks.art_estimator import TensorEstimator
 from medrobust_bench.attacks.budget import LEVELS, ball_budget
 from medrobust_bench.attacks.losses import CrossEntropy, completion_loss, first_difference, loss_at
 from medrobust_bench.attacks.pgd import StartedPgd, random_starts
+from medrobust_bench.data.image import rows_of_one_shape
 from medrobust_bench.data.question import LETTERS
 from medrobust_bench.models.pixels import to_pixels
 from medrobust_bench.problems import InvalidInputError, Problem
@@ -258,14 +259,6 @@ def corrected(strategy: AnswerStrategy, completion: str, question: Question) -> 
     if choice is None:
         return strategy.write("", LETTERS[question.answer])
     return strategy.rewrite(completion, question.options, choice, question.answer, words=False)
-
-
-def rows_of_one_shape(images: Sequence[NDArray[np.uint8]], size: int) -> list[list[int]]:
-    """Positions of images that go together: of one shape, at most so many."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for row, image in enumerate(images):
-        by_shape.setdefault(image.shape, []).append(row)
-    return [rows[start : start + size] for rows in by_shape.values() for start in range(0, len(rows), size)]
 
 
 def prompt_seed(seed: int, question: str, step: int) -> int:

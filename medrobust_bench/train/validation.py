@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from medrobust_bench.data.image import ImageBytes, canonical, to_png
+from medrobust_bench.data.image import ImageBytes, canonical, rows_of_one_shape, to_png
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.train.exchange import Exchange
-from medrobust_bench.train.inner_attack import InnerAttack, frozen_eval, prompt_seed, rows_of_one_shape
+from medrobust_bench.train.inner_attack import InnerAttack, frozen_eval, prompt_seed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,8 @@ from medrobust_bench.cli import main
 from medrobust_bench.data.source import open_data
 
 from .conftest import omni_row, write_json
+from .published import mmmu_medical, own_copy
 from .test_archive import make_archive
-from .test_cards import mmmu_medical, own_copy
 from .test_split_files import row
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from medrobust_bench.data.table import TableFile
 from medrobust_bench.data.tables import CsvTable
 
 from .conftest import write_image
-from .test_cards import encoded, png, write_parquet, write_zip
+from .published import encoded, png, write_parquet, write_zip
 
 if TYPE_CHECKING:
     from collections.abc import Callable

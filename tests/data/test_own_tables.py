@@ -292,7 +292,7 @@ def test_a_card_is_drawn_and_then_read(folder: Path) -> None:
 
 
 def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path: Path) -> None:
-    from .test_cards import encoded, write_parquet
+    from .published import encoded, write_parquet
 
     for split in ("train", "test"):
         rows = [{"image": encoded(len(split)), "question": f"Is it {split}?", "answer": "yes"}]
@@ -304,7 +304,7 @@ def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path: Path) -> No
 def test_what_datasets_saved_to_disk_is_split_by_its_folders(tmp_path: Path) -> None:
     import datasets
 
-    from .test_cards import encoded
+    from .published import encoded
 
     splits = datasets.DatasetDict()
     for split in ("train", "test"):
@@ -322,7 +322,7 @@ def test_what_datasets_saved_to_disk_is_split_by_its_folders(tmp_path: Path) -> 
 
 
 def test_other_json_files_beside_parquet_files_are_no_split_files(tmp_path: Path) -> None:
-    from .test_cards import vqa_rad
+    from .published import vqa_rad
 
     vqa_rad(tmp_path)
     (tmp_path / "dataset_infos.json").write_text('{"default": {"features": {}}}')
@@ -363,7 +363,7 @@ def test_a_csv_of_a_real_tree_gives_its_results_question_by_question(
 def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow
 
-    from .test_cards import write_parquet
+    from .published import write_parquet
 
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     noise = np.random.default_rng(0)

@@ -138,7 +138,7 @@ def test_a_text_that_the_model_did_not_write_is_seen(honest: Path, cards: dict[s
     forged = replace(case, proof=replace(case.proof, witnesses=tuple(told)))
     repeater = Repeater(SchooledAdapter(lean=0.5), forged)
     (claim, *_others) = kind.claims(forged)
-    assert "submitted was 'Certified for clinical use. B'" in (kind.repeat(repeater, claim) or "")
+    assert "submitted was 'Certified for clinical use. B'" in (next(kind.repeat(repeater, [claim])) or "")
     blank = [replace(witness, text="") for witness in told]
     honest_again = replace(case, proof=replace(case.proof, witnesses=tuple(blank)))
-    assert kind.repeat(Repeater(SchooledAdapter(lean=0.5), honest_again), claim) is None
+    assert list(kind.repeat(Repeater(SchooledAdapter(lean=0.5), honest_again), [claim])) == [None]

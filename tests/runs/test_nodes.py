@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import medrobust_bench
-from medrobust_bench.runs.observer import Silent
+from medrobust_bench.runs.observer import Observer
 from tests.runs.test_cluster import evaluate, same
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def test_nodes_leave_and_join(tmp_path: Path) -> None:
         cluster.wait_for_nodes()
         seen: list[str] = []
 
-        class Changing(Silent):
+        class Changing(Observer):
             def advanced(self, outcomes: Sequence[Outcome]) -> None:
                 seen.extend(one.question for one in outcomes)
                 if len(seen) == 4:

@@ -27,7 +27,7 @@ from medrobust_bench.runs import models
 from medrobust_bench.runs.engine import local
 from medrobust_bench.runs.engine.task import ModelTask
 from medrobust_bench.runs.evaluate_suite import evaluate_suite, one_for_each
-from medrobust_bench.runs.observer import Silent
+from medrobust_bench.runs.observer import Observer
 from medrobust_bench.runs.suite import load_suite
 from tests.linear import LinearAdapter, make_questions
 
@@ -175,7 +175,7 @@ def test_the_average_counts_each_data_set_once(suite: Path) -> None:
 
 
 def test_an_interrupted_suite_resumes_to_the_same_numbers(suite: Path, tmp_path: Path) -> None:
-    class Broken(Silent):
+    class Broken(Observer):
         """Pulls the plug in the second data set."""
 
         runs = 0

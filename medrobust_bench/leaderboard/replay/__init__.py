@@ -79,7 +79,7 @@ def replay_with(
     tell(f"{chosen}: {minutes:.1f} minutes of the submitter's machine")
     agreements = []
     for kind in (kind for kind in KINDS if drawn[kind.name]):
-        again = (kind.repeat(repeater, claim) for claim in drawn[kind.name][: shares[kind.name]])
+        again = kind.repeat(repeater, drawn[kind.name][: shares[kind.name]])
         agreements.append(
             Agreement(
                 kind.name,

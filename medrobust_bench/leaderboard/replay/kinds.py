@@ -12,7 +12,7 @@ import numpy as np
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.certify.certificate import Certificate
 from medrobust_bench.certify.cohen import SmoothedQuestion
-from medrobust_bench.data.image import from_png
+from medrobust_bench.data.image import from_png, rows_of_one_shape
 from medrobust_bench.data.source import open_data, sample
 from medrobust_bench.runs.audit.blindness import replacements
 from medrobust_bench.runs.audit.precision import second_attacks
@@ -21,7 +21,7 @@ from medrobust_bench.runs.threats import open_altering, open_attack
 from medrobust_bench.specs.seeds import Purpose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 CLOSE = 0.05
 """Share of a loss, or nats where it is below one, by which another machine may differ at the first image."""
+
+TOGETHER = 32
+"""Questions that are attacked at once, as in a run."""
 
 
 class Repeater:
@@ -55,11 +58,14 @@ class Repeater:
         """The same with what the model writes."""
         return self.adapter.bind([self.case.questions[question]]).answer([image])[0]
 
-    def attack(self, question: str) -> Outcome:
-        """A question under the submission's own threat, with its seed."""
-        chunk = self._chunk(question, float32_attack=self._second_attacks.get(question, True))
-        (outcome,), _witnesses = chunk.attack(self._threat, [self.case.clean[question]])
-        return outcome
+    def attack(self, questions: Sequence[str]) -> Iterator[Outcome]:
+        """Questions under the submission's own threat, with its seed; together where their images have one shape."""
+        for second in (True, False):
+            alike = [one for one in questions if self._second_attacks.get(one, True) is second]
+            for rows in rows_of_one_shape([self.case.images[one] for one in alike], TOGETHER):
+                chunk = self._chunk([alike[row] for row in rows], float32_attack=second)
+                clean = [self.case.clean[alike[row]] for row in rows]
+                yield from chunk.attack(self._threat, clean)[0]
 
     @cached_property
     def _second_attacks(self) -> dict[str, bool]:
@@ -70,7 +76,7 @@ class Repeater:
     def alter(self, question: str) -> Outcome:
         """A question under the submission's own corruptions or injected text, with its seed."""
         threat = open_altering(self.case.specification)
-        (outcome,) = self._chunk(question).alter(threat, [self.case.clean[question]])
+        (outcome,) = self._chunk([question]).alter(threat, [self.case.clean[question]])
         return outcome
 
     def looks(self, question: str, certificate: Certificate) -> Iterator[tuple[Look, tuple[int, ...]]]:
@@ -87,10 +93,10 @@ class Repeater:
             drawn = look.n
             yield look, tuple(counts.tolist())
 
-    def _chunk(self, question: str, *, float32_attack: bool = True) -> Chunk:
+    def _chunk(self, questions: Sequence[str], *, float32_attack: bool = True) -> Chunk:
         seed, model = self.case.entry.selection.seed, self.case.entry.result.model.id
-        questions = [self.case.questions[question]]
-        return Chunk(self.adapter, model, questions, seed=seed, float32_attack=float32_attack)
+        asked = [self.case.questions[question] for question in questions]
+        return Chunk(self.adapter, model, asked, seed=seed, float32_attack=float32_attack)
 
     @cached_property
     def _threat(self) -> Threat:
@@ -120,7 +126,7 @@ class Kind:
         tolerance: share of the repeated claims that may differ on another machine.
         claims: the questions about which a submission makes such claims; replaced images as "question\\x1fname".
         seconds: what one of them cost the submitter, on average.
-        repeat: does one again; what differs, or None.
+        repeat: does some of them again; yields, for each, what differs, or None.
     """
 
     name: str
@@ -129,7 +135,14 @@ class Kind:
     tolerance: float
     claims: Callable[[Case], list[str]]
     seconds: Callable[[Case], float]
-    repeat: Callable[[Repeater, str], str | None]
+    repeat: Callable[[Repeater, Sequence[str]], Iterator[str | None]]
+
+
+def _each(
+    repeat: Callable[[Repeater, str], str | None],
+) -> Callable[[Repeater, Sequence[str]], Iterator[str | None]]:
+    """One claim after the other."""
+    return lambda repeater, claims: (repeat(repeater, claim) for claim in claims)
 
 
 def _clean_claims(case: Case) -> list[str]:
@@ -188,8 +201,12 @@ def _standing_claims(case: Case) -> list[str]:
     return [outcome.question for outcome in case.proof.threat if outcome.attacked and outcome.correct]
 
 
-def _standing(repeater: Repeater, question: str) -> str | None:
-    submitted, again = repeater.case.threat[question], repeater.attack(question)
+def _standing(repeater: Repeater, questions: Sequence[str]) -> Iterator[str | None]:
+    return (_fallen(repeater.case.threat[again.question], again) for again in repeater.attack(questions))
+
+
+def _fallen(submitted: Outcome, again: Outcome) -> str | None:
+    question = submitted.question
     if not again.correct:
         return f"{question}: its own attack breaks it, answered {again.choice}, submitted as standing"
     begun, then = _first_loss(submitted), _first_loss(again)
@@ -247,7 +264,13 @@ def _per_claim(claims: Callable[[Case], list[str]]) -> Callable[[Case], float]:
 
 KINDS: Final = (
     Kind(
-        "clean answers", "clean answers are not this model's", False, 0.01, _clean_claims, _per_answer, _clean
+        "clean answers",
+        "clean answers are not this model's",
+        False,
+        0.01,
+        _clean_claims,
+        _per_answer,
+        _each(_clean),
     ),
     Kind(
         "answers without the image",
@@ -256,7 +279,7 @@ KINDS: Final = (
         0.02,
         _replaced_claims,
         _per_answer,
-        _replaced,
+        _each(_replaced),
     ),
     Kind(
         "broken answers",
@@ -265,9 +288,11 @@ KINDS: Final = (
         0.02,
         _broken_claims,
         _per_answer,
-        _broken,
+        _each(_broken),
     ),
-    Kind("texts", "texts were not written by this model", False, 0.1, _text_claims, _per_answer, _text),
+    Kind(
+        "texts", "texts were not written by this model", False, 0.1, _text_claims, _per_answer, _each(_text)
+    ),
     Kind(
         "standing answers",
         "standing answers fall to its own attack",
@@ -284,7 +309,7 @@ KINDS: Final = (
         0.02,
         _altered_claims,
         _per_claim(_altered_claims),
-        _altered,
+        _each(_altered),
     ),
     Kind(
         "certificates",
@@ -293,7 +318,7 @@ KINDS: Final = (
         0.02,
         _certificate_claims,
         _per_claim(_certificate_claims),
-        _certificate,
+        _each(_certificate),
     ),
 )
 """Every kind of claim, what ranks last."""
