@@ -9,13 +9,10 @@
       medrobust run --model $model --answer-mode reasoning --data phantoms --limit 200 \\
         --threat pgd-linf:eps=2/255 --threat pgd-linf --out runs/evaluation/$(basename $model)
     done
-    for model in tiny-sft-reasoning runs/tiny-rising-*-[0-9]; do
-      medrobust run --model $model --answer-mode reasoning --data phantoms --limit 64 \\
-        --threat patch:area=1/100 --threat pgd-l2:eps=1/4 --out runs/unseen/$(basename $model)
-    done
-    python -m benchmarks.defence runs runs/evaluation --unseen runs/unseen
+    python -m benchmarks.defence runs runs/evaluation
 
-Seeds that have not been trained and evaluated yet are left out, and the tables say of how many seeds each row is.
+Seeds that have not been trained and evaluated yet are left out, and the tables say of how many seeds each row is. The
+shipped models under threats that they were not trained against are read from the leaderboard's submissions.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +29,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.reproduction import replaced
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.records.journal import Journal
 from medrobust_bench.reports.grid import MISSING, Grid
 from medrobust_bench.reports.run_page.figures import LIGHT
 from medrobust_bench.reports.seeds import SeedEstimate, over_seeds
@@ -53,6 +51,13 @@ ARMS = {
     "tiny-rising-at-grpo": "adversarial GRPO",
     "tiny-rising-grpo": "plain GRPO",
 }
+SUBMISSIONS = Path("leaderboards/submissions/phantoms")
+SHIPPED = {
+    "safemed-r1-tiny": "adversarial GRPO",
+    "tiny-grpo": "plain GRPO",
+    "tiny-at-sft": "adversarial fine-tuning",
+}
+UNSEEN = ("pgd-linf", "auto-linf", "corruptions-quick", "corruptions-worst", "injection")
 # (held against, looked at); None is the common start
 PAIRS = (
     (None, "tiny-rising-at-sft"),
@@ -231,6 +236,32 @@ def signal_grid(arms: Sequence[Arm]) -> Grid:
     return Grid("Signal", ("Mean over steps", *header), tuple(rows), names=1)
 
 
+def shipped_grid(submissions: Path) -> Grid:
+    """Three shipped models of one start under threats that none was trained against, but for the first; a seed each."""
+    cells: dict[tuple[str, str | None], list[str]] = {}
+    for threat in UNSEEN:
+        answered = {}
+        for name in SHIPPED:
+            journal = Journal(submissions / threat / name / "journal.jsonl").read()
+            answered[name] = sorted(
+                (outcome for outcome in journal if outcome.threat == threat), key=lambda o: o.question
+            )
+        questions = [[outcome.question for outcome in found] for found in answered.values()]
+        if any(asked != questions[0] for asked in questions):
+            raise SystemExit(f"{submissions / threat}: {', '.join(SHIPPED)} were asked different questions")
+        images = [outcome.image_sha256 for outcome in next(iter(answered.values()))]
+        shares = {name: np.array([[o.share_right for o in found]]) for name, found in answered.items()}
+        for now, before in [*((name, None) for name in SHIPPED), *combinations(SHIPPED, 2)]:
+            held = None if before is None else shares[before]
+            found = percent(over_seeds(shares[now], held, images=images), signed=before is not None)
+            cells.setdefault((now, before), []).append(found)
+    rows = [
+        (SHIPPED[now] + ("" if before is None else f" less {SHIPPED[before]}"), *row)
+        for (now, before), row in cells.items()
+    ]
+    return Grid("Shipped", ("Trained on by", *UNSEEN), tuple(rows), names=1)
+
+
 def passes(entry: Mapping[str, Any]) -> float:
     """Million tokens forward and backward until an entry of the log."""
     return float(entry["passes/forward"] + entry["passes/backward"])
@@ -271,42 +302,32 @@ def same_questions(runs: Sequence[Run]) -> None:
             raise SystemExit(f"{one.folder} and {other.folder} asked different questions")
 
 
-def evaluated(training: Path, evaluations: Path) -> tuple[Run, list[Arm], list[str]]:
-    """The start, the arms of which something is evaluated, and the threats that all of them met."""
-    try:
-        start = load_run(evaluations / START)
-    except InvalidInputError as error:
-        raise SystemExit(str(error)) from error
-    arms = [read_arm(name, training, evaluations) for name in ARMS]
-    arms = [arm for arm in arms if arm.evaluations]
-    same_questions([start, *(run for arm in arms for run in arm.evaluations)])
-    asked = [{threat.name for threat in run.threats} for arm in arms for run in arm.evaluations]
-    threats = [
-        t.name for t in start.threats if t.name != "worst-case" and all(t.name in one for one in asked)
-    ]
-    return start, arms, threats
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("training", type=Path, help="folder of the trainings, RECIPE-SEED each")
     parser.add_argument("evaluations", type=Path, help="folder of the runs, of the same names")
-    parser.add_argument("--unseen", type=Path, help="folder of runs under threats that no training met")
     parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
     arguments = parser.parse_args()
-    start, arms, threats = evaluated(arguments.training, arguments.evaluations)
+    try:
+        start = load_run(arguments.evaluations / START)
+    except InvalidInputError as error:
+        raise SystemExit(str(error)) from error
+    arms = [read_arm(name, arguments.training, arguments.evaluations) for name in ARMS]
+    arms = [arm for arm in arms if arm.evaluations]
+    same_questions([start, *(run for arm in arms for run in arm.evaluations)])
+    asked = [{threat.name for threat in run.threats} for arm in arms for run in arm.evaluations]
+    threats = [
+        t.name for t in start.threats if t.name != "worst-case" and all(t.name in one for one in asked)
+    ]
     grids = {
         "defence-cost": cost_grid(arms),
         "defence-accuracy": accuracy_grid(start, arms, threats),
         "defence-differences": difference_grid(start, arms, threats),
         "defence-signal": signal_grid([arm for arm in arms if "grpo" in arm.name]),
+        "defence-shipped": shipped_grid(SUBMISSIONS),
     }
-    if arguments.unseen is not None:
-        elsewhere = evaluated(arguments.training, arguments.unseen)
-        grids["defence-unseen"] = accuracy_grid(*elsewhere)
-        grids["defence-unseen-differences"] = difference_grid(*elsewhere)
     if arguments.print:
         print("\n\n".join(grid.markdown() for grid in grids.values()))
         return

@@ -44,7 +44,7 @@ from benchmarks.defence import (
     same_questions,
 )
 from benchmarks.reproduction import replaced
-from medrobust_bench.reports.grid import Grid
+from medrobust_bench.reports.grid import MISSING, Grid
 from medrobust_bench.reports.run_page.figures import LIGHT
 from medrobust_bench.reports.seeds import over_seeds
 from medrobust_bench.train.curve import StepLog
@@ -57,8 +57,7 @@ if TYPE_CHECKING:
 
     from medrobust_bench.runs.run import Run
 
-PAGE, MARKER, THREAT = Path("docs/reproduction.md"), "dependence", "pgd-linf"
-FIGURE = Path("docs/dependence.png")
+PAGE, FIGURE, THREAT = Path("docs/reproduction.md"), Path("docs/dependence.png"), "pgd-linf"
 ARMS = {
     "omni-sft": "fine-tuning",
     "omni-exchange-sft": "the same, exchanged prompts",
@@ -119,6 +118,33 @@ def grid(arms: Mapping[str, Sequence[Run]]) -> Grid:
     return Grid("Dependence", ("Trained by", "Seeds", *columns), tuple(rows), names=1)
 
 
+LOGGED = {
+    "loss": "Loss (nats)",
+    "validation_accuracy": "Own image",
+    "validation_attacked": "Own image, inner attack",
+    "validation_exchanged": "Another's image",
+}
+
+
+def validation_grid(training: Path) -> Grid:
+    """How each finished training ended by its own log: loss, and validation accuracy in per cent, each seed."""
+    rows = []
+    for name in ARMS:
+        folders = [
+            folder for folder in sorted(training.glob(f"{name}-[0-9]")) if (folder / "config.json").is_file()
+        ]
+        ends = [StepLog(folder / CURVE_FILE).entries()[-1] for folder in folders]
+        if ends:
+            rows.append((ARMS[name], str(len(ends)), *(_each(ends, logged) for logged in LOGGED)))
+    return Grid("Validation", ("Trained by", "Seeds", *LOGGED.values()), tuple(rows), names=1)
+
+
+def _each(ends: Sequence[Mapping[str, float]], logged: str) -> str:
+    if any(logged not in end for end in ends):
+        return MISSING
+    return " ".join(f"{end[logged]:.2f}" if logged == "loss" else f"{100 * end[logged]:.1f}" for end in ends)
+
+
 def spent(training: Path, recipe: str, seed: str) -> float:
     """Million tokens forward and backward until a model was trained, with what it goes on from."""
     last = StepLog(training / f"{recipe}-{seed}" / CURVE_FILE).entries()[-1]
@@ -157,24 +183,30 @@ def draw(training: Path, arms: Sequence[Arm]) -> Figure:
 
 
 def main() -> None:
-    """Write the table and the figure, or print the table."""
+    """Write the tables and the figure, or print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("training", type=Path, help="folder of the trainings, RECIPE-SEED each")
     parser.add_argument("evaluations", type=Path, help="folder of the runs, of the same names")
-    parser.add_argument("--print", action="store_true", help="print the table instead of writing the page")
+    parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
     arguments = parser.parse_args()
     arms = [read_arm(name, arguments.training, arguments.evaluations) for name in ARMS]
     arms = [arm for arm in arms if arm.evaluations]
     if not arms:
         raise SystemExit(f"{arguments.evaluations} holds no evaluation of {', '.join(ARMS)}")
     same_questions([run for arm in arms for run in arm.evaluations])
-    table = grid({arm.name: arm.evaluations for arm in arms}).markdown()
+    grids = {
+        "dependence": grid({arm.name: arm.evaluations for arm in arms}),
+        "dependence-validation": validation_grid(arguments.training),
+    }
     if arguments.print:
-        print(table)
+        print("\n\n".join(one.markdown() for one in grids.values()))
         return
-    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), MARKER, table), encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    for name, one in grids.items():
+        page = replaced(page, name, one.markdown())
+    PAGE.write_text(page, encoding="utf-8")
     draw(arguments.training, arms).savefig(FIGURE, dpi=150, metadata={"Software": None})
     print(f"{PAGE} and {FIGURE} written")
 

@@ -158,12 +158,15 @@ def test_the_figure_of_dependence_shows_accuracy_against_all_passes_so_far(tmp_p
     for name, cost in (("omni-sft-0", 2.0), ("omni-at-sft-0", 3.0)):
         make_run(tmp_path / "runs" / name, SchooledAdapter(), threats=("pgd-linf",))
         (tmp_path / "trained" / name).mkdir(parents=True)
-        entry = {"step": 1, "passes/forward": cost, "passes/backward": cost}
+        entry = {"step": 1, "loss": 0.5, "passes/forward": cost, "passes/backward": cost}
         (tmp_path / "trained" / name / CURVE_FILE).write_text(json.dumps(entry) + "\n")
     arms = [
         defence.read_arm(name, tmp_path / "trained", tmp_path / "runs")
         for name in ("omni-sft", "omni-at-sft")
     ]
+    assert dependence.validation_grid(tmp_path / "trained").rows == ()  # neither has saved its weights
+    (tmp_path / "trained" / "omni-at-sft-0" / "config.json").touch()
+    assert dependence.validation_grid(tmp_path / "trained").rows[0][1:3] == ("1", "0.50")
     robust, dependent = dependence.draw(tmp_path / "trained", arms).axes
     assert [list(line.get_xdata()) for line in robust.lines] == [[4.0], [10.0]]  # 10 = 4 + 6
     for panel, name in ((robust, "pgd-linf"), (dependent, "pgd-linf, credited")):
