@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 _STEERING = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
@@ -29,6 +30,13 @@ def plain(text: str) -> str:
 def printable(text: str) -> str:
     """A text in one line and without control characters, for terminals, logs and CI: strangers' texts stand in it."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The beginning of a remedy, "did you mean …? ", where known names resemble a wrong one; else nothing."""
+    spelt = {one.casefold(): one for one in known}
+    alike = difflib.get_close_matches(name.casefold(), spelt, n=3)
+    return f"did you mean {' or '.join(spelt[one] for one in alike)}? " if alike else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import medrobust_bench
+from medrobust_bench.cli import main
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.data.image import from_png, to_png
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records.journal import Journal
 from medrobust_bench.records.witness import read_witnesses, sha256, write_witnesses
+from medrobust_bench.runs import suite
+from medrobust_bench.runs.recount import Recount
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
 
 if TYPE_CHECKING:
@@ -24,7 +29,6 @@ if TYPE_CHECKING:
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.records.witness import Witness
-    from medrobust_bench.runs.recount import Recount
 
 THREATS = ["pgd-linf:eps=2/255,steps=3", "patch:places=2,steps=3", "certified-l2-quick:n0=5,n=10,sigma=0.01"]
 ADAPTER = LinearAdapter(seed=1, shape=(6, 6), scale=0.3)
@@ -140,3 +144,18 @@ def test_a_model_that_answers_otherwise_is_found(finished: Path) -> None:
     recounts = replayed(finished, Otherwise(seed=1, shape=(6, 6), scale=0.3))
     assert recounts["clean"].disagreements
     assert recounts["pgd-linf"].disagreements
+
+
+@pytest.mark.parametrize(("answered", "code", "told"), [(0, 2, "no question that was answered"), (3, 0, "–")])
+def test_what_failed_throughout_is_told(
+    monkeypatch: pytest.MonkeyPatch, answered: int, code: int, told: str
+) -> None:
+    counts = [Recount("clean", answered, answered, answered, 0, ()), Recount("patch", 0, 0, 0, 0, ())]
+    run = SimpleNamespace(
+        record=SimpleNamespace(plan=SimpleNamespace(data=SimpleNamespace(name="linear"))),
+        replay=lambda **_: {"toy": counts},
+    )
+    monkeypatch.setattr(suite, "load_runs", lambda *_, **__: [run])
+    result = CliRunner().invoke(main, ["replay", "."])
+    assert result.exit_code == code
+    assert told in result.output

@@ -60,8 +60,7 @@ class _Corruptions:
 
     def kinds(self, question: Question) -> tuple[Corruption, ...]:
         """The kinds that a question meets."""
-        fitting = kinds_for(question.modality, question.question_type)
-        return tuple(kind for kind in fitting if not self.spec.faults or kind.kind in self.spec.faults)
+        return kinds_for(question.modality, question.question_type, among=self.spec.faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +335,7 @@ def _made(clean: NDArray[np.uint8], seed: int, alteration: Alteration) -> NDArra
     rng = stream(question_seed(seed, kind.kind), Purpose.ALTERATION, alteration.draw)
     if alteration.free is None:
         return kind(clean, alteration.amount, rng)
-    return kind.apply(clean, alteration.amount, alteration.free, rng)
+    return kind.at(clean, alteration.amount, alteration.free, rng)
 
 
 def _answered(alteration: Alteration, image: NDArray[np.uint8], choice: int | None) -> Alteration:

@@ -13,6 +13,7 @@ chosen because the words had succeeded there.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +31,7 @@ from medrobust_bench.specs.seeds import Purpose, stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -64,6 +66,9 @@ _SIZES = (0.055, 0.14)
 """Size of an em as a share of the longest side, smallest and largest."""
 _SMALLEST = 5.0
 """Pixels of an em below which no letter can be told from another."""
+
+_WORKERS = 2
+"""Threads that write the next text of every question while the model looks at this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +145,22 @@ class Injection:
         """What texts of one sort do, by question: in the seeded order, until one is answered wrongly."""
         batch = bound.batch
         search: QuerySearch[int] = QuerySearch(bound)
-        for draw in range(self.spec.queries):
-            if not search.open_rows:
-                break
-            search.show(
-                {
-                    row: (
-                        draw,
-                        self._written(batch.questions[row], batch.images[row], seeds[row], draw, control),
+        with ThreadPoolExecutor(_WORKERS) as pool:
+
+            def begin(draw: int) -> dict[int, Future[NDArray[np.uint8]]]:
+                return {
+                    row: pool.submit(
+                        self._written, batch.questions[row], batch.images[row], seeds[row], draw, control
                     )
                     for row in search.open_rows
                 }
-            )
+
+            coming = begin(0)
+            for draw in range(self.spec.queries):
+                made, coming = coming, begin(draw + 1) if draw + 1 < self.spec.queries else {}
+                search.show({row: (draw, made[row].result()) for row in search.open_rows})
+                if not search.open_rows:
+                    break
         return [found for found in search.results() if found is not None]  # there is at least one query
 
     def missing(self, question: Question, alterations: Sequence[Alteration]) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from medrobust_bench.cli.options import images_option
+from medrobust_bench.problems import InvalidInputError, Problem
 
 _SHOWN = 10
 
@@ -32,13 +33,16 @@ def command(run: Path, data: str | None, images: Path | None, device: str | None
         for model, counts in finished.replay(data=data, images=images, device=device).items()
         for recount in counts
     ]
+    if not any(recount.questions for _, _, recount in recounts):
+        remedy = "see the reasons in its journal.jsonl, then finish it with `medrobust run --resume`"
+        raise InvalidInputError([Problem(str(run), "has no question that was answered throughout", remedy)])
     rows = [
         (
             name,
             model,
             recount.threat,
-            f"{100 * recount.reported / recount.questions:.1f}",
-            f"{100 * recount.recounted / recount.questions:.1f}",
+            _share(recount.reported, recount.questions),
+            _share(recount.recounted, recount.questions),
             recount.witnesses,
             len(recount.disagreements),
         )
@@ -61,3 +65,8 @@ def command(run: Path, data: str | None, images: Path | None, device: str | None
         click.echo(f"… and {len(disagreements) - _SHOWN} more", err=True)
     if disagreements:
         raise click.exceptions.Exit(1)
+
+
+def _share(right: int, questions: int) -> str:
+    """In per cent; a dash where every question failed."""
+    return f"{100 * right / questions:.1f}" if questions else "–"

@@ -225,7 +225,8 @@ def command(
         ("journal.jsonl", "every question under every threat"),
         ("run.json", "plan, settings, environment"),
     ):
-        click.echo(f"  {out / name}  {what}")
+        if (out / name).exists():  # no image is stored under threats that can be made again
+            click.echo(f"  {out / name}  {what}")
     if finished.failures:
         _list_failures(finished.failures, out)
         raise click.exceptions.Exit(1)

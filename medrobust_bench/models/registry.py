@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import re
@@ -15,7 +14,7 @@ from medrobust_bench import extensions
 from medrobust_bench.models.cards import ENDPOINT, Card, TrainingData, read_card, read_cards
 from medrobust_bench.models.endpoint.settings import EndpointOptions, EndpointSettings
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.problems import InvalidInputError, Problem, near
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -223,8 +222,7 @@ def _find(name: str) -> Card:
         return _ad_hoc(name, name)
     if _is_path(name):
         raise InvalidInputError([Problem(name, "is no folder", "give the folder that holds config.json")])
-    near = difflib.get_close_matches(name, cards, n=3)
-    remedy = (f"did you mean {' or '.join(near)}? " if near else "") + (
+    remedy = near(name, cards) + (
         "`medrobust models` lists the cards; a card file, a folder or a hub id (owner/name) will do as well"
     )
     raise InvalidInputError([Problem("--model", f"there is no model {name!r}", remedy)])

@@ -13,6 +13,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from logging import LogRecord
     from pathlib import Path
 
 SHOWN = 5
@@ -47,7 +48,7 @@ def load_whole(source: str | Path, **options: Any) -> Any:
         OSError, ValueError, ImportError: as `from_pretrained` raises them.
     """
     try:
-        with _without_bar():
+        with _quietly():
             model, found = AutoModelForImageTextToText.from_pretrained(
                 source,
                 use_safetensors=True,
@@ -80,13 +81,28 @@ def load_whole(source: str | Path, **options: Any) -> Any:
 
 
 @contextmanager
-def _without_bar() -> Iterator[None]:
-    """Inside it, transformers shows no bar of its own: it would run through that of a command."""
-    shown = logging.is_progress_bar_enabled()
+def _quietly() -> Iterator[None]:
+    """Inside it, transformers shows no bar of its own, which would run through that of a command, and no table.
+
+    The table says of tensors what `load_whole` refuses in its own words; should loading fail otherwise, it is shown.
+    """
+    shown, logger = logging.is_progress_bar_enabled(), logging.get_logger("transformers.modeling_utils")
+    tables: list[LogRecord] = []
+
+    def hold(record: LogRecord) -> bool:
+        if is_table := "LOAD REPORT" in record.getMessage():
+            tables.append(record)
+        return not is_table
+
     logging.disable_progress_bar()
+    logger.addFilter(hold)
     try:
         yield
+        tables.clear()
     finally:
+        logger.removeFilter(hold)
+        for table in tables:
+            logger.handle(table)
         if shown:
             logging.enable_progress_bar()
 

@@ -79,9 +79,9 @@ def strips(
     met: dict[str, dict[str, list[tuple[Outcome, list[Alteration]]]]] = {}
     for outcome in outcomes:
         question = questions[outcome.question]
-        by_kind: dict[str, list[Alteration]] = {
-            kind.kind: [] for kind in kinds_for(question.modality, question.question_type)
-        }
+        met_here = {one.what for one in outcome.alterations}
+        fitting = kinds_for(question.modality, question.question_type, among=met_here)
+        by_kind: dict[str, list[Alteration]] = {kind.kind: [] for kind in fitting}
         for one in outcome.alterations:
             if one.what in by_kind:  # a stranger's journal may hold anything
                 by_kind[one.what].append(one)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from medrobust_bench.attacks.altering import AlteringThreat
 from medrobust_bench.attacks.threat import TrainedThreat
 from medrobust_bench.data.reopen import open_asked
 from medrobust_bench.data.source import sample
@@ -21,7 +22,6 @@ from medrobust_bench.specs.threat import CLEAN
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from medrobust_bench.attacks.altering import AlteringThreat
     from medrobust_bench.attacks.threat import Threat
     from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.dataset import Dataset
@@ -124,6 +124,8 @@ def read_inputs(
         dataset = found.attempt(partial(open_asked, settings, limit=settings.sample_size))
     elif settings.sample_size is not None:
         dataset = sample(dataset, settings.sample_size, seed=settings.seed)
+    if dataset is not None and dataset.questions:
+        found.problems += _pointless(asked, dataset)
     if found.problems or dataset is None:
         raise InvalidInputError(found.problems)
     return Inputs(
@@ -162,6 +164,18 @@ def scoreless(model: str, specs: Sequence[ThreatSpec]) -> list[Problem]:
     )
     what = f"gives no scores of options, which {', '.join(spec.name for spec in needed)} need"
     return [Problem(model, what, "; ".join(remedies))] if needed else []
+
+
+def _pointless(threats: Sequence[Threat | AlteringThreat | Certification], dataset: Dataset) -> list[Problem]:
+    """The threats that would change no image of a data set, such as a fault of MRI on CT."""
+    about = ", ".join(sorted({question.modality for question in dataset.questions}))
+    what = f"changes the image of none of the {len(dataset.questions)} questions ({about})"
+    remedy = "choose another, or questions about a modality in which it occurs"
+    return [
+        Problem(threat.spec.name, what, remedy)
+        for threat in threats
+        if isinstance(threat, AlteringThreat) and not any(map(threat.fewest_passes, dataset.questions))
+    ]
 
 
 def _threats(settings: RunSettings) -> list[str]:

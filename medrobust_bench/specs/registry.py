@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 import yaml
 from pydantic import ValidationError
 
-from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.problems import InvalidInputError, Problem, near
 from medrobust_bench.specs.kinds import kinds, plugged_in, read_spec, spec_class
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _read_named(name: str) -> dict[str, Any]:
         return {"name": name, "kind": name}
     others = (kind for kind in kinds() if plugged_in(kind) or spec_class(kind).shorthand is not None)
     known = ", ".join(sorted({*official, *others}))
-    remedy = f"use one of {known}, or the path of a YAML file"
+    remedy = f"{near(name, [*official, *kinds()])}use one of {known}, or the path of a YAML file"
     raise InvalidInputError([Problem("threat", f"no threat is called {name!r}", remedy)])
 
 
@@ -113,7 +113,8 @@ def _parse_overrides(assignments: str, fields: Mapping[str, Any], text: str) -> 
         if not equals or not value:
             problems.append(Problem(text, f"{assignment!r} is no override", "write key=value,key=value"))
         elif key not in scalars:
-            remedy = f"{fields['name']} has {', '.join(scalars)}; write anything else into a YAML file"
+            known = ", ".join(scalars) or "no number or name to override"
+            remedy = f"{fields['name']} has {known}; write anything else into a YAML file"
             problems.append(Problem(text, f"{key!r} cannot be overridden", remedy))
         elif key in overrides:
             problems.append(Problem(text, f"{key!r} is given twice", "give it once"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import product
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from benchmarks.clinic import Measured, words_grid
+from benchmarks.corruption_speed import Waiting
 from medrobust_bench.attacks.injection import (
     BORDER,
     CONTROLS,
@@ -31,6 +33,7 @@ from medrobust_bench.data.phantoms.questions import phantom_questions
 from medrobust_bench.data.question import LETTERS
 from medrobust_bench.leaderboard.submit import submit
 from medrobust_bench.leaderboard.verification import verify
+from medrobust_bench.models.adapter import Answer, Batch
 from medrobust_bench.records import Alteration, Outcome
 from medrobust_bench.reports.paired import Paired, exact_p_value
 from medrobust_bench.reports.summary import controls
@@ -153,6 +156,32 @@ def test_the_decisive_text_and_its_controls(run: Run) -> None:
         ) in outcome.alterations:  # each sort is searched alike: to the first wrong answer, or to the end
             assert text.tried == (24 if text.choice == outcome.answer else text.draw + 1)
     assert not any(o.alterations for o in run.outcomes["schooled", "injection"] if not o.attacked)
+
+
+def test_the_next_text_is_written_while_the_model_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Semaphore(0)
+    met: list[bool] = []
+
+    def counted(*given: Any) -> np.ndarray:
+        image = write(*given)
+        written.release()
+        return image
+
+    class Looking(Waiting):
+        def answer(self, images: Any, *, exact: bool = True) -> list[Answer]:
+            if not met:  # the first text is in; is the second on its way?
+                met.append(written.acquire(timeout=10) and written.acquire(timeout=10))
+            return super().answer(images, exact=exact)
+
+        def select(self, rows: Any) -> Looking:
+            return Looking(self.batch.rows(rows), self.seconds)
+
+    (question, *_) = phantom_questions(per_modality=1)
+    monkeypatch.setattr("medrobust_bench.attacks.injection.write", counted)
+    injection = load_threat("injection:queries=2")
+    assert isinstance(injection, Injection)
+    injection.meet(Looking(Batch((question,), (canonical(question.image),)), 0.0), [0])
+    assert met == [True]
 
 
 def answered(name: str, words: int, right: int, tried: int | None = 24) -> Outcome:

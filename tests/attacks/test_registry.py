@@ -149,6 +149,8 @@ def test_an_official_specification_written_to_a_file_stays_official(tmp_path: Pa
     [
         ("pgd", "use one of apgd-l2, apgd-linf, auto-l2, auto-linf, certified-l2, "),
         ("", "no threat is called ''"),
+        ("Injection-fait", "did you mean injection-faint"),
+        ("corruptions:severities=1", "corruptions has no number or name to override; write anything else"),
         ("missing.yaml", "cannot be read"),
         ("pgd-linf:", "write key=value"),
         ("pgd-linf:eps", "'eps' is no override"),

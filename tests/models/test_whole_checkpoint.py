@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,8 +49,13 @@ def changed(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, 
     ],
 )
 def test_a_hole_a_stranger_or_another_shape_is_refused(
-    tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], what: str
+    tmp_path: Path,
+    change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+    what: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers.modeling_utils"), "handlers", [caplog.handler])
     folder = changed(tmp_path / "ck", change)
     with pytest.raises(medrobust_bench.InvalidInputError, match=what):
         medrobust_bench.load_model(str(folder))
@@ -58,6 +64,7 @@ def test_a_hole_a_stranger_or_another_shape_is_refused(
         done = CliRunner().invoke(main, [*command, str(folder)])
         assert done.exit_code == 2, done.output
         assert what in done.output
+    assert "LOAD REPORT" not in caplog.text, "it is told once"
 
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

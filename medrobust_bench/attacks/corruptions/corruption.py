@@ -63,7 +63,22 @@ class Corruption:
 
     def __call__(self, image: Image, amount: float, rng: np.random.Generator) -> Image:
         """The corrupted image uint8 [H, W, 3], its free parameters drawn from the generator first."""
-        return self.apply(image, amount, tuple(uniform(rng, (self.free,)).tolist()), rng)
+        return self.at(image, amount, tuple(uniform(rng, (self.free,)).tolist()), rng)
+
+    def at(self, image: Image, amount: float, free: Sequence[float], rng: np.random.Generator) -> Image:
+        """The corrupted image uint8 [H, W, 3] at free parameters of one's own choice.
+
+        Raises:
+            TypeError: the function makes something else than an 8-bit image of the same size.
+            ValueError: it writes into the image that it was given.
+        """
+        held = image.view()
+        held.flags.writeable = False
+        made = self.apply(held, amount, free, rng)
+        if not isinstance(made, np.ndarray) or made.dtype != np.uint8 or made.shape != image.shape:
+            kind = f"{made.dtype} {list(made.shape)}" if isinstance(made, np.ndarray) else type(made).__name__
+            raise TypeError(f"corruption {self.kind} makes {kind}, not uint8 {list(image.shape)}")
+        return made
 
     def occurs_in(self, modality: str) -> bool:
         """Whether the fault occurs in images of a modality."""

@@ -126,7 +126,8 @@ def corner(image: Image, amount: float, free: Sequence[float], rng: np.random.Ge
     """The round field stop of the dermatoscope: black corners; the amount is their reach, % of half a diagonal."""
     levels = planes(image)
     y, x = axes(levels.shape[1:])
-    far = np.sqrt(x * x + y * y) / np.sqrt(np.abs(x).max() ** 2 + np.abs(y).max() ** 2)
+    half = max(0.5, np.sqrt(np.abs(x).max() ** 2 + np.abs(y).max() ** 2))
+    far = np.sqrt(x * x + y * y) / half
     inside = np.clip((1 - amount / 100 - far) / 0.03 + 0.5, 0, 1)
     return to_image(6 + inside * (levels - 6))
 

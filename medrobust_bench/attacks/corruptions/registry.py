@@ -19,10 +19,10 @@ from medrobust_bench.attacks.corruptions import (
     xray,
 )
 from medrobust_bench.attacks.corruptions.corruption import Corruption
-from medrobust_bench.problems import InvalidInputError, Problem
+from medrobust_bench.problems import InvalidInputError, Problem, near
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 
 CORRUPTION_GROUP = "medrobust_bench.corruptions"
@@ -68,15 +68,27 @@ def corruption_of(kind: str) -> Corruption:
     known = corruptions()
     if kind not in known:
         what = f"no corruption is called {kind!r}"
-        raise InvalidInputError([Problem("corruption", what, f"use one of {', '.join(known)}")])
+        raise InvalidInputError(
+            [Problem("corruption", what, f"{near(kind, known)}use one of {', '.join(known)}")]
+        )
     return known[kind]
 
 
-def kinds_for(modality: str, question_type: str | None = None) -> tuple[Corruption, ...]:
-    """The kinds that occur in images of a modality and, if one is named, fit a question type."""
+def kinds_for(
+    modality: str, question_type: str | None = None, *, among: Collection[str] = ()
+) -> tuple[Corruption, ...]:
+    """The kinds that occur in images of a modality and, if one is named, fit a question type.
+
+    Args:
+        modality: of the images.
+        question_type: of the questions.
+        among: names of kinds; by default all of this package, so that a suite means the same whatever else is
+            installed.
+    """
+    known = [kind for kind in corruptions().values() if kind.kind in among] if among else OWN
     return tuple(
         corruption
-        for corruption in corruptions().values()
+        for corruption in known
         if corruption.occurs_in(modality)
         and (question_type is None or corruption.fits(modality, question_type))
     )

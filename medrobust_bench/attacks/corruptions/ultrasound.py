@@ -95,7 +95,7 @@ def shadow(image: Image, amount: float, free: Sequence[float], rng: np.random.Ge
     middle = half + free[0] * (width - 1 - 2 * half)
     columns = np.arange(width)
     inside = np.clip((half - np.abs(columns - middle)) / max(1.0, 0.25 * half) + 0.5, 0, 1)
-    beam = (luminance(levels)[: height // 2] * inside).sum(axis=1)
+    beam = (luminance(levels)[: max(1, height // 2)] * inside).sum(axis=1)
     start = int(np.argmax(beam[height // 8 :])) + height // 8
     below = np.clip((np.arange(height) - start) / max(1.0, height / 12), 0, 1)[:, None]
     return to_image(levels - amount * DECIBEL * below * inside)

@@ -103,7 +103,7 @@ def collimation(image: Image, amount: float, free: Sequence[float], rng: np.rand
     """
     levels = planes(image)
     y, x = axes(levels.shape[1:])
-    y, x = y / np.abs(y).max(), x / np.abs(x).max()
+    y, x = y / max(0.5, np.abs(y).max()), x / max(0.5, np.abs(x).max())
     tilt = between(rng, -0.03, 0.03)
     u, v = x + tilt * y, y - tilt * x
     shares = 0.35 + 0.65 * np.array(free)

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     ("Rank", "rank"),
     ("Model", "text"),
-    ("Threat", "text"),
+    ("Threat, data", "text"),
     ("Accuracy (%)", "number"),
     ("Credited (%)", "number"),
     ("Clean (%)", "number"),
@@ -68,7 +68,6 @@ COLUMNS = (
     ("Unparsed (%)", "number"),
     ("Audit", "text"),
     ("Done again", "text"),
-    ("Data", "text"),
 )
 GALLERY = 6
 STRIPS = 8

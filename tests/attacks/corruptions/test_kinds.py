@@ -63,7 +63,8 @@ def test_pure_8_bit_of_the_same_size(corruption: Corruption) -> None:
 
 
 @every_kind
-@pytest.mark.parametrize("shape", [(9, 40), (40, 9), (8, 8)])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(9, 40), (40, 9), (8, 8), (1, 40), (40, 1), (1, 1)])
 def test_any_shape_and_flat_images(corruption: Corruption, shape: tuple[int, int]) -> None:
     for level in (0, 130, 255):
         image = np.full((*shape, 3), level, dtype=np.uint8)
@@ -154,6 +155,8 @@ def test_only_where_it_occurs_and_the_label_survives() -> None:
 def test_unknown_kind_is_refused_by_name() -> None:
     with pytest.raises(InvalidInputError, match="no corruption is called 'snow'"):
         corruption_of("snow")
+    with pytest.raises(InvalidInputError, match="did you mean jpeg"):
+        corruption_of("JPG")
 
 
 @pytest.fixture
@@ -178,8 +181,31 @@ def inverted(image, amount, free, rng):
 
 def test_another_package_adds_a_kind(entry_point) -> None:
     entry_point(Corruption("inverted", inverted, (0, 1), "", modalities=frozenset({Modality.XRAY})))
-    assert corruption_of("inverted") in kinds_for(Modality.XRAY)
+    assert corruption_of("inverted") in kinds_for(Modality.XRAY, among=["jpeg", "inverted"])
+    assert kinds_for(Modality.CT, among=["inverted"]) == ()
     assert corruption_of("inverted").summary == "Shown as a negative."
+
+
+def test_suites_mean_the_same_whatever_is_installed(entry_point) -> None:
+    before = kinds_for(Modality.XRAY)
+    entry_point(Corruption("inverted", inverted, (0, 1), "", modalities=frozenset({Modality.XRAY})))
+    assert kinds_for(Modality.XRAY) == before
+
+
+@pytest.mark.parametrize(
+    ("apply", "error", "told"),
+    [
+        (lambda image, *_: image * 0.5, TypeError, r"makes float64 \[4, 6, 3\], not uint8 \[4, 6, 3\]"),
+        (lambda image, *_: image[:, :, 0], TypeError, r"makes uint8 \[4, 6\]"),
+        (lambda image, *_: None, TypeError, "makes NoneType"),
+        (lambda image, *_: image.fill(0), ValueError, "read-only"),
+    ],
+)
+def test_what_a_function_makes_is_an_8_bit_image_of_the_same_size(apply, error, told) -> None:
+    image = np.full((4, 6, 3), 9, dtype=np.uint8)
+    with pytest.raises(error, match=told):
+        Corruption("odd", apply, (0, 1), "")(image, 0.5, np.random.default_rng(0))
+    assert (image == 9).all()
 
 
 def test_another_package_may_not_take_a_name(entry_point) -> None:

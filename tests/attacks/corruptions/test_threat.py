@@ -108,6 +108,14 @@ def test_the_suite_plans_what_fits_and_nothing_else(questions: tuple[Question, .
             assert "shift" not in {alteration.what for alteration in planned}
 
 
+def test_a_fault_that_occurs_in_no_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"none of the 3 questions \(CT\)"):
+        make_run(
+            tmp_path / "run", threats=("corruption:mri-ghosting,severity=3",), limit=3, modalities=["CT"]
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_image_is_fixed_by_kind_severity_and_question(questions: tuple[Question, ...]) -> None:
     threat = load_threat("corruption:gaussian-noise,severity=3")
     made = []
