@@ -63,7 +63,7 @@ class ImageFolder:
         self._names: dict[Path, dict[str, str]] = {}
         # Images share few folders: resolving each folder once is several times faster than each image.
         self._inside: dict[str, bool] = {}
-        self._found: dict[str, tuple[Path, str]] = {}
+        self._found: dict[str, tuple[Path, str, frozenset[str] | None]] = {}
         above = [folder.absolute(), self.path]
         blobs = (place / "blobs" for base in above for place in list(base.parents)[:4])
         self._blobs = next((place.resolve() for place in blobs if place.is_dir()), None)
@@ -79,8 +79,11 @@ class ImageFolder:
         """
         around, _, last = name.rpartition("/")
         if around in self._found and _PLAIN.fullmatch(last):
-            folder_path, first = self._found[around]
-            return self._unless_it_leads_out(folder_path / last, first, name)
+            folder_path, first, links = self._found[around]
+            path = folder_path / last
+            if links is not None and last not in links:
+                return path
+            return self._unless_it_leads_out(path, first, name)
         if "\\" in name or "\0" in name:
             raise RowError(f"image path {name!r} has a backslash or a zero byte in it", _STAY_INSIDE)
         if "://" in name:
@@ -100,7 +103,7 @@ class ImageFolder:
         if not self._inside[folder]:
             raise _leads_out(name)
         if len(parts) > 1 and around.isascii():
-            self._found[around] = (path.parent, parts[0])
+            self._found[around] = (path.parent, parts[0], _links_in(path.parent))
         return self._unless_it_leads_out(path, parts[0] if parts else "", name)
 
     def _unless_it_leads_out(self, path: Path, first: str, name: str) -> Path:
@@ -171,6 +174,15 @@ class ImageFolder:
                 names = []
             self._names[folder] = {unicodedata.normalize("NFC", name): name for name in names}
         return self._names[folder]
+
+
+def _links_in(folder: Path) -> frozenset[str] | None:
+    """Names of the symbolic links in a folder, by one look at all of it; None where it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_symlink())
+    except OSError:
+        return None
 
 
 def _leads_out(name: str) -> RowError:
