@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 PAGE = Path("docs/corruptions.md")
 SUITE, WORST, WORDS, FULL = "corruptions-quick", "corruptions-worst", "injection", "corruptions"
 TEXTS = (WORDS, "injection-faint", "injection-border")
-GENERAL = ("gaussian-noise", "gaussian-blur", "jpeg", "rotation", "contrast-down")
-"""Faults that every modality meets."""
-
 # (undefended model, defended one that answers in the same way)
 PAIRS = (
     ("tiny-sft-letter", "safemed-r1-tiny-instruct"),
@@ -177,13 +174,20 @@ def _mean_at(outcomes: Sequence[Outcome], severity: int) -> float:
 
 
 def difference_grid(models: dict[str, Measured]) -> Grid:
-    """Every defence against the undefended model, question by question, on the whole and under faults of any image."""
+    """Every defence against the undefended model, question by question: on the whole, and by kind of common faults.
+
+    A fault is common where at least half of the questions meet it; it counts with its three severities.
+    """
+    suite = next(iter(models.values())).outcomes[FULL]
+    met_by = Counter(kind for outcome in suite for kind in {one.what for one in outcome.alterations})
+    common = sorted(kind for kind, questions in met_by.items() if 2 * questions >= len(suite))
     measures = {
         "clean": ("clean", None),
+        FULL: (FULL, None),
         SUITE: (SUITE, None),
         WORST: (WORST, None),
         WORDS: (WORDS, None),
-        **{kind: (SUITE, kind) for kind in GENERAL},
+        **{kind: (FULL, kind) for kind in common},
     }
     pairs = [pair for pair in PAIRS if models.keys() >= set(pair)]
     found = [
@@ -218,8 +222,7 @@ def paired(before: Sequence[Outcome], now: Sequence[Outcome], kind: str | None) 
 def _right(outcome: Outcome, kind: str | None) -> float:
     if kind is None:
         return outcome.share_right
-    (one,) = (altered for altered in outcome.alterations if altered.what == kind)
-    return float(one.choice == outcome.answer)
+    return fmean(one.choice == outcome.answer for one in outcome.alterations if one.what == kind)
 
 
 def kind_grid(models: dict[str, Measured]) -> Grid:
@@ -253,7 +256,7 @@ def main() -> None:
         ("accuracy", accuracy_grid, (SUITE,)),
         ("words", words_grid, (WORDS,)),
         ("decisive", decisive_grid, (WORST,)),
-        ("differences", difference_grid, (SUITE, WORST, WORDS)),
+        ("differences", difference_grid, (FULL, SUITE, WORST, WORDS)),
         ("kinds", kind_grid, (SUITE,)),
         ("severities", severity_grid, (FULL,)),
     ):

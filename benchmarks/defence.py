@@ -11,14 +11,16 @@
     done
     python -m benchmarks.defence runs runs/evaluation
 
-Seeds that have not been trained and evaluated yet are left out, and the tables say of how many seeds each row is.
+Seeds that have not been trained and evaluated yet are left out, and the tables say of how many seeds each row is. The
+shipped models under threats that they were not trained against are read from the leaderboard's submissions.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +29,11 @@ from matplotlib.figure import Figure
 
 from benchmarks.reproduction import replaced
 from medrobust_bench.problems import InvalidInputError
+from medrobust_bench.records.journal import Journal
 from medrobust_bench.reports.grid import MISSING, Grid
 from medrobust_bench.reports.run_page.figures import LIGHT
 from medrobust_bench.reports.seeds import SeedEstimate, over_seeds
+from medrobust_bench.runs.audit.blindness import dependent_answers, sampled_questions
 from medrobust_bench.runs.run import Run, load_run
 from medrobust_bench.train.curve import StepLog
 from medrobust_bench.train.settings import CURVE_FILE
@@ -40,12 +44,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PAGE, FIGURE = Path("docs/at_grpo.md"), Path("docs/defence.png")
+Measure = Callable[[Run, str], "NDArray[np.bool_]"]
 START = "tiny-sft-reasoning"
 ARMS = {
     "tiny-rising-at-sft": "adversarial fine-tuning",
     "tiny-rising-at-grpo": "adversarial GRPO",
     "tiny-rising-grpo": "plain GRPO",
 }
+SUBMISSIONS = Path("leaderboards/submissions/phantoms")
+SHIPPED = {
+    "safemed-r1-tiny": "adversarial GRPO",
+    "tiny-grpo": "plain GRPO",
+    "tiny-at-sft": "adversarial fine-tuning",
+}
+UNSEEN = ("pgd-linf", "auto-linf", "corruptions-quick", "corruptions-worst", "injection")
 # (held against, looked at); None is the common start
 PAIRS = (
     (None, "tiny-rising-at-sft"),
@@ -64,10 +76,6 @@ class Arm:
     curves: tuple[list[dict[str, Any]], ...]
     evaluations: tuple[Run, ...]
 
-    def right(self, threat: str) -> NDArray[np.bool_]:
-        """[S, Q] whether each seed is right on each question, in the order of the question's id."""
-        return np.stack([answers(run, threat) for run in self.evaluations])
-
 
 def outcomes(run: Run, threat: str) -> list[Any]:
     (found,) = [rows for (_, name), rows in run.outcomes.items() if name == threat]
@@ -76,6 +84,42 @@ def outcomes(run: Run, threat: str) -> list[Any]:
 
 def answers(run: Run, threat: str) -> NDArray[np.bool_]:
     return np.array([outcome.correct for outcome in outcomes(run, threat)])
+
+
+def asked_without_image(run: Run) -> list[str]:
+    """The questions that credit is about, in order of their ids."""
+    questions = [outcome.question for outcome in outcomes(run, "clean")]
+    return sorted(sampled_questions(questions, seed=run.record.plan.settings.seed))
+
+
+def credited(run: Run, threat: str) -> NDArray[np.bool_]:
+    """Of those questions, which are right under a threat and depend on the image where they are clean."""
+    asked = asked_without_image(run)
+    depends = dependent_answers(outcomes(run, "clean"), set(asked))
+    right = {outcome.question: outcome.correct for outcome in outcomes(run, threat)}
+    return np.array([depends[question] and right[question] for question in asked])
+
+
+def images_of(run: Run, measure: Measure) -> list[str]:
+    """Which image each question of a measure is about."""
+    shown = {outcome.question: outcome.image_sha256 for outcome in outcomes(run, "clean")}
+    return [
+        shown[question] for question in (sorted(shown) if measure is answers else asked_without_image(run))
+    ]
+
+
+def columns(threats: Sequence[str]) -> list[tuple[Measure, str]]:
+    """What the tables tell of each threat: who is right, and under attack who is credited to the image too."""
+    return [
+        (measure, threat)
+        for threat in threats
+        for measure in (answers, credited)
+        if (measure, threat) != (credited, "clean")
+    ]
+
+
+def headings(threats: Sequence[str]) -> list[str]:
+    return [threat + (", credited" if measure is credited else "") for measure, threat in columns(threats)]
 
 
 def read_arm(name: str, training: Path, evaluations: Path) -> Arm:
@@ -111,36 +155,36 @@ def mean_of(curves: Sequence[Sequence[Mapping[str, Any]]], name: str, part: slic
 
 def accuracy_grid(start: Run, arms: Sequence[Arm], threats: Sequence[str]) -> Grid:
     """Accuracy of every arm: mean over seeds and questions, its interval, and each seed."""
-    images = [outcome.image_sha256 for outcome in outcomes(start, threats[0])]
     rows = []
-    for name, seeds, right in [
-        ("the start, " + START, 1, lambda threat: answers(start, threat)[None]),
-        *((ARMS[arm.name], len(arm.evaluations), arm.right) for arm in arms),
+    for name, runs in [
+        ("the start, " + START, (start,)),
+        *((ARMS[arm.name], arm.evaluations) for arm in arms),
     ]:
         cells = []
-        for threat in threats:
-            answered = right(threat)
+        for measure, threat in columns(threats):
+            answered = np.stack([measure(run, threat) for run in runs])
             each = " ".join(f"{100 * share:.1f}" for share in answered.mean(1))
-            cells.append(percent(over_seeds(answered, images=images)) + (f"; {each}" if seeds > 1 else ""))
-        rows.append((name, str(seeds), *cells))
-    return Grid("Accuracy", ("Trained by", "Seeds", *threats), tuple(rows), names=1)
+            found = percent(over_seeds(answered, images=images_of(start, measure)))
+            cells.append(found + (f"; {each}" if len(runs) > 1 else ""))
+        rows.append((name, str(len(runs)), *cells))
+    return Grid("Accuracy", ("Trained by", "Seeds", *headings(threats)), tuple(rows), names=1)
 
 
 def difference_grid(start: Run, arms: Sequence[Arm], threats: Sequence[str]) -> Grid:
     """The pairs, question by question."""
-    by_name = {arm.name: arm for arm in arms}
-    images = [outcome.image_sha256 for outcome in outcomes(start, threats[0])]
+    runs: dict[str | None, tuple[Run, ...]] = {None: (start,)}
+    runs |= {arm.name: arm.evaluations for arm in arms}
     rows = []
     for before, now in PAIRS:
-        if now not in by_name or (before is not None and before not in by_name):
+        if now not in runs or before not in runs:
             continue
         cells = []
-        for threat in threats:
-            held = answers(start, threat)[None] if before is None else by_name[before].right(threat)
-            cells.append(percent(over_seeds(by_name[now].right(threat), held, images=images), signed=True))
+        for measure, threat in columns(threats):
+            held, found = (np.stack([measure(run, threat) for run in runs[arm]]) for arm in (before, now))
+            cells.append(percent(over_seeds(found, held, images=images_of(start, measure)), signed=True))
         name = f"{ARMS[now]} less {'the start' if before is None else ARMS[before]}"
         rows.append((name, *cells))
-    return Grid("Differences", ("Difference", *threats), tuple(rows), names=1)
+    return Grid("Differences", ("Difference", *headings(threats)), tuple(rows), names=1)
 
 
 def cost_grid(arms: Sequence[Arm]) -> Grid:
@@ -192,34 +236,63 @@ def signal_grid(arms: Sequence[Arm]) -> Grid:
     return Grid("Signal", ("Mean over steps", *header), tuple(rows), names=1)
 
 
+def shipped_grid(submissions: Path) -> Grid:
+    """Three shipped models of one start under threats that none was trained against, but for the first; a seed each."""
+    cells: dict[tuple[str, str | None], list[str]] = {}
+    for threat in UNSEEN:
+        answered = {}
+        for name in SHIPPED:
+            journal = Journal(submissions / threat / name / "journal.jsonl").read()
+            answered[name] = sorted(
+                (outcome for outcome in journal if outcome.threat == threat), key=lambda o: o.question
+            )
+        questions = [[outcome.question for outcome in found] for found in answered.values()]
+        if any(asked != questions[0] for asked in questions):
+            raise SystemExit(f"{submissions / threat}: {', '.join(SHIPPED)} were asked different questions")
+        images = [outcome.image_sha256 for outcome in next(iter(answered.values()))]
+        shares = {name: np.array([[o.share_right for o in found]]) for name, found in answered.items()}
+        for now, before in [*((name, None) for name in SHIPPED), *combinations(SHIPPED, 2)]:
+            held = None if before is None else shares[before]
+            found = percent(over_seeds(shares[now], held, images=images), signed=before is not None)
+            cells.setdefault((now, before), []).append(found)
+    rows = [
+        (SHIPPED[now] + ("" if before is None else f" less {SHIPPED[before]}"), *row)
+        for (now, before), row in cells.items()
+    ]
+    return Grid("Shipped", ("Trained on by", *UNSEEN), tuple(rows), names=1)
+
+
 def passes(entry: Mapping[str, Any]) -> float:
+    """Million tokens forward and backward until an entry of the log."""
     return float(entry["passes/forward"] + entry["passes/backward"])
 
 
 def draw(start: Run, arms: Sequence[Arm], threat: str) -> Figure:
-    """Accuracy against passes, a line a seed: under the official attack from start to end, the inner one, and clean."""
+    """Accuracy against passes, a line a seed: under attack, of that what is credited to the image, and clean."""
     figure = Figure(figsize=(11, 3.6), layout="constrained", facecolor=LIGHT.paper)
-    official, inner, clean = figure.subplots(1, 3, sharey=True, sharex=True)
-    begin = 100 * answers(start, threat).mean()
+    robust, dependent, clean = figure.subplots(1, 3, sharey=True, sharex=True)
+    questions = len(answers(start, threat))
     for number, arm in enumerate(arms):
         style = {"linewidth": 1.2, "markersize": 4, **LIGHT.dots(number)}
-        for seed, (curve, right) in enumerate(zip(arm.curves, arm.right(threat), strict=True)):
+        for seed, (curve, run) in enumerate(zip(arm.curves, arm.evaluations, strict=True)):
+            spent = [0, passes(curve[-1])]
             label = ARMS[arm.name] if seed == 0 else None
-            official.plot([0, passes(curve[-1])], [begin, 100 * right.mean()], label=label, **style)
-            for panel, measure in ((inner, "validation_attacked"), (clean, "validation_accuracy")):
-                measured = [entry for entry in curve if measure in entry]
-                panel.plot(
-                    [passes(entry) for entry in measured],
-                    [100 * entry[measure] for entry in measured],
-                    **style,
-                )
-    official.set(title=f"{threat}, {len(answers(start, threat))} test phantoms", ylabel="right (%)")
-    inner.set(title="inner attack, 96 validation phantoms")
+            for panel, measure in ((robust, answers), (dependent, credited)):
+                ends = [100 * measure(one, threat).mean() for one in (start, run)]
+                panel.plot(spent, ends, label=label, **style)
+            measured = [entry for entry in curve if "validation_accuracy" in entry]
+            clean.plot(
+                [passes(entry) for entry in measured],
+                [100 * entry["validation_accuracy"] for entry in measured],
+                **style,
+            )
+    robust.set(title=f"{threat}, {questions} test phantoms", ylabel="right (%)")
+    dependent.set(title=f"{threat}, credited, {len(credited(start, threat))} of them")
     clean.set(title="clean, 96 validation phantoms")
-    for panel in (official, inner, clean):
+    for panel in (robust, dependent, clean):
         panel.set(xlabel="forward and backward passes (million tokens)", ylim=(0, 100))
         panel.grid(color=LIGHT.faint, linewidth=0.6)
-    official.legend(frameon=False, fontsize=8)
+    robust.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -253,6 +326,7 @@ def main() -> None:
         "defence-accuracy": accuracy_grid(start, arms, threats),
         "defence-differences": difference_grid(start, arms, threats),
         "defence-signal": signal_grid([arm for arm in arms if "grpo" in arm.name]),
+        "defence-shipped": shipped_grid(SUBMISSIONS),
     }
     if arguments.print:
         print("\n\n".join(grid.markdown() for grid in grids.values()))

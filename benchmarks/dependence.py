@@ -1,4 +1,4 @@
-"""Robust and not blind: trainings on real images with and without exchanged prompts, a table of docs/reproduction.md.
+"""Robust and not blind: trainings on real images with and without exchanged prompts, table and figure.
 
     for seed in 0 1 2; do
       for arm in omni omni-exchange; do
@@ -9,11 +9,16 @@
           --base runs/$arm-at-sft-$seed --out runs/$arm-at-grpo-$seed
       done
     done
+    for seed in 0 1 2; do
+      medrobust train at-sft omni-robust-at-sft --data SUBSET --seed $seed --out runs/omni-robust-at-sft-$seed
+      medrobust train at-sft omni-robust-exchange-at-sft --data SUBSET --seed $seed \\
+        --out runs/omni-robust-exchange-at-sft-$seed
+    done
     for model in runs/omni-*-[0-9]; do
       medrobust run --model $model --answer-mode reasoning --data SUBSET --threat pgd-linf \\
         --out runs/evaluation/$(basename $model)
     done
-    python -m benchmarks.dependence runs/evaluation
+    python -m benchmarks.dependence runs runs/evaluation
 
 What has not been evaluated yet is left out, and the table says of how many seeds each row is.
 """
@@ -25,63 +30,69 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from benchmarks.defence import outcomes, percent, same_questions
+from benchmarks.defence import (
+    Arm,
+    answers,
+    asked_without_image,
+    credited,
+    images_of,
+    passes,
+    percent,
+    read_arm,
+    same_questions,
+)
 from benchmarks.reproduction import replaced
-from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.reports.grid import Grid
+from medrobust_bench.reports.grid import MISSING, Grid
+from medrobust_bench.reports.run_page.figures import LIGHT
 from medrobust_bench.reports.seeds import over_seeds
-from medrobust_bench.runs.audit.blindness import dependent_answers, sampled_questions
-from medrobust_bench.runs.run import Run, load_run
+from medrobust_bench.train.curve import StepLog
+from medrobust_bench.train.settings import CURVE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-PAGE, MARKER, THREAT = Path("docs/reproduction.md"), "dependence", "pgd-linf"
+    from medrobust_bench.runs.run import Run
+
+PAGE, FIGURE, THREAT = Path("docs/reproduction.md"), Path("docs/dependence.png"), "pgd-linf"
 ARMS = {
     "omni-sft": "fine-tuning",
     "omni-exchange-sft": "the same, exchanged prompts",
     "omni-at-sft": "then adversarial fine-tuning",
     "omni-exchange-at-sft": "the same, exchanged prompts",
+    "omni-robust-at-sft": "adversarial fine-tuning from a robust start",
+    "omni-robust-exchange-at-sft": "the same, exchanged prompts",
     "omni-at-grpo": "then adversarial GRPO",
     "omni-exchange-at-grpo": "the same, exchanged prompts, reward for dependence",
+}
+# what a recipe goes on from, where that was trained on the same images
+BASES = {
+    "omni-at-sft": "omni-sft",
+    "omni-exchange-at-sft": "omni-exchange-sft",
+    "omni-at-grpo": "omni-at-sft",
+    "omni-exchange-at-grpo": "omni-exchange-at-sft",
 }
 PAIRS = tuple(zip(list(ARMS)[::2], list(ARMS)[1::2], strict=True))
 
 
-def asked_without_image(run: Run) -> list[str]:
-    """The questions that credit is about, in order of their ids."""
-    questions = [outcome.question for outcome in outcomes(run, "clean")]
-    return sorted(sampled_questions(questions, seed=run.record.plan.settings.seed))
-
-
 def measures(run: Run) -> dict[str, NDArray[np.float64]]:
     """By column whether each question is right; for credit those alone that were also asked without their image."""
-    clean, attacked = outcomes(run, "clean"), outcomes(run, THREAT)
-    asked = asked_without_image(run)
-    depends = dependent_answers(clean, set(asked))
-    robust = {outcome.question: outcome.correct for outcome in attacked}
-    return {
-        "Clean": np.array([outcome.correct for outcome in clean], dtype=float),
-        THREAT: np.array([outcome.correct for outcome in attacked], dtype=float),
-        "Clean, credited": np.array([depends[question] for question in asked], dtype=float),
-        f"{THREAT}, credited": np.array([depends[q] and robust[q] for q in asked], dtype=float),
+    found = {
+        "Clean": answers(run, "clean"),
+        THREAT: answers(run, THREAT),
+        "Clean, credited": credited(run, "clean"),
+        f"{THREAT}, credited": credited(run, THREAT),
     }
-
-
-def images_of(run: Run, questions: Sequence[str]) -> list[str]:
-    """Which image each question is about."""
-    shown = {outcome.question: outcome.image_sha256 for outcome in outcomes(run, "clean")}
-    return [shown[question] for question in questions]
+    return {column: right.astype(float) for column, right in found.items()}
 
 
 def grid(arms: Mapping[str, Sequence[Run]]) -> Grid:
     """Every arm's accuracies with intervals over seeds and questions and each seed, and below them the differences."""
     runs = [run for seeds in arms.values() for run in seeds]
-    questions = [outcome.question for outcome in outcomes(runs[0], "clean")]
-    whole, part = (images_of(runs[0], ids) for ids in (questions, asked_without_image(runs[0])))
+    whole, part = (images_of(runs[0], measure) for measure in (answers, credited))
     found = {name: [measures(run) for run in seeds] for name, seeds in arms.items()}
     columns = list(measures(runs[0]))
 
@@ -107,32 +118,97 @@ def grid(arms: Mapping[str, Sequence[Run]]) -> Grid:
     return Grid("Dependence", ("Trained by", "Seeds", *columns), tuple(rows), names=1)
 
 
+LOGGED = {
+    "loss": "Loss (nats)",
+    "validation_accuracy": "Own image",
+    "validation_attacked": "Own image, inner attack",
+    "validation_exchanged": "Another's image",
+}
+
+
+def validation_grid(training: Path) -> Grid:
+    """How each finished training ended by its own log: loss, and validation accuracy in per cent, each seed."""
+    rows = []
+    for name in ARMS:
+        folders = [
+            folder for folder in sorted(training.glob(f"{name}-[0-9]")) if (folder / "config.json").is_file()
+        ]
+        ends = [StepLog(folder / CURVE_FILE).entries()[-1] for folder in folders]
+        if ends:
+            rows.append((ARMS[name], str(len(ends)), *(_each(ends, logged) for logged in LOGGED)))
+    return Grid("Validation", ("Trained by", "Seeds", *LOGGED.values()), tuple(rows), names=1)
+
+
+def _each(ends: Sequence[Mapping[str, float]], logged: str) -> str:
+    if any(logged not in end for end in ends):
+        return MISSING
+    return " ".join(f"{end[logged]:.2f}" if logged == "loss" else f"{100 * end[logged]:.1f}" for end in ends)
+
+
+def spent(training: Path, recipe: str, seed: str) -> float:
+    """Million tokens forward and backward until a model was trained, with what it goes on from."""
+    last = StepLog(training / f"{recipe}-{seed}" / CURVE_FILE).entries()[-1]
+    return passes(last) + (spent(training, BASES[recipe], seed) if recipe in BASES else 0)
+
+
+def draw(training: Path, arms: Sequence[Arm]) -> Figure:
+    """Accuracy under attack and what of it is credited to the image against passes, a dot a seed."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained", facecolor=LIGHT.paper)
+    panels = figure.subplots(1, 2, sharey=True, sharex=True)
+    numbers = {name: number for number, pair in enumerate(PAIRS) for name in pair}
+    for arm in arms:
+        style = LIGHT.dots(numbers[arm.name])
+        exchanged = "exchange" in arm.name
+        label = next(ARMS[pair[0]] for pair in PAIRS if arm.name in pair)
+        cost = [spent(training, *run.folder.name.rsplit("-", 1)) for run in arm.evaluations]
+        for panel, measure in zip(panels, (answers, credited), strict=True):
+            panel.plot(
+                cost,
+                [100 * measure(run, THREAT).mean() for run in arm.evaluations],
+                linestyle="none",
+                fillstyle="full" if exchanged else "none",
+                label=f"{label}{', exchanged prompts' if exchanged else ''}",
+                **style,
+            )
+    asked = len(answers(arms[0].evaluations[0], THREAT))
+    without = len(asked_without_image(arms[0].evaluations[0]))
+    panels[0].set(title=f"{THREAT}, {asked} test questions", ylabel="right (%)", ylim=(0, 100))
+    panels[1].set(title=f"{THREAT}, credited to the image, {without} of them")
+    for panel in panels:
+        panel.set(xlabel="forward and backward passes (million tokens)")
+        panel.set_xlim(left=0)
+        panel.grid(color=LIGHT.faint, linewidth=0.6)
+    panels[1].legend(frameon=False, fontsize=8)
+    return figure
+
+
 def main() -> None:
-    """Write the table, or print it."""
+    """Write the tables and the figure, or print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("evaluations", type=Path, help="folder of the runs, RECIPE-SEED each")
-    parser.add_argument("--print", action="store_true", help="print the table instead of writing the page")
+    parser.add_argument("training", type=Path, help="folder of the trainings, RECIPE-SEED each")
+    parser.add_argument("evaluations", type=Path, help="folder of the runs, of the same names")
+    parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
     arguments = parser.parse_args()
-    arms: dict[str, list[Run]] = {}
-    for name in ARMS:
-        for folder in sorted(arguments.evaluations.glob(f"{name}-[0-9]")):
-            try:
-                run = load_run(folder)
-            except InvalidInputError as error:
-                print(f"left out: {error}")
-            else:
-                arms.setdefault(name, []).append(run)
+    arms = [read_arm(name, arguments.training, arguments.evaluations) for name in ARMS]
+    arms = [arm for arm in arms if arm.evaluations]
     if not arms:
         raise SystemExit(f"{arguments.evaluations} holds no evaluation of {', '.join(ARMS)}")
-    same_questions([run for seeds in arms.values() for run in seeds])
-    table = grid(arms).markdown()
+    same_questions([run for arm in arms for run in arm.evaluations])
+    grids = {
+        "dependence": grid({arm.name: arm.evaluations for arm in arms}),
+        "dependence-validation": validation_grid(arguments.training),
+    }
     if arguments.print:
-        print(table)
+        print("\n\n".join(one.markdown() for one in grids.values()))
         return
-    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), MARKER, table), encoding="utf-8")
-    print(f"{PAGE} written")
+    page = PAGE.read_text(encoding="utf-8")
+    for name, one in grids.items():
+        page = replaced(page, name, one.markdown())
+    PAGE.write_text(page, encoding="utf-8")
+    draw(arguments.training, arms).savefig(FIGURE, dpi=150, metadata={"Software": None})
+    print(f"{PAGE} and {FIGURE} written")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@
 Writes a table of so many questions with images of 64 × 64, and a run of `tiny-sft-letter` on it under nine attacks,
 whose outcomes and witnesses nobody computed: about one answer in ten is wrong at first, and half of the others break.
 Journal, witnesses, results and table are written by the package itself. Then gives each command in a process of its own
-and prints exit code, CPU seconds and peak memory. `verify` is given one submission, and accepts no invented one.
+and prints exit code, CPU seconds and peak memory. What is too large for a pull request is submitted again, a folder
+in the place of the hub (`benchmarks.hub_stand_in`). `verify` is given one submission; that
+outcomes are invented it sees where neighbours contradict each other, else only a replay would.
 """
 
 from __future__ import annotations
@@ -211,8 +213,9 @@ def write_run(table: Path, out: Path) -> None:
 
 def cost(*command: str, env: dict[str, str]) -> Cost:
     """Give a command, and see what it takes; what it says goes to a file beside."""
+    program = "benchmarks.hub_stand_in" if "HUB_STAND_IN" in env else "medrobust_bench"
     with Path(env["LOG"]).open("ab") as log:
-        words = [sys.executable, "-c", _MEASURED, sys.executable, "-m", "medrobust_bench", *command]
+        words = [sys.executable, "-c", _MEASURED, sys.executable, "-m", program, *command]
         done = subprocess.run(words, stdout=subprocess.PIPE, stderr=log, env=os.environ | env, check=True)
     code, seconds, megabytes = done.stdout.split()[-3:]
     return Cost(command[0], int(code), float(seconds), float(megabytes))
@@ -233,6 +236,10 @@ def costs(folder: Path, questions: int) -> list[Cost]:
         cost("compare", str(out), str(out), env=env),
         cost("submit", str(out), "--out", str(submissions), env=env),
     ]
+    if done[-1].code:
+        env |= {"HUB_STAND_IN": str(folder / f"hub-{questions}")}
+        pushed = ("--out", str(submissions), "--push-to-hub", "owner/evidence")
+        done.append(cost("submit", str(out), *pushed, env=env)._replace(command="submit --push-to-hub"))
     one = next(submissions.rglob(f"pgd-linf/{MODEL}.json"), submissions)
     return [*done, cost("verify", str(one), "--timeout", "3600", "--data", f"questions={table}", env=env)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.registry import load_model, resolve
 from medrobust_bench.runs.run import load_run
 from medrobust_bench.train.recipe import read_rl_recipe
+from medrobust_bench.train.settings import CURVE_FILE
 from tests.toy_runs import SchooledAdapter, make_run
 
 if TYPE_CHECKING:
@@ -150,6 +152,26 @@ def test_credit_in_the_table_of_dependence_is_that_of_the_results(tmp_path: Path
         [defence.answers(run, "pgd-linf").mean() for run in runs[:2]]
     )
     assert rows[-1][3].split()[0] == f"{100 * gained:+.1f}".replace("-", "−")
+
+
+def test_the_figure_of_dependence_shows_accuracy_against_all_passes_so_far(tmp_path: Path) -> None:
+    for name, cost in (("omni-sft-0", 2.0), ("omni-at-sft-0", 3.0)):
+        make_run(tmp_path / "runs" / name, SchooledAdapter(), threats=("pgd-linf",))
+        (tmp_path / "trained" / name).mkdir(parents=True)
+        entry = {"step": 1, "loss": 0.5, "passes/forward": cost, "passes/backward": cost}
+        (tmp_path / "trained" / name / CURVE_FILE).write_text(json.dumps(entry) + "\n")
+    arms = [
+        defence.read_arm(name, tmp_path / "trained", tmp_path / "runs")
+        for name in ("omni-sft", "omni-at-sft")
+    ]
+    assert dependence.validation_grid(tmp_path / "trained").rows == ()  # neither has saved its weights
+    (tmp_path / "trained" / "omni-at-sft-0" / "config.json").touch()
+    assert dependence.validation_grid(tmp_path / "trained").rows[0][1:3] == ("1", "0.50")
+    robust, dependent = dependence.draw(tmp_path / "trained", arms).axes
+    assert [list(line.get_xdata()) for line in robust.lines] == [[4.0], [10.0]]  # 10 = 4 + 6
+    for panel, name in ((robust, "pgd-linf"), (dependent, "pgd-linf, credited")):
+        measured = dependence.measures(arms[1].evaluations[0])[name]
+        assert list(panel.lines[1].get_ydata()) == [pytest.approx(100 * measured.mean())]
 
 
 def test_a_peer_may_break_what_a_weak_attack_leaves_standing(card: Card, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class Pgd(BallThreat):
             eps=radius,
             eps_step=radius * float(self.spec.step_size / self.spec.eps),
             max_iter=self.spec.steps,
+            step_shares=self.spec.step_shares(),
         )
         return search.results()
 
@@ -95,6 +96,7 @@ def ascend(
     loss: Loss = "cross-entropy",
     focus: Focus = "words",
     mask: torch.Tensor | None = None,
+    step_shares: Sequence[float] | None = None,
     **settings: Any,
 ) -> None:
     """Run ART's PGD into a search, restart after restart, until every question is broken.
@@ -107,6 +109,7 @@ def ascend(
         loss: of the specification.
         focus: of the specification.
         mask: [B, 1, H, W], zero where pixels may not change.
+        step_shares: the length of each step, in `eps_step`; unset, all are that long.
         settings: ART's `norm`, `eps`, `eps_step`, `max_iter`.
     """
     estimator = TensorEstimator(bound, search)
@@ -118,7 +121,8 @@ def ascend(
             if not search.open_rows:
                 continue
             # One forward pass for the last iterate, whose loss no gradient step has seen.
-            search.try_images(StartedPgd(estimator, offsets, **settings).run(pixels, mask))
+            attack = StartedPgd(estimator, offsets, step_shares=step_shares, **settings)
+            search.try_images(attack.run(pixels, mask))
             search.flush()
 
 
@@ -128,12 +132,21 @@ class StartedPgd(ProjectedGradientDescentPyTorch):  # type: ignore[misc]
     Args:
         estimator: gives the gradients.
         offsets: [B, 3, H, W], the start relative to the clean images.
+        step_shares: the length of each step of a run, in `eps_step`; unset, all are that long.
         settings: ART's `norm`, `eps`, `eps_step`, `max_iter`.
     """
 
-    def __init__(self, estimator: TensorEstimator, offsets: torch.Tensor, **settings: Any) -> None:
+    def __init__(
+        self,
+        estimator: TensorEstimator,
+        offsets: torch.Tensor,
+        *,
+        step_shares: Sequence[float] | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(estimator, num_random_init=1, verbose=False, **settings)
         self._offsets = offsets
+        self._step_shares = iter(step_shares or (1.0,) * self.max_iter)
 
     def run(self, pixels: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """One run of ART's step loop; returns its last iterate.
@@ -166,7 +179,8 @@ class StartedPgd(ProjectedGradientDescentPyTorch):  # type: ignore[misc]
         self, x: torch.Tensor, perturbation: torch.Tensor, eps_step: float
     ) -> torch.Tensor:
         """ART's step, back into the valid range; its own copies both to the device every time, and waits for it."""
-        step = (eps_step * perturbation).nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
+        length = eps_step * next(self._step_shares)
+        step = (length * perturbation).nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
         return (x + step).clamp(0, 1)
 
     @staticmethod

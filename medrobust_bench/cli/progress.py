@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +16,6 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 from medrobust_bench.problems import printable
@@ -42,6 +42,7 @@ class Tally:
         self.asked: dict[tuple[str, str], int] = {}
         self.failed: dict[tuple[str, str], int] = {}
         self._corruptions = corruptions
+        self._begun: dict[str, tuple[float, dict[tuple[str, str], int]]] = {}
         self._shares: dict[tuple[str, str], list[float]] = {}
 
     def add(self, outcome: Outcome) -> tuple[str, str]:
@@ -59,6 +60,20 @@ class Tally:
         self.failed[key] = self.failed.get(key, 0) + 1
         return key
 
+    def begin(self, model: str) -> None:
+        """Whoever works on a model has loaded it: from here on its time counts."""
+        before = {key: self.done(key) for key in {*self.asked, *self.failed} if key[0] == model}
+        self._begun[model] = time.monotonic(), before
+
+    def pace(self, key: tuple[str, str], total: int) -> str:
+        """ "2.4/s, 0:03:10 left", over all workers and by the clock; nothing where nothing has come yet."""
+        since, before = self._begun.get(key[0], (0.0, {}))
+        new, spent = self.done(key) - before.get(key, 0), time.monotonic() - since
+        if key[0] not in self._begun or not new or spent <= 0:
+            return ""
+        left = timedelta(seconds=round((total - self.done(key)) * spent / new))
+        return rate_text(new / spent) + (f", {left} left" if left else "")
+
     def done(self, key: tuple[str, str]) -> int:
         """How many questions are over and done with."""
         return self.asked.get(key, 0) + self.failed.get(key, 0)
@@ -70,11 +85,19 @@ class Tally:
         return ", ".join([*right, *([f"{self.failed[key]} failed"] if key in self.failed else [])])
 
 
+def rate_text(per_second: float) -> str:
+    """A rate in the unit in which it is at least one, if there is one: "2.4/s", "5.0/min", "0.8/h"."""
+    units = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
+    unit, seconds = next((one for one in units if per_second * one[1] >= 1), units[-1])
+    return f"{per_second * seconds:.1f}/{unit}"
+
+
 class Bars(Observer):
-    """A bar per model and threat, with rate, time left and the accuracy so far."""
+    """A bar per model and threat, with the accuracy so far, rate and time left, over all workers."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
+        self._total = 0
         self._tasks: dict[tuple[str, str], TaskID] = {}
         self._tally = Tally()
 
@@ -89,8 +112,9 @@ class Bars(Observer):
         for model in plan.models:
             for threat in plan.threats:
                 self._tasks[model, threat.name] = self._bars.add_task(
-                    f"{model}  {threat.name}", total=plan.data.n, start=False, right="", rate=""
+                    f"{model}  {threat.name}", total=plan.data.n, start=False, right="", pace=""
                 )
+        self._total = plan.data.n
         self.advanced(finished)
 
     def loading(self, model: str) -> None:
@@ -98,29 +122,32 @@ class Bars(Observer):
         self._bars.console.print(f"[dim]loading {model}[/dim]", highlight=False)
 
     def asked(self, model: str, notes: Sequence[str]) -> None:
-        """Say what is unusual in how questions are put to a model."""
+        """Say what is unusual in how questions are put to a model, whose time counts from here on."""
+        self._tally.begin(model)
         for note in notes:
             self._bars.console.print(printable(f"{model} {note}"), markup=False, highlight=False)
 
     def advanced(self, outcomes: Sequence[Outcome]) -> None:
         """Fill the bars."""
         for key in dict.fromkeys(self._tally.add(outcome) for outcome in outcomes):
-            task = self._bars.tasks[self._tasks[key]]
-            if not task.started:
-                self._bars.start_task(task.id)
-            spent = sum(outcome.seconds for outcome in outcomes if (outcome.model, outcome.threat) == key)
-            count = sum((outcome.model, outcome.threat) == key for outcome in outcomes)
-            rate = f"{count / spent:.1f}/s" if spent else ""
-            self._bars.update(
-                task.id, completed=self._tally.done(key), right=self._tally.text(key), rate=rate
-            )
+            if not self._bars.tasks[self._tasks[key]].started:
+                self._bars.start_task(self._tasks[key])
+            self._show(key)
 
     def failed(self, failures: Sequence[Failure]) -> None:
         """Name the questions above the bars."""
         for failure in failures:
             key = self._tally.lose(failure)
             self._bars.console.print(f"failed: {failure}", markup=False, highlight=False, style="red")
-            self._bars.update(self._tasks[key], completed=self._tally.done(key), right=self._tally.text(key))
+            self._show(key)
+
+    def _show(self, key: tuple[str, str]) -> None:
+        self._bars.update(
+            self._tasks[key],
+            completed=self._tally.done(key),
+            right=self._tally.text(key),
+            pace=self._tally.pace(key, self._total),
+        )
 
     def stopped(self, model: str, problems: Sequence[Problem]) -> None:
         """Say it above the bars; the problems themselves are told at the end."""
@@ -163,7 +190,8 @@ class Lines(Observer):
         click.echo(f"loading {model}", err=True)
 
     def asked(self, model: str, notes: Sequence[str]) -> None:
-        """Say what is unusual in how questions are put to a model."""
+        """Say what is unusual in how questions are put to a model, whose time counts from here on."""
+        self._tally.begin(model)
         for note in notes:
             click.echo(printable(f"{model} {note}"), err=True)
 
@@ -178,8 +206,8 @@ class Lines(Observer):
             elif now - self._last >= SECONDS_BETWEEN_LINES:
                 left = (self._all - self._resumed - self._done) * (now - self._start) / self._done
                 click.echo(
-                    f"{key[0]}  {key[1]}  {self._tally.asked[key]}/{self._total}  {self._tally.text(key)}  "
-                    f"about {left:.0f} s left",
+                    f"{key[0]}  {key[1]}  {self._tally.done(key)}/{self._total}  {self._tally.text(key)}  "
+                    f"{self._tally.pace(key, self._total)}; about {timedelta(seconds=round(left))} for all",
                     err=True,
                 )
                 self._last = now
@@ -218,9 +246,8 @@ def progress() -> Iterator[Observer]:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[right]}"),
-        TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[pace]}"),
     )
     with Progress(*columns, console=console) as bars:
         yield Bars(bars)

@@ -98,7 +98,7 @@ def option_text_choices(
     here = _rates(training, with_question=True) if with_question else {}
     choices = []
     for question in questions:
-        about = same_option(question.text)
+        about = same_option(question.text) if with_question else None
         rates = []
         for option in question.options:
             text = same_option(option)

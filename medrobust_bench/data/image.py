@@ -127,6 +127,32 @@ class ImageBytes:
         return content_digest(self.data, self.frame)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class DecodedImage:
+    """A canonical image that has been decoded already.
+
+    Attributes:
+        pixels: uint8 [H, W, 3].
+        source: where it is from, which alone tells its name and digest.
+    """
+
+    pixels: NDArray[np.uint8]
+    source: ImageSource
+
+    @property
+    def name(self) -> str:
+        """That of the source."""
+        return self.source.name
+
+    def open(self) -> Image.Image:
+        """The pixels as an image."""
+        return Image.fromarray(self.pixels)
+
+    def digest(self) -> str:
+        """That of the source."""
+        return self.source.digest()
+
+
 def canonical(source: ImageSource) -> NDArray[np.uint8]:
     """The canonical image of a source.
 

@@ -55,17 +55,20 @@ def cache_folder() -> Path:
 
 def _name(file: Path) -> str:
     path = str(file)
-    return path if os.path.isabs(path) else os.path.abspath(path)  # noqa: PTH100, PTH117 (of very many files)
+    if path.startswith("/") or os.path.isabs(path):  # noqa: PTH117 (of very many files, as below)
+        return path
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 Stamp = tuple[str, int]
 """What changes when a file is changed, and the time of its last change in ns."""
 
 
-def stamps_of(sources: Iterable[ImageSource]) -> dict[Path, Stamp | None]:
-    """The stamps of the files that images are in; None where it cannot be seen. Each file is looked at once."""
+def stamps_of(sources: Iterable[ImageSource]) -> dict[str, Stamp | None]:
+    """The stamps of the files that images are in, by name; None where it cannot be seen. Each is looked at once."""
     located = (located_at(source) for source in sources)
-    return {path: _stamp(path) for path in dict.fromkeys(path for path, _place in filter(None, located))}
+    names = dict.fromkeys(_name(path) for path, _place in filter(None, located))
+    return {name: _stamp(name) for name in names}
 
 
 def located_at(source: ImageSource) -> tuple[Path, str] | None:
@@ -74,9 +77,9 @@ def located_at(source: ImageSource) -> tuple[Path, str] | None:
     return location
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(name: str) -> Stamp | None:
     try:
-        seen = os.stat(path)  # noqa: PTH116 (of very many files)
+        seen = os.stat(name)  # noqa: PTH116 (of very many files)
     except (OSError, ValueError):
         return None
     return f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_ino}", max(
@@ -97,7 +100,7 @@ class ImageCache:
     path: Path
 
     def recall(
-        self, sources: Iterable[ImageSource], stamps: Mapping[Path, Stamp | None]
+        self, sources: Iterable[ImageSource], stamps: Mapping[str, Stamp | None]
     ) -> dict[ImageSource, ImageState]:
         """What still holds of what is known about these images.
 
@@ -108,12 +111,11 @@ class ImageCache:
         if not stamps or not self.path.exists():
             return {}
         entries: dict[tuple[str, str, int], tuple[str, str, int | None, int | None, str]] = {}
-        names = {path: _name(path) for path in stamps}
         with suppress(*_FAILURES), closing(sqlite3.connect(self.path, timeout=5)) as connection:
             rows = connection.execute(
                 "SELECT path, place, frame, stamp, digest, height, width, steps FROM located"
                 " WHERE path BETWEEN ? AND ? AND software = ?",
-                (min(names.values()), max(names.values()), _SOFTWARE),
+                (min(stamps), max(stamps), _SOFTWARE),
             )
             entries = {row[:3]: row[3:] for row in rows}
         if not entries:
@@ -124,7 +126,8 @@ class ImageCache:
             if location is None:
                 continue
             path, place = location
-            entry, now = entries.get((names[path], place, _frame(source))), stamps[path]
+            name = _name(path)
+            entry, now = entries.get((name, place, _frame(source))), stamps[name]
             if entry is None or now is None:
                 continue
             stamp, digest, height, width, steps = entry
@@ -137,7 +140,7 @@ class ImageCache:
         return known
 
     def keep(
-        self, states: Iterable[tuple[ImageSource, ImageState]], stamps: Mapping[Path, Stamp | None]
+        self, states: Iterable[tuple[ImageSource, ImageState]], stamps: Mapping[str, Stamp | None]
     ) -> None:
         """Remember states of images; faults are not kept.
 
@@ -146,19 +149,19 @@ class ImageCache:
             stamps: of their files, as they were before they were read.
         """
         latest = time.time_ns() - SETTLED_NS
-        names = {path: _name(path) for path in stamps}
         rows = []
         for source, state in states:
             location = located_at(source)
             if location is None or state.digest is None or state.fault is not None:
                 continue
             path, place = location
-            stamp = stamps[path]
+            name = _name(path)
+            stamp = stamps[name]
             if stamp is None or stamp[1] > latest:
                 continue
             height, width = state.shape or (None, None)
             found = (state.digest, height, width, _BETWEEN.join(state.steps))
-            rows.append((names[path], place, _frame(source), _SOFTWARE, stamp[0], *found))
+            rows.append((name, place, _frame(source), _SOFTWARE, stamp[0], *found))
         if not rows:
             return
         with suppress(*_FAILURES):

@@ -202,9 +202,11 @@ def text_of(row: dict[str, object], key: str) -> str:
     Raises:
         RowError: the key is absent, or its value is empty, no text, or broken Unicode (a lone surrogate).
     """
+    value = row.get(key)
+    if type(value) is str and (text := value.strip()) and text.isascii():
+        return text
     if key not in row:
         raise RowError(f"has no `{key}`", f"add `{key}` to the row")
-    value = row[key]
     if not isinstance(value, str):
         raise RowError(f"`{key}` is {_kind(value)} instead of text", f"write `{key}` as text")
     text = value.strip()
@@ -302,7 +304,7 @@ def check_options(options: Sequence[str]) -> None:
         raise RowError(f"has {count}", f"give it {MIN_OPTIONS} to {MAX_OPTIONS} options")
     if len(options) > MAX_OPTIONS:
         raise RowError(f"has {len(options)} options", f"give it {MIN_OPTIONS} to {MAX_OPTIONS} options")
-    if not all(option.strip() for option in options):
+    if not all(map(str.strip, options)):
         raise RowError("has an empty option", "fill in the option or remove it")
 
 

@@ -6,6 +6,8 @@ import dataclasses
 import gc
 from collections import Counter, defaultdict
 from contextlib import contextmanager
+from functools import cache as remembering
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.specs.vocabulary import in_usual_order, modality_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
@@ -256,20 +258,20 @@ def check_images(
     A missing image of a restricted collection is expected, since its licence forbids passing it on: such rows are left
     out and counted. A missing image of an open collection is a problem.
     """
+    split_by = remembering(partial(split_of, seed=seed))
     states = (
-        _inspected(published, split=split, seed=seed, near=near, cache=cache)
+        _inspected(published, split=split, split_by=split_by, near=near, cache=cache)
         if decode
         else inspect(
             [row.question.image for row in published], decode=lambda image, digest: False, cache=cache
         )
     )
-    digests = [states[row.question.image].digest for row in published]
-    places = _places(published, digests, seed=seed, near=near)
+    of_rows = [states[row.question.image] for row in published]
+    places = _places(published, [state.digest for state in of_rows], split_by=split_by, near=near)
     kept: list[tuple[PublishedQuestion, ImageState, str]] = []
     problems: list[Problem] = []
     absent: Counter[str] = Counter()
-    for row, place in zip(published, places, strict=True):
-        state = states[row.question.image]
+    for row, state, place in zip(published, of_rows, places, strict=True):
         if state.fault == MISSING and row.restricted:
             absent[row.file] += 1
         elif state.digest is None or (state.fault is not None and split in ("all", place)):
@@ -303,13 +305,17 @@ def check_images(
 
 
 def _places(
-    rows: Sequence[PublishedQuestion], digests: Sequence[str | None], *, seed: int, near: Mapping[str, str]
+    rows: Sequence[PublishedQuestion],
+    digests: Sequence[str | None],
+    *,
+    split_by: Callable[[str], str],
+    near: Mapping[str, str],
 ) -> list[str]:
     """The split of every row: the publisher's, or that of its group or image; "" where its image is not there."""
     clusters = [None if digest is None else near.get(digest, digest) for digest in digests]
     keys = split_keys([row.question.group for row in rows], clusters)
     return [
-        row.split or (split_of(key, seed=seed) if key and digest is not None else "")
+        row.split or (split_by(key) if key and digest is not None else "")
         for row, key, digest in zip(rows, keys, digests, strict=True)
     ]
 
@@ -318,7 +324,7 @@ def _inspected(
     rows: Sequence[PublishedQuestion],
     *,
     split: str,
-    seed: int,
+    split_by: Callable[[str], str],
     near: Mapping[str, str],
     cache: ImageCache | None,
 ) -> dict[ImageSource, ImageState]:
@@ -326,20 +332,23 @@ def _inspected(
     images = [row.question.image for row in rows]
     if split == "all":
         return inspect(images, decode=lambda image, digest: True, cache=cache)
-    published = {row.question.image for row in rows if row.split == split}
-    by_content = {row.question.image for row in rows if row.split is None}
+    if not any(row.split or row.question.group for row in rows):
+        return inspect(
+            images, decode=lambda image, digest: split_by(near.get(digest, digest)) == split, cache=cache
+        )
     if not any(row.question.group for row in rows if row.split is None):
+        published = {row.question.image for row in rows if row.split == split}
+        by_content = {row.question.image for row in rows if row.split is None}
         return inspect(
             images,
             decode=lambda image, digest: (
-                image in published
-                or (image in by_content and split_of(near.get(digest, digest), seed=seed) == split)
+                image in published or (image in by_content and split_by(near.get(digest, digest)) == split)
             ),
             cache=cache,
         )
     # The split of a group is known only when all of its images have been looked at.
     states = inspect(images, decode=lambda image, digest: False, cache=cache)
-    places = _places(rows, [states[image].digest for image in images], seed=seed, near=near)
+    places = _places(rows, [states[image].digest for image in images], split_by=split_by, near=near)
     wanted = [image for image, place in zip(images, places, strict=True) if place == split]
     return states | inspect(wanted, decode=lambda image, digest: True, cache=cache)
 

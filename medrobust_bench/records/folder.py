@@ -195,7 +195,9 @@ class RunFolder:
             for question in together
         }
         kept = [outcome for outcome in outcomes if (outcome.model, outcome.threat, outcome.question) in whole]
-        self.journal.replace([*kept, *(line for line in lines if isinstance(line, Failure))])
+        failures = [line for line in lines if isinstance(line, Failure)]
+        if not self.journal.holds_only(len(kept) + len(failures)):
+            self.journal.replace([*kept, *failures])
         return kept
 
     def record_outcomes(

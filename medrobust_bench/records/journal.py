@@ -82,6 +82,14 @@ class Journal:
             found.append(read)
         return found
 
+    def holds_only(self, count: int) -> bool:
+        """Whether the file has so many lines and nothing else, no torn one either."""
+        if not self.path.exists():
+            return count == 0
+        with self.path.open("rb") as file:
+            lines = [line.endswith(b"\n") for line in file]
+        return len(lines) == count and all(lines)
+
     def append(self, outcomes: Iterable[Outcome | Failure]) -> None:
         """Write lines and wait until they are on disk."""
         with self.path.open("ab") as file:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
+from dataclasses import replace
 from functools import cached_property, partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from medrobust_bench.attacks.attack_result import attack_standing, settled
-from medrobust_bench.data.image import to_png
+from medrobust_bench.data.image import DecodedImage, to_png
 from medrobust_bench.models.adapter import Recalling, afresh, in_full_precision
 from medrobust_bench.models.memory import MemoryLimit
 from medrobust_bench.records import AttemptRecord, Outcome
@@ -79,9 +80,12 @@ class Chunk:
         """Answer the clean images on the deployed path, and once more to see whether they repeat."""
         start, images = time.perf_counter(), self._bound.batch.images
         answers = self._bound.answer(images)
-        again = afresh(self._adapter.bind(self.questions)).answer(
-            images
-        )  # a bound batch remembers what it generated
+        decoded = [
+            replace(question, image=DecodedImage(image, question.image))
+            for question, image in zip(self.questions, images, strict=True)
+        ]
+        # Bound anew, since a bound batch remembers what it generated.
+        again = afresh(self._adapter.bind(decoded)).answer(images)
         seconds = _share(start, len(answers))
         written = self._bound.written() if isinstance(self._bound, Recalling) else [None] * len(answers)
         return [

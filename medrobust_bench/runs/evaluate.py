@@ -18,24 +18,18 @@ from medrobust_bench.records.folder import RunFolder
 from medrobust_bench.records.run import RunRecord
 from medrobust_bench.reports.summary import summarise
 from medrobust_bench.reports.tables import run_table
-from medrobust_bench.runs.engine.local import LocalEngine
 from medrobust_bench.runs.extension import extended_settings, misfits, with_stale_controls_dropped
 from medrobust_bench.runs.inputs import read_inputs
-from medrobust_bench.runs.models import server_faults
 from medrobust_bench.runs.observer import Observer
 from medrobust_bench.runs.plan import environment, make_plan
 from medrobust_bench.runs.request import request
 from medrobust_bench.runs.run import Run, load_run
-from medrobust_bench.runs.threats import open_threat
 from medrobust_bench.runs.work import Work
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.attacks.altering import AlteringThreat
-    from medrobust_bench.attacks.threat import Threat
-    from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.reader import Reader
     from medrobust_bench.models.adapter import Adapter
@@ -44,6 +38,7 @@ if TYPE_CHECKING:
     from medrobust_bench.runs.engine.engine import Engine
     from medrobust_bench.runs.inputs import Inputs
     from medrobust_bench.runs.request import Request, ThreatLike
+    from medrobust_bench.specs.threat import ThreatSpec
 
 
 def evaluate(
@@ -227,7 +222,8 @@ def prepare(
         settings,
         problems=problems,
         adapters=request.adapters,
-        threats={**frozen, **request.threats},
+        threats=request.threats,
+        frozen=frozen,
         dataset=request.dataset,
     )
     (observer or Observer()).opened(inputs.dataset.notes)
@@ -235,7 +231,7 @@ def prepare(
         settings,
         inputs.dataset,
         models=tuple(inputs.models),
-        threats=[threat.spec for threat in inputs.threats],
+        threats=inputs.threats,
         kept=() if begun is None else _kept(begun, inputs.dataset),
     )
     if extend and begun is not None and (found := misfits(begun, plan, inputs.dataset)):
@@ -262,7 +258,7 @@ def perform(prepared: Prepared, *, observer: Observer | None = None, engine: Eng
             prepared.plan,
             inputs,
             observer or Observer(),
-            engine or LocalEngine(),
+            engine,
             resume=prepared.resume,
             extends=prepared.extends,
         )
@@ -275,7 +271,7 @@ def _write_run(
     plan: Plan,
     inputs: Inputs,
     watch: Observer,
-    engine: Engine,
+    engine: Engine | None,
     *,
     resume: bool,
     extends: Plan | None,
@@ -284,16 +280,24 @@ def _write_run(
     settings = plan.settings
     if extends is not None:
         _drop_stale_controls(folder, extends, plan, inputs.dataset)
-    begun = RunRecord(plan=plan, environment=environment(settings.device))
-    record = folder.begin(begun, resume=resume, extend=extends is not None)
+
+    def begin(device: str) -> RunRecord:
+        begun = RunRecord(plan=plan, environment=environment(device))
+        return folder.begin(begun, resume=resume, extend=extends is not None)
+
+    # Which device "auto" is here says torch, and matters only where something is left to do.
+    goes_on = resume and extends is None and settings.device == "auto" and not folder.is_empty()
+    record = begin(folder.read().environment.device if goes_on else settings.device)
     finished = folder.finished(plan)
     watch.started(plan, finished)
     work = Work(inputs, plan, folder, watch, finished)
+    if goes_on and any(map(work.remains, plan.models)):
+        record = begin(settings.device)
     stopped: dict[str, tuple[Problem, ...]] = {}
     for model in plan.models:
         try:
             if work.remains(model):
-                record = _work_on(model, work, folder, record, watch, engine)
+                record = _work_on(model, work, folder, record, watch, engine or _this_process())
             work.check(model)
         except InvalidInputError as error:
             stopped[model] = error.problems
@@ -315,6 +319,8 @@ def _work_on(
     Raises:
         InvalidInputError: the model cannot be opened or asked, or too many questions fail in it.
     """
+    from medrobust_bench.runs.models import server_faults  # imports torch
+
     watch.loading(model)
     remedy = f"see to the server, then go on with `medrobust run --resume --out {folder.path}`"
     with server_faults(model, remedy=remedy), engine.opened(work.task(model)) as workers:
@@ -323,6 +329,12 @@ def _work_on(
         for done in workers.work(work.chunks(model)):
             work.record(done)
     return record
+
+
+def _this_process() -> Engine:
+    from medrobust_bench.runs.engine.local import LocalEngine  # imports torch
+
+    return LocalEngine()
 
 
 def _write_results(
@@ -376,8 +388,8 @@ def _write_usage(folder: RunFolder, model: str, source: Card | Adapter) -> None:
     replies.close()
 
 
-def _frozen_threats(begun: Plan) -> dict[str, Threat | AlteringThreat | Certification]:
+def _frozen_threats(begun: Plan) -> dict[str, ThreatSpec]:
     """The threats of a run as it began with them, whatever has become of their files since."""
     texts = [text for text in begun.settings.threats if text != CLEAN.name]
     specs = [spec for spec in begun.threats if spec.yields != "clean"]
-    return {text: open_threat(spec) for text, spec in zip(texts, specs, strict=True)}
+    return dict(zip(texts, specs, strict=True))

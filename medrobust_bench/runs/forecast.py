@@ -167,7 +167,7 @@ def forecast(prepared: Prepared) -> Forecast:
     questions = {question.id: question for question in inputs.dataset.questions}
     # The chunk of the commonest size of image stands for all.
     probe = [questions[name] for name in max(plan.chunks, key=len)[:CALIBRATION]]
-    loads, memory, device = [], 0, settings.device
+    loads, memory, device, threats = [], 0, settings.device, inputs.open_threats()
     for model, source in inputs.models.items():
         adapter = open_model(
             source,
@@ -191,7 +191,7 @@ def forecast(prepared: Prepared) -> Forecast:
         loads.append(_clean_load(model, len(questions), seen))
         loads += [
             _load(model, threat, list(questions.values()), seen, generates=generates, image=image)
-            for threat in inputs.threats
+            for threat in threats
         ]
     return Forecast(
         questions=len(questions),

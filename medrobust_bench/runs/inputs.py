@@ -15,19 +15,19 @@ from medrobust_bench.models.cards import ENDPOINT, Card
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.reports.metrics import find_metric
 from medrobust_bench.runs.cards import card_of
-from medrobust_bench.runs.threats import load_threat
+from medrobust_bench.runs.threats import open_threat
+from medrobust_bench.specs.kinds import plugged_in
 from medrobust_bench.specs.registry import load_specification, official_threats
 from medrobust_bench.specs.threat import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from medrobust_bench.attacks.threat import Threat
-    from medrobust_bench.certify.cohen import Certification
     from medrobust_bench.data.dataset import Dataset
     from medrobust_bench.data.question import Question
     from medrobust_bench.models.adapter import Adapter
     from medrobust_bench.reports.metrics import Metric
+    from medrobust_bench.runs.engine.task import AnyThreat
     from medrobust_bench.specs.settings import RunSettings
     from medrobust_bench.specs.threat import ThreatSpec
 
@@ -40,17 +40,23 @@ class Inputs:
 
     Attributes:
         models: by registry id, the card of each, or the model itself where it is in memory.
-        threats: adversaries and certifications, in the order asked for.
+        threats: specifications of adversaries and certifications, in the order asked for.
+        opened: by name, those that are open already; the others are opened when they are needed, see `open_threats`.
         dataset: the sample of questions.
         training: questions of the training split, for threats that learn from them; empty without such threats.
         metrics: further ones, by name.
     """
 
     models: Mapping[str, Card | Adapter]
-    threats: tuple[Threat | AlteringThreat | Certification, ...]
+    threats: tuple[ThreatSpec, ...]
     dataset: Dataset
+    opened: Mapping[str, AnyThreat] = field(default_factory=dict)
     training: tuple[Question, ...] = ()
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+    def open_threats(self) -> tuple[AnyThreat, ...]:
+        """What carries the specifications out; imports torch and the toolbox."""
+        return tuple(self.opened.get(spec.name) or open_threat(spec) for spec in self.threats)
 
 
 def unknown_names(settings: RunSettings) -> list[Problem]:
@@ -72,7 +78,8 @@ def read_inputs(
     *,
     problems: Sequence[Problem] = (),
     adapters: Mapping[str, Adapter] | None = None,
-    threats: Mapping[str, Threat | AlteringThreat | Certification] | None = None,
+    threats: Mapping[str, AnyThreat] | None = None,
+    frozen: Mapping[str, ThreatSpec] | None = None,
     dataset: Dataset | None = None,
 ) -> Inputs:
     """Find models, threats and questions.
@@ -82,6 +89,7 @@ def read_inputs(
         problems: found elsewhere already, to be reported with the rest.
         adapters: models already in memory, under the names that `settings.models` gives them.
         threats: threats already opened, under the names that `settings.threats` gives them.
+        frozen: what else these names mean, where an earlier run says so.
         dataset: questions already in memory, instead of `settings.data`.
 
     Raises:
@@ -98,11 +106,22 @@ def read_inputs(
         elif card := found.attempt(partial(card_of, name, settings)):
             models.append((card.id, card))
             smoothed += [card.id] if card.smoothing else []
-    opened = [
-        (threats or {}).get(text) or found.attempt(partial(load_threat, text)) for text in _threats(settings)
+    in_memory = {name: threat.spec for name, threat in (threats or {}).items()}
+    known = {**(frozen or {}), **in_memory}
+    named = [
+        known.get(text) or found.attempt(partial(load_specification, text)) for text in _threats(settings)
     ]
-    asked = [threat for threat in opened if threat]
-    if any(threat.spec.yields == "certified" for threat in asked):
+    asked = [spec for spec in named if spec]
+    opened = {spec.name: (threats or {})[name] for name, spec in in_memory.items()}
+    # Here already: what learns, what may suit none of the images, and of other packages what may refuse its settings.
+    opened |= {
+        spec.name: threat
+        for spec in asked
+        if spec.name not in opened
+        and (spec.trained or spec.remade or plugged_in(spec.kind))
+        and (threat := found.attempt(partial(open_threat, spec)))
+    }
+    if any(spec.yields == "certified" for spec in asked):
         remedy = "certify the plain model: the certificates are promises about its smoothed form"
         found.problems.extend(
             Problem(
@@ -115,22 +134,25 @@ def read_inputs(
         for name, model in models
         if (model.adapter == ENDPOINT if isinstance(model, Card) else not model.differentiable)
     ]
-    found.problems += unsuitable(blind, [threat.spec for threat in asked])
+    found.problems += unsuitable(blind, asked)
     metrics = {name: found.attempt(partial(find_metric, name)) for name in settings.metrics}
     found.twice([name for name, _model in models], "--model", "name it once, or two models apart: PATH=NAME")
-    found.twice([threat.spec.name for threat in asked], "--threat")
-    training = _read_training(settings, asked, found, dataset)
+    found.twice([spec.name for spec in asked], "--threat")
+    training = _read_training(
+        settings, [opened[spec.name] for spec in asked if spec.name in opened], found, dataset
+    )
     if dataset is None:
         dataset = found.attempt(partial(open_asked, settings, limit=settings.sample_size))
     elif settings.sample_size is not None:
         dataset = sample(dataset, settings.sample_size, seed=settings.seed)
     if dataset is not None and dataset.questions:
-        found.problems += _pointless(asked, dataset)
+        found.problems += _pointless([opened[spec.name] for spec in asked if spec.name in opened], dataset)
     if found.problems or dataset is None:
         raise InvalidInputError(found.problems)
     return Inputs(
         models=dict(models),
         threats=tuple(asked),
+        opened=opened,
         dataset=dataset,
         training=training,
         metrics={name: metric for name, metric in metrics.items() if metric},
@@ -166,7 +188,7 @@ def scoreless(model: str, specs: Sequence[ThreatSpec]) -> list[Problem]:
     return [Problem(model, what, "; ".join(remedies))] if needed else []
 
 
-def _pointless(threats: Sequence[Threat | AlteringThreat | Certification], dataset: Dataset) -> list[Problem]:
+def _pointless(threats: Sequence[AnyThreat], dataset: Dataset) -> list[Problem]:
     """The threats that would change no image of a data set, such as a fault of MRI on CT."""
     about = ", ".join(sorted({question.modality for question in dataset.questions}))
     what = f"changes the image of none of the {len(dataset.questions)} questions ({about})"
@@ -185,7 +207,7 @@ def _threats(settings: RunSettings) -> list[str]:
 
 def _read_training(
     settings: RunSettings,
-    threats: Sequence[Threat | AlteringThreat | Certification],
+    threats: Sequence[AnyThreat],
     found: Reading,
     dataset: Dataset | None,
 ) -> tuple[Question, ...]:

@@ -77,17 +77,17 @@ class Work:
 
     def task(self, model: str) -> ModelTask:
         """What whoever works on a model needs."""
-        left = self._threats_left(model)
+        left, threats = self._threats_left(model), self._inputs.open_threats()
         learning = frozenset(
             threat.spec.name
-            for threat in self._inputs.threats
+            for threat in threats
             if isinstance(threat, TrainedThreat) and threat.spec.name in left
         )
         return ModelTask(
             model=model,
             source=self._inputs.models[model],
             settings=self._plan.settings,
-            threats=self._inputs.threats,
+            threats=threats,
             learning=learning,
             training=self._inputs.training if learning else (),
             probe=tuple(self._questions[name] for chunk in self._plan.chunks[:PROBED] for name in chunk),

@@ -134,7 +134,7 @@ def _overridden(fields: Mapping[str, Any], overrides: dict[str, str], text: str)
             overrides = fewer
     if not overrides:
         return specification
-    written = specification.model_dump(mode="json")
+    written = overrides | specification.model_dump(mode="json")  # in which what is usual may go unmentioned
     bare = specification.shorthand
     suffix = ",".join(f"{written[key]}" if key == bare else f"{key}={written[key]}" for key in overrides)
     return specification.model_copy(update={"name": f"{specification.name}:{suffix}"})

@@ -32,6 +32,7 @@ EVERY_THREAT = [
     "pgd-l2:restarts=2",
     "pgd-linf:steps=5,loss=margin",
     "pgd-linf:steps=5,loss=targeted",
+    "pgd-linf-quick:steps=5",
     "apgd-linf:steps=10",
     "apgd-l2:steps=10,loss=targeted",
     "square:queries=20,eps=32/255",
@@ -66,12 +67,26 @@ def unbreakable(n: int, **kwargs: object) -> tuple[LinearQuestions, np.ndarray]:
     return bound, np.stack(directions)
 
 
-def test_linf_pgd_reaches_the_closed_form_optimum() -> None:
+@pytest.mark.parametrize("threat", ["pgd-linf", "pgd-linf-quick"])
+def test_linf_pgd_reaches_the_closed_form_optimum(threat: str) -> None:
     bound, harm = unbreakable(3)  # full range of grey levels: the optimum is clipped to [0, 255]
-    for row, result in enumerate(search("pgd-linf", bound, [5, 6, 7])):
+    for row, result in enumerate(search(threat, bound, [5, 6, 7])):
         optimum = np.clip(bound.batch.images[row] + 8 * np.sign(harm[row]), 0, 255)
         np.testing.assert_array_equal(result.image, optimum)
         assert result.answer is None
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_steps_on_a_cosine_have_the_lengths_that_the_specification_says(restarts: int) -> None:
+    bound, _ = unbreakable(1, levels=(64, 192))
+    threat = load_threat(f"pgd-linf:eps=32/255,step_size=4/255,steps=6,schedule=cosine,restarts={restarts}")
+    tried: list[torch.Tensor] = []
+    threat.search(bound, [5], watch=lambda _question, image, _flipped: tried.append(image.clone()))
+    for run in range(restarts):
+        images = torch.stack(tried[7 * run : 7 * (run + 1)])
+        moved = images.diff(dim=0).abs().amax((1, 2, 3))
+        expected = [4 / 255 * (1 + np.cos(np.pi * step / 6)) / 2 for step in range(6)]
+        np.testing.assert_allclose(moved, expected, rtol=1e-4)
 
 
 def test_l2_pgd_reaches_the_closed_form_optimum_within_rounding() -> None:

@@ -83,6 +83,16 @@ def test_overrides_are_exact_and_named_in_canonical_form() -> None:
     assert load_specification("certified-l2:n=100000").name == "certified-l2:n=100000"
 
 
+def test_steps_that_are_all_alike_go_unmentioned_in_results() -> None:
+    assert "schedule" not in load_specification("pgd-linf").model_dump(mode="json")
+    constant = load_specification("pgd-linf-quick:schedule=constant")
+    assert (constant.name, "schedule" in constant.model_dump()) == ("pgd-linf-quick:schedule=constant", False)
+    assert load_specification(constant.name) == constant
+    assert load_specification("pgd-linf-quick").model_dump(mode="json")["schedule"] == "cosine"
+    assert load_specification("pgd-linf:schedule=cosine").name == "pgd-linf:schedule=cosine"
+    assert load_specification("pgd-linf:schedule=constant").name == "pgd-linf"
+
+
 def test_overrides_that_change_nothing_leave_the_official_specification() -> None:
     spec = load_specification("pgd-linf:eps=16/510,steps=20")
     assert spec.name == "pgd-linf"

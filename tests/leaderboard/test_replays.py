@@ -79,6 +79,16 @@ def test_who_did_a_submission_again_is_shown_until_it_changes(
     page = render(read_results(root, cards=cards), links={}, cards=cards)["phantoms/pgd-linf.md"]
     assert page.count("(a maintainer)") == 1
     assert record.told() in page
+    assert ": ≤ " in record.told()
+    keep(
+        replay_with(SchooledAdapter(lean=0.5), case, Wish(seed=1, count=9999)),
+        made.path,
+        root.parent / "replays",
+        by="x",
+    )
+    whole = kept(made.path)
+    assert whole is not None
+    assert whole.told() == f"{whole.on}: in full (x)"
     made.path.write_text(made.path.read_text() + "\n")
     assert kept(made.path) is None, "what was done again was another file"
 

@@ -92,6 +92,30 @@ def test_a_run_is_judged_by_the_specification_that_it_froze(
     assert resumed.results == run.results
 
 
+def test_a_finished_run_is_summarised_again_by_reading_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither threats nor torch are opened for it, and the journal stays the file that it is."""
+    asked = {"model": ADAPTER, "threats": ["noise:draws=2", "pgd-linf:steps=2"], "data": questions()}
+    run = medrobust_bench.evaluate(**asked, out=tmp_path / "run")
+    journal = tmp_path / "run" / "journal.jsonl"
+    before, files = journal.stat(), sorted((tmp_path / "run" / "results").iterdir())
+    contents = [path.read_bytes() for path in files]
+    for path in files:
+        path.unlink()
+
+    def refused(*_args: object) -> None:
+        raise AssertionError("nothing is left to do")
+
+    for place in ("inputs.open_threat", "evaluate._this_process", "plan.usual_device"):
+        monkeypatch.setattr(f"medrobust_bench.runs.{place}", refused)
+    again = medrobust_bench.evaluate(**asked, out=tmp_path / "run", resume=True)
+    assert again.results == run.results
+    assert [path.read_bytes() for path in files] == contents
+    after = journal.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 class _Noisy(LinearQuestions):
     """Every pass adds other noise to the scores."""
 

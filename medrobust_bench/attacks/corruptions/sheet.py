@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,19 +36,40 @@ def contact_sheet(
     sheet = Image.new(
         "RGB", ((width + _GAP) * (len(SEVERITIES) + 1), (height + _CAPTION) * len(kinds)), "white"
     )
-    brush, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
+    brush = ImageDraw.Draw(sheet)
     filter_ = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     for down, corruption in enumerate(kinds):
         cells = [(corruption.kind, image)]
         for severity in SEVERITIES:
             amount = amount_of(corruption, modality, severity, origin)
             rng = stream(question_seed(0, corruption.kind), Purpose.NOISE)
-            cells.append((f"{severity}: {amount:.3g} {corruption.unit}", corruption(image, amount, rng)))
+            cells.append(
+                (
+                    f"{severity}: {_short(amount)} {_short_unit(corruption.unit)}",
+                    corruption(image, amount, rng),
+                )
+            )
         for across, (caption, picture) in enumerate(cells):
             left, top = across * (width + _GAP), down * (height + _CAPTION)
             sheet.paste(Image.fromarray(picture).resize((width, height), filter_), (left, top))
-            brush.text((left, top + height), caption[: width // 6], fill="black", font=font)
+            brush.text((left, top + height), caption, fill="black", font=_fitting(caption, width))
     return sheet
+
+
+def _short(amount: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{float(f'{amount:.3g}'):,.10g}"
+
+
+def _short_unit(unit: str) -> str:
+    """Without what it is a share of: the table beside the sheet says that."""
+    return re.split(r" (?:of|a|at|over) ", unit, maxsplit=1)[0]
+
+
+def _fitting(caption: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The largest font in which a caption fits under its picture."""
+    fonts = (ImageFont.load_default(size=size) for size in range(11, 5, -1))
+    return next((font for font in fonts if font.getlength(caption) <= width), ImageFont.load_default(size=6))
 
 
 @click.command()

@@ -14,7 +14,7 @@ import numpy as np
 from medrobust_bench.attacks.corruptions.corruption import LOSES_PICTURE, Corruption
 from medrobust_bench.attacks.corruptions.fields import between, normal, poisson, uniform
 from medrobust_bench.attacks.corruptions.levels import axes, blur, longest, planes, to_image
-from medrobust_bench.attacks.lettering import text_cover
+from medrobust_bench.attacks.lettering import text_cover, text_width
 from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
@@ -84,7 +84,11 @@ def marker(image: Image, amount: float, free: Sequence[float], rng: np.random.Ge
     """
     levels = planes(image)
     text = _MARKERS[int(uniform(rng, (1,))[0] * len(_MARKERS))]
-    cover = text_cover(text, max(5.0, amount / 100 * longest(levels) / 0.73))
+    size = max(5.0, amount / 100 * longest(levels) / 0.73)
+    wide = text_width(text, size)
+    if wide > levels.shape[2] + 1:  # a narrow picture takes smaller letters
+        size *= 0.9 * levels.shape[2] / wide
+    cover = text_cover(text, size)
     cover = cover[: levels.shape[1], : levels.shape[2]]
     rooms = (levels.shape[1] - cover.shape[0], levels.shape[2] - cover.shape[1])
     inset = 0.02 + 0.08 * free[1]

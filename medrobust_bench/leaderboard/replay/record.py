@@ -36,7 +36,7 @@ class Repeated(Record):
 
 
 class ReplayRecord(Record):
-    """A submission done again, in part."""
+    """A submission done again, in part or in full."""
 
     submission_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the submission file")
     by: str = Field(pattern=r"^[\w. @-]{1,60}$")
@@ -47,11 +47,23 @@ class ReplayRecord(Record):
     fresh_phantoms: str | None = Field(default=None, description="What came of them, in words")
 
     def told(self) -> str:
-        """For a cell of a table: day, bound on what ranks ("answers" where none of it was repeated), and by whom."""
+        """For a cell of a table: day, how much was repeated, and by whom.
+
+        "in full", and where some claims came out otherwise, within the tolerance, which share of them; else the bound
+        on what ranks, or "answers" where none of it was repeated.
+        """
+        return f"{self.on}: {self._found()} ({self.by})"
+
+    def _found(self) -> str:
         if not self.agrees:
-            return f"{self.on}: DISAGREES ({self.by})"
+            return "DISAGREES"
+        if all(one.asked == one.of for one in self.kinds):
+            differing, claims = (
+                sum(getattr(one, name) for one in self.kinds) for name in ("disagreements", "of")
+            )
+            return f"in full, {100 * differing / claims:.1f} % differ" if differing else "in full"
         bounds = ", ".join(f"{100 * one.bound:.1f} %" for one in self.kinds if one.ranks and one.asked)
-        return f"{self.on}: {f'≤ {bounds}' if bounds else 'answers'} ({self.by})"
+        return f"≤ {bounds}" if bounds else "answers"
 
 
 def keep(replay: Replay, submission: Path, folder: Path, *, by: str) -> Path:

@@ -19,6 +19,7 @@ from medrobust_bench.attacks.corruptions import (
     ultrasound,
     xray,
 )
+from medrobust_bench.attacks.corruptions.registry import corruption_of
 from medrobust_bench.data.image import canonical
 from medrobust_bench.data.phantoms.phantom import Phantom
 from medrobust_bench.specs.vocabulary import Modality
@@ -291,3 +292,17 @@ class TestLight:
     def test_a_fold_is_never_brighter(self) -> None:
         image = canonical(Phantom(Modality.MICROSCOPY, 2))
         assert (microscopy.fold(image, 10, (0.3, 0.5), rng()) <= image).all()
+
+
+MARKER = corruption_of("xray-marker")
+
+
+def test_a_marker_fits_into_a_narrow_picture() -> None:
+    """Its longest word is not cut off, whatever its height is worth on the long side."""
+    marked = 0
+    for seed in range(30):
+        after = MARKER(np.zeros((200, 90, 3), np.uint8), 14, np.random.default_rng(seed))
+        columns = np.flatnonzero(after.any(axis=(0, 2)))
+        marked += columns.max() - columns.min() > 60
+        assert columns.min() + 89 - columns.max() >= 5, "a cut word has no margin"
+    assert marked > 3, "a wide word is among them"
