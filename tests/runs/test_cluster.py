@@ -249,3 +249,52 @@ def test_workers_need_no_file_of_the_driver(tmp_path: Path) -> None:
     (tmp_path / "image.png").unlink()
     assert np.array_equal(canonical(sent.image), expected)
     assert portable(question) is question, "a missing image fails where it is asked"
+
+
+@pytest.mark.parametrize(
+    ("raised", "address", "where", "what"),
+    [
+        (
+            Exception("The current node timed out during startup."),
+            None,
+            "--workers",
+            "does not start on this machine",
+        ),
+        (
+            ConnectionError("nobody there"),
+            "10.0.0.1:6379",
+            "--ray 10.0.0.1:6379",
+            "no cluster can be joined: nobody",
+        ),
+        (TimeoutError(), None, "--workers", "does not start on this machine: TimeoutError"),
+    ],
+)
+def test_ray_that_does_not_start_is_a_problem_with_a_remedy(
+    raised: Exception, address: str | None, where: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "init", raising(raised))
+    with pytest.raises(InvalidInputError) as caught:
+        medrobust_bench.RayEngine(workers=2, address=address)
+    (problem,) = caught.value.problems
+    assert problem.where == where
+    assert what in problem.what
+
+
+def test_a_fault_of_the_program_at_the_start_of_ray_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", raising(KeyError("x")))
+    with pytest.raises(KeyError):
+        medrobust_bench.RayEngine(workers=2)
+
+
+def raising(error: Exception) -> Any:
+    def init(**_settings: object) -> None:
+        raise error
+
+    return init

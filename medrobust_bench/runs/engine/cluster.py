@@ -89,10 +89,15 @@ class RayEngine:
                     logging_level="error",  # its notices are about settings of its own
                     **here,
                 )
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                what = f"no cluster can be joined: {str(error).splitlines()[0]}"
-                remedy = "start one with `ray start --head`, and give its address"
-                raise InvalidInputError([Problem(f"--ray {address}", what, remedy)]) from error
+            except Exception as error:
+                # A node that does not come up in time is a bare Exception of Ray's.
+                if not (
+                    isinstance(error, (ConnectionError, ValueError, RuntimeError, TimeoutError))
+                    or type(error) is Exception
+                ):
+                    raise
+                ray.shutdown()
+                raise InvalidInputError([_not_started(address, error)]) from error
         total = ray.cluster_resources()
         room = max(1, int(total.get("CPU", 1) // max(cpus_per_worker, 1e-6)))
         if gpus_per_worker and total.get("GPU"):
@@ -152,6 +157,15 @@ class Slot:
     waits_for: Any = None
     part: Part | None = None
     heard: float = field(default_factory=time.monotonic)
+
+
+def _not_started(address: str | None, error: Exception) -> Problem:
+    why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    if address:
+        remedy = "start one with `ray start --head`, and give its address"
+        return Problem(f"--ray {address}", f"no cluster can be joined: {why}", remedy)
+    remedy = "try again when this machine has less to do, or leave --workers out"
+    return Problem("--workers", f"Ray does not start on this machine: {why}", remedy)
 
 
 class RayWorkers:
