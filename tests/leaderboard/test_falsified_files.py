@@ -161,6 +161,14 @@ def test_a_date_yet_to_come(forgery: Callable[[str], Forgery], cards: dict[str, 
     assert "which is yet to come" in reasons(made.save(), cards)
 
 
+def test_a_date_before_there_was_a_leaderboard(
+    forgery: Callable[[str], Forgery], cards: dict[str, Card]
+) -> None:
+    made = forgery("pgd-linf")
+    made.document["submitted"] = "1066-10-14"
+    assert "no submissions before" in reasons(made.save(), cards)
+
+
 def test_evidence_outside_its_data_set(forgery: Callable[[str], Forgery], cards: dict[str, Card]) -> None:
     made = forgery("pgd-linf")
     made.save()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from medrobust_bench.certify.fault import SHOWN, Fault
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from medrobust_bench.leaderboard.case import Claim
     from medrobust_bench.leaderboard.entry import Entry
+
+
+FIRST_DAY = date(2026, 1, 1)
+"""No submission is older: this format came into being later that year."""
 
 
 def hostile(entry: Entry) -> list[Fault]:
@@ -50,11 +54,13 @@ def place(claim: Claim) -> list[Fault]:
 
 
 def day(claim: Claim) -> list[Fault]:
-    """It was submitted today or before."""
+    """It was submitted today or before, and not before there was anything to submit to."""
     submitted = claim.entry.submitted
-    if submitted <= datetime.now(UTC).date():
-        return []
-    return [Fault("date", f"was submitted on {submitted}, which is yet to come")]
+    if submitted < FIRST_DAY:
+        return [Fault("date", f"was submitted on {submitted}; there are no submissions before {FIRST_DAY}")]
+    if submitted > datetime.now(UTC).date():
+        return [Fault("date", f"was submitted on {submitted}, which is yet to come")]
+    return []
 
 
 def _otherwise(given: object, normal: object, path: str = "") -> Iterator[tuple[str, object, object]]:
