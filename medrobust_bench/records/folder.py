@@ -134,6 +134,18 @@ class RunFolder:
         if not resume or self.is_empty():
             self.write(record)
             return record
+        begun = self.compare(record, extend=extend)
+        going_on = begun.model_copy(update={"plan": record.plan})
+        if going_on != begun:
+            self.write(going_on)
+        return going_on
+
+    def compare(self, record: RunRecord, *, extend: bool = False) -> RunRecord:
+        """Hold a record against the one that is there, which is returned.
+
+        Raises:
+            InvalidInputError: naming what differs from the interrupted run.
+        """
         begun = self.read()
         problems = [
             Problem(
@@ -145,10 +157,7 @@ class RunFolder:
         ]
         if problems:
             raise InvalidInputError(problems)
-        going_on = begun.model_copy(update={"plan": record.plan})
-        if going_on != begun:
-            self.write(going_on)
-        return going_on
+        return begun
 
     def enter_model(
         self, record: RunRecord, model: str, seen: ModelRecord, prompt: str | None = None

@@ -281,18 +281,18 @@ def _write_run(
     if extends is not None:
         _drop_stale_controls(folder, extends, plan, inputs.dataset)
 
-    def begin(device: str) -> RunRecord:
-        begun = RunRecord(plan=plan, environment=environment(device))
-        return folder.begin(begun, resume=resume, extend=extends is not None)
+    def here(device: str) -> RunRecord:
+        return RunRecord(plan=plan, environment=environment(device))
 
     # Which device "auto" is here says torch, and matters only where something is left to do.
     goes_on = resume and extends is None and settings.device == "auto" and not folder.is_empty()
-    record = begin(folder.read().environment.device if goes_on else settings.device)
+    begun = here(folder.read().environment.device if goes_on else settings.device)
+    record = folder.begin(begun, resume=resume, extend=extends is not None)
     finished = folder.finished(plan)
     watch.started(plan, finished)
     work = Work(inputs, plan, folder, watch, finished)
     if goes_on and any(map(work.remains, plan.models)):
-        record = begin(settings.device)
+        folder.compare(here(settings.device))
     stopped: dict[str, tuple[Problem, ...]] = {}
     for model in plan.models:
         try:
