@@ -54,7 +54,6 @@ def command(
     same attack, or one without gradients, breaks more, and whether the answers depend on image and options as they
     should. Prints every check and writes audit.json into the run's folder. Exits with 1 if a check fails.
     """
-
     from medrobust_bench.records.files import replace_file
     from medrobust_bench.runs.suite import load_runs
 

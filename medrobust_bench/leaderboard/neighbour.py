@@ -68,8 +68,7 @@ def same_model(one: ModelRecord, other: ModelRecord) -> bool:
 
 
 def _model(model: ModelRecord) -> Hashable:
-    weights = f"unknown weights of {model.id}" if model.weights_sha256 is None else model.weights_sha256
-    return weights, model.server, model.dtype, model.answer_mode, model.smoothing
+    return model.weights, model.server, model.dtype, model.answer_mode, model.smoothing
 
 
 def asked(entry: Entry) -> Hashable:

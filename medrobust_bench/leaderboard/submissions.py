@@ -52,8 +52,7 @@ def measurement(result: Result) -> Hashable:
     Models whose weights are unknown are told apart by their ids.
     """
     model = result.model
-    weights = f"unknown weights of {model.id}" if model.weights_sha256 is None else model.weights_sha256
-    same_model = weights, model.answer_mode, model.dtype, model.smoothing
+    same_model = model.weights, model.answer_mode, model.dtype, model.smoothing
     return (*same_model, *_asked(result))
 
 

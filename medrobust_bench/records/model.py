@@ -140,6 +140,11 @@ class ModelRecord(Record):
         default=None, description="Digests of what else decides the answers; left out where it is not known"
     )
 
+    @property
+    def weights(self) -> str:
+        """What tells its weights from others': their SHA-256, or its id where they are unknown."""
+        return f"unknown weights of {self.id}" if self.weights_sha256 is None else self.weights_sha256
+
     def differences(self, other: ModelRecord) -> list[str]:
         """In what another record is that of another model, in plain words; what one of them does not know is equal."""
         names = [name for name in type(self).model_fields if name not in ("id", "identity")]

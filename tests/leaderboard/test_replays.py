@@ -89,6 +89,7 @@ def test_who_did_a_submission_again_is_shown_until_it_changes(
     whole = kept(made.path)
     assert whole is not None
     assert whole.told() == f"{whole.on}: in full (x)"
+    assert "in full" not in whole.model_copy(update={"kinds": ()}).told(), "nothing is not all"
     made.path.write_text(made.path.read_text() + "\n")
     assert kept(made.path) is None, "what was done again was another file"
 

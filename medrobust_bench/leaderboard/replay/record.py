@@ -57,10 +57,9 @@ class ReplayRecord(Record):
     def _found(self) -> str:
         if not self.agrees:
             return "DISAGREES"
-        if all(one.asked == one.of for one in self.kinds):
-            differing, claims = (
-                sum(getattr(one, name) for one in self.kinds) for name in ("disagreements", "of")
-            )
+        claims = sum(one.of for one in self.kinds)
+        if claims and sum(one.asked for one in self.kinds) == claims:
+            differing = sum(one.disagreements for one in self.kinds)
             return f"in full, {100 * differing / claims:.1f} % differ" if differing else "in full"
         bounds = ", ".join(f"{100 * one.bound:.1f} %" for one in self.kinds if one.ranks and one.asked)
         return f"≤ {bounds}" if bounds else "answers"
