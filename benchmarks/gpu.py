@@ -43,6 +43,7 @@ from medrobust_bench.data.image import canonical
 from medrobust_bench.models import probes
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.packed_attention import pack_attention
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
@@ -186,6 +187,7 @@ def build(shape: Shape, device: torch.device) -> HuggingFaceVLM:
     model, processor = random_checkpoint(shape, device)
     model.eval().requires_grad_(False)
     project_patches(model)
+    pack_attention(model)
     return HuggingFaceVLM(model, processor, mode=AnswerMode.LETTER)
 
 
