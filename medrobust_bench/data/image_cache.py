@@ -53,22 +53,24 @@ def cache_folder() -> Path:
     return Path(base or os.path.expanduser("~/.cache")) / "medrobust"  # noqa: PTH111 (pathlib raises without a home)
 
 
-def _name(file: Path) -> str:
-    path = str(file)
+def _name(file: str | Path) -> str:
+    path = file if type(file) is str else str(file)
     if path.startswith("/") or os.path.isabs(path):  # noqa: PTH117 (of very many files, as below)
         return path
     return os.path.abspath(path)  # noqa: PTH100
 
 
-Stamp = tuple[str, int]
-"""What changes when a file is changed, and the time of its last change in ns."""
-
-
 def stamps_of(sources: Iterable[ImageSource]) -> dict[str, Stamp | None]:
     """The stamps of the files that images are in, by name; None where it cannot be seen. Each is looked at once."""
-    located = (located_at(source) for source in sources)
-    names = dict.fromkeys(_name(path) for path, _place in filter(None, located))
-    return {name: _stamp(name) for name in names}
+    stamps: dict[str, Stamp | None] = {}
+    for source in sources:
+        location = located_at(source)
+        if location is None:
+            continue
+        name = _name(location[0])
+        if name not in stamps:
+            stamps[name] = getattr(source, "stamp", None) or _stamp(name)
+    return stamps
 
 
 def located_at(source: ImageSource) -> tuple[Path, str] | None:
@@ -82,6 +84,10 @@ def _stamp(name: str) -> Stamp | None:
         seen = os.stat(name)  # noqa: PTH116 (of very many files)
     except (OSError, ValueError):
         return None
+    return stamp_of(seen)
+
+
+def stamp_of(seen: os.stat_result) -> Stamp:
     return f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_ino}", max(
         seen.st_mtime_ns, seen.st_ctime_ns
     )
@@ -110,33 +116,25 @@ class ImageCache:
         """
         if not stamps or not self.path.exists():
             return {}
-        entries: dict[tuple[str, str, int], tuple[str, str, int | None, int | None, str]] = {}
+        wanted: dict[tuple[str, str, int], ImageSource] = {}
+        for source in sources:
+            location = located_at(source)
+            if location is not None:
+                wanted[_name(location[0]), location[1], _frame(source)] = source
+        known: dict[ImageSource, ImageState] = {}
         with suppress(*_FAILURES), closing(sqlite3.connect(self.path, timeout=5)) as connection:
             rows = connection.execute(
                 "SELECT path, place, frame, stamp, digest, height, width, steps FROM located"
                 " WHERE path BETWEEN ? AND ? AND software = ?",
                 (min(stamps), max(stamps), _SOFTWARE),
             )
-            entries = {row[:3]: row[3:] for row in rows}
-        if not entries:
-            return {}
-        known: dict[ImageSource, ImageState] = {}
-        for source in sources:
-            location = located_at(source)
-            if location is None:
-                continue
-            path, place = location
-            name = _name(path)
-            entry, now = entries.get((name, place, _frame(source))), stamps[name]
-            if entry is None or now is None:
-                continue
-            stamp, digest, height, width, steps = entry
-            if now[0] != stamp or not _DIGEST.fullmatch(digest):
-                continue
-            shape = None if height is None or width is None else (height, width)
-            known[source] = ImageState(
-                digest, shape=shape, steps=tuple(steps.split(_BETWEEN)) if steps else ()
-            )
+            for path, place, frame, stamp, digest, height, width, steps in rows:
+                known_as, now = wanted.get((path, place, frame)), stamps.get(path)
+                if known_as is None or now is None or now[0] != stamp or not _DIGEST.fullmatch(digest):
+                    continue
+                shape = None if height is None or width is None else (height, width)
+                made = tuple(steps.split(_BETWEEN)) if steps else ()
+                known[known_as] = ImageState(digest, None, "", made, shape)
         return known
 
     def keep(

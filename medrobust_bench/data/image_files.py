@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,11 +17,12 @@ from medrobust_bench.data.decoding import ImageError, decode
 from medrobust_bench.data.image import (
     LONGEST_SIDE,
     EncodedImage,
+    ImageFile,
     ImageSource,
     canonical_size,
     content_digest,
 )
-from medrobust_bench.data.image_cache import stamps_of
+from medrobust_bench.data.image_cache import stamp_of, stamps_of
 from medrobust_bench.data.image_state import ImageState
 from medrobust_bench.data.rows import RowError
 
@@ -63,10 +65,24 @@ class ImageFolder:
         self._names: dict[Path, dict[str, str]] = {}
         # Images share few folders: resolving each folder once is several times faster than each image.
         self._inside: dict[str, bool] = {}
-        self._found: dict[str, tuple[Path, str]] = {}
+        self._found: dict[str, tuple[str, Path, str]] = {}
         above = [folder.absolute(), self.path]
         blobs = (place / "blobs" for base in above for place in list(base.parents)[:4])
         self._blobs = next((place.resolve() for place in blobs if place.is_dir()), None)
+
+    def image(self, name: str, frame: int | None = None) -> ImageFile:
+        """The image that a data set calls `name`, or a frame of it, and where its file should be; see `locate`."""
+        around, _, last = name.rpartition("/")
+        if around in self._found and _PLAIN.fullmatch(last):
+            folder, _path, first = self._found[around]
+            path = folder + last
+            try:
+                seen = os.lstat(path)
+            except OSError:
+                return ImageFile(path, frame)
+            if not stat.S_ISLNK(seen.st_mode):
+                return ImageFile(path, frame, stamp_of(seen))
+        return ImageFile(self.locate(name), frame)
 
     def locate(self, name: str) -> Path:
         """Where the image that a data set calls `name` should be.
@@ -79,7 +95,7 @@ class ImageFolder:
         """
         around, _, last = name.rpartition("/")
         if around in self._found and _PLAIN.fullmatch(last):
-            folder_path, first = self._found[around]
+            _, folder_path, first = self._found[around]
             return self._unless_it_leads_out(folder_path / last, first, name)
         if "\\" in name or "\0" in name:
             raise RowError(f"image path {name!r} has a backslash or a zero byte in it", _STAY_INSIDE)
@@ -100,7 +116,7 @@ class ImageFolder:
         if not self._inside[folder]:
             raise _leads_out(name)
         if len(parts) > 1 and around.isascii():
-            self._found[around] = (path.parent, parts[0])
+            self._found[around] = (f"{path.parent}/", path.parent, parts[0])
         return self._unless_it_leads_out(path, parts[0] if parts else "", name)
 
     def _unless_it_leads_out(self, path: Path, first: str, name: str) -> Path:

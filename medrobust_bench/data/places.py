@@ -51,7 +51,7 @@ class FolderImages:
 
     def image(self, name: str, frame: int | None) -> ImageSource:
         """See `Images`."""
-        return ImageFile(self._folder.locate(name), frame)
+        return self._folder.image(name, frame)
 
     def notes(self) -> tuple[str, ...]:
         """See `Images`."""

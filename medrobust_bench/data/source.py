@@ -49,6 +49,9 @@ def _collector_paused() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 
@@ -280,7 +283,7 @@ def check_images(
             kept.append((row, state, place))
     if not absent and (elsewhere := _images_elsewhere(published, states)) is not None:
         problems = [elsewhere]
-    totals = Counter(row.file for row in published)
+    totals = Counter(row.file for row in published) if absent else Counter()
     skipped = [
         Problem(
             file,
