@@ -73,25 +73,21 @@ def content_digest(content: bytes, frame: int | None = None) -> str:
     return digest.hexdigest()
 
 
-Stamp = tuple[str, int]
-"""What changes when a file is changed, and the time of its last change in ns."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class ImageFile:
     """An image file; its digest is that of the file's bytes.
 
     Attributes:
-        name: its path, as text: a data set has a hundred thousand of them, which are keys often.
+        name: its path, as text: a hundred thousand of them are keys often.
         frame: see `EncodedImage`.
-        stamp: of the file when it was found; None where nobody has looked.
+        stamp: of the file as it was found (`image_cache.stamp_of`); None where it was not looked at.
     """
 
     name: str
     frame: int | None = None
-    stamp: Stamp | None = field(default=None, compare=False, repr=False)
+    stamp: str | None = field(default=None, compare=False, repr=False)
 
-    def __init__(self, path: str | Path, frame: int | None = None, stamp: Stamp | None = None) -> None:
+    def __init__(self, path: str | Path, frame: int | None = None, stamp: str | None = None) -> None:
         make = object.__setattr__
         make(self, "name", path if type(path) is str else os.fspath(path))
         make(self, "frame", frame)

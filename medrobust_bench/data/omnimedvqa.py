@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medrobust_bench.data.image import ImageFile
 from medrobust_bench.data.image_files import ImageFolder
 from medrobust_bench.data.question import Question
 from medrobust_bench.data.rows import (

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from medrobust_bench.data.decoding import ImageError, decode
-from medrobust_bench.data.image import ImageFile, content_digest
+from medrobust_bench.data.image import content_digest
 from medrobust_bench.data.image_files import ImageFolder
 from medrobust_bench.data.rows import RowError
 from medrobust_bench.data.table import TableFile

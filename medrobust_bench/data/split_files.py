@@ -22,7 +22,6 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.column_tables import column_files
-from medrobust_bench.data.image import ImageFile
 from medrobust_bench.data.image_files import ImageFolder
 from medrobust_bench.data.omnimedvqa import tree_root
 from medrobust_bench.data.question import LETTERS, Question
