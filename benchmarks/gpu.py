@@ -57,6 +57,8 @@ from medrobust_bench.train.tokenizer import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from transformers import PreTrainedModel
+
     from medrobust_bench.models.adapter import BoundQuestions
 
 UNBREAKABLE = "pgd-linf:eps=1/25500,step_size=1/25500"
@@ -146,8 +148,16 @@ def configuration(shape: Shape, special: dict[str, int]) -> Qwen2_5_VLConfig:
     )
 
 
-def build(shape: Shape, device: torch.device) -> HuggingFaceVLM:
-    """A model of random bf16 weights that scores letters; its tokenizer knows little more than bytes."""
+def random_checkpoint(
+    shape: Shape, device: torch.device, **image: object
+) -> tuple[PreTrainedModel, Qwen2_5_VLProcessor]:
+    """A model of random bf16 weights and its processor, whose tokenizer knows little more than bytes.
+
+    Args:
+        shape: of the model.
+        device: that holds it.
+        **image: further arguments of the image processor.
+    """
     texts = [STRATEGIES[AnswerMode.LETTER].prompt(question) for question in synthetic_questions()]
     tokenizer = learn_tokenizer(texts, vocabulary=512)
     names = {
@@ -160,12 +170,20 @@ def build(shape: Shape, device: torch.device) -> HuggingFaceVLM:
     torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForImageTextToText.from_config(configuration(shape, special), dtype=torch.bfloat16)
-    model.eval().requires_grad_(False)
-    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id)
-    project_patches(model)
-    processor = Qwen2_5_VLProcessor(
-        Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(), chat_template=CHAT_TEMPLATE
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
+    processor = Qwen2_5_VLProcessor(
+        Qwen2VLImageProcessor(**image), tokenizer, Qwen2VLVideoProcessor(), chat_template=CHAT_TEMPLATE
+    )
+    return model, processor
+
+
+def build(shape: Shape, device: torch.device) -> HuggingFaceVLM:
+    """Such a model that scores letters."""
+    model, processor = random_checkpoint(shape, device)
+    model.eval().requires_grad_(False)
+    project_patches(model)
     return HuggingFaceVLM(model, processor, mode=AnswerMode.LETTER)
 
 
