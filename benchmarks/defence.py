@@ -9,7 +9,11 @@
       medrobust run --model $model --answer-mode reasoning --data phantoms --limit 200 \\
         --threat pgd-linf:eps=2/255 --threat pgd-linf --out runs/evaluation/$(basename $model)
     done
-    python -m benchmarks.defence runs runs/evaluation
+    for model in tiny-sft-reasoning runs/tiny-rising-*-[0-9]; do   # under threats that none was trained against
+      medrobust run --model $model --answer-mode reasoning --data phantoms --limit 64 \\
+        --threat patch:area=1/100 --threat pgd-l2:eps=1/4 --out runs/unseen/$(basename $model)
+    done
+    python -m benchmarks.defence runs runs/evaluation --unseen runs/unseen
 
 Seeds that have not been trained and evaluated yet are left out, and the tables say of how many seeds each row is. The
 shipped models under threats that they were not trained against are read from the leaderboard's submissions.
@@ -302,25 +306,32 @@ def same_questions(runs: Sequence[Run]) -> None:
             raise SystemExit(f"{one.folder} and {other.folder} asked different questions")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("training", type=Path, help="folder of the trainings, RECIPE-SEED each")
-    parser.add_argument("evaluations", type=Path, help="folder of the runs, of the same names")
-    parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
-    arguments = parser.parse_args()
+def read_all(training: Path, evaluations: Path) -> tuple[Run, list[Arm], list[str]]:
+    """The start, the arms that are evaluated, and the threats that all of them met."""
     try:
-        start = load_run(arguments.evaluations / START)
+        start = load_run(evaluations / START)
     except InvalidInputError as error:
         raise SystemExit(str(error)) from error
-    arms = [read_arm(name, arguments.training, arguments.evaluations) for name in ARMS]
+    arms = [read_arm(name, training, evaluations) for name in ARMS]
     arms = [arm for arm in arms if arm.evaluations]
     same_questions([start, *(run for arm in arms for run in arm.evaluations)])
     asked = [{threat.name for threat in run.threats} for arm in arms for run in arm.evaluations]
     threats = [
         t.name for t in start.threats if t.name != "worst-case" and all(t.name in one for one in asked)
     ]
+    return start, arms, threats
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("training", type=Path, help="folder of the trainings, RECIPE-SEED each")
+    parser.add_argument("evaluations", type=Path, help="folder of the runs, of the same names")
+    parser.add_argument("--unseen", type=Path, help="folder of the runs under threats not trained against")
+    parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
+    arguments = parser.parse_args()
+    start, arms, threats = read_all(arguments.training, arguments.evaluations)
     grids = {
         "defence-cost": cost_grid(arms),
         "defence-accuracy": accuracy_grid(start, arms, threats),
@@ -328,6 +339,10 @@ def main() -> None:
         "defence-signal": signal_grid([arm for arm in arms if "grpo" in arm.name]),
         "defence-shipped": shipped_grid(SUBMISSIONS),
     }
+    if arguments.unseen is not None:
+        elsewhere = read_all(arguments.training, arguments.unseen)
+        grids["defence-unseen-accuracy"] = accuracy_grid(*elsewhere)
+        grids["defence-unseen-differences"] = difference_grid(*elsewhere)
     if arguments.print:
         print("\n\n".join(grid.markdown() for grid in grids.values()))
         return

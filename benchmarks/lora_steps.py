@@ -5,7 +5,7 @@
 
 A checkpoint of the Qwen2.5-VL-3B shape (`benchmarks.gpu`) is written to a folder and trained by the recipe
 `lora-3b-8b` as it is, but for what the machine lacks: the questions are phantoms, brought to 384 by 384 pixels, and a
-rollout has so many tokens at most as `--tokens` says. Random weights end no sentence, so that every rollout has as many.
+rollout has so many tokens at most as `--tokens` says. Random weights end no sentence, so that all have as many.
 """
 
 from __future__ import annotations

@@ -16,14 +16,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import torch
 from tabulate import tabulate
 
 import medrobust_bench
-from medrobust_bench.records import Outcome
 from medrobust_bench.records.journal import Journal
+
+if TYPE_CHECKING:
+    from medrobust_bench.records import Outcome
 
 WAYS = ("as it is", "as it is, again", "deterministic", "deterministic, again", "on the CPU")
 MODELS = ("safemed-r1-tiny", "tiny-sft-letter")

@@ -45,15 +45,15 @@ class Tokens:
         """From the recipe and the mean lengths of prompt (image included) and completion, in tokens."""
         whole = prompt + completion
         attack = recipe.attack
-        attacked = 0.0 if attack is None else recipe.prompts * (1 - attack.clean_share)
+        attacked = 0.0 if attack is None else recipe.drawn * (1 - attack.clean_share)
         steps = 0 if attack is None else attack.steps
         return cls(
             attack_forward=attacked
             * (steps + 1)
             * whole,  # and the greedy answer whose likelihood is lowered
             attack_backward=attacked * steps * whole,
-            prefill=recipe.rollouts * prompt,
-            decoded=recipe.rollouts * completion,
+            prefill=recipe.drawn * recipe.group * prompt,
+            decoded=recipe.drawn * recipe.group * completion,
             update=recipe.rollouts * whole,
         )
 
@@ -95,9 +95,10 @@ def main(recipe: str, prompt: int, completion: int, tflops: float, bandwidth: fl
     trained = adapter_parameters(model, settings) if settings.lora else weights
     tokens = Tokens.of(settings, prompt, completion)
     micro = settings.micro_batch or settings.rollouts
-    attacked = 0 if settings.attack is None else min(settings.attack.batch_size, settings.prompts)
+    attacked = 0 if settings.attack is None else min(settings.attack.batch_size, settings.drawn)
     whole, width, layers = prompt + completion, text.hidden_size, text.num_hidden_layers
     heads = text.num_attention_heads
+    rollouts = settings.drawn * settings.group
     cache = 2 * layers * text.num_key_value_heads * (width // heads) * HALF
     activations = KEPT_A_LAYER * width * layers * whole
     held = [
@@ -112,7 +113,7 @@ def main(recipe: str, prompt: int, completion: int, tflops: float, bandwidth: fl
     ]
     peaks = [
         (f"attack on {attacked}: activations", attacked * activations),
-        (f"rollouts of {settings.rollouts}: cache of keys and values", settings.rollouts * whole * cache),
+        (f"{rollouts} rollouts: cache of keys and values", rollouts * whole * cache),
         (f"update of {micro}: activations", micro * activations),
         (
             f"update of {micro}: activations, checkpointed",

@@ -20,6 +20,7 @@ from benchmarks import (
     device,
     generation_cost,
     gpu,
+    remedies,
     step_estimate,
 )
 from medrobust_bench.data.phantoms.questions import phantom_questions
@@ -172,6 +173,29 @@ def test_the_figure_of_dependence_shows_accuracy_against_all_passes_so_far(tmp_p
     for panel, name in ((robust, "pgd-linf"), (dependent, "pgd-linf, credited")):
         measured = dependence.measures(arms[1].evaluations[0])[name]
         assert list(panel.lines[1].get_ydata()) == [pytest.approx(100 * measured.mean())]
+
+
+def test_a_remedy_is_told_by_what_it_adds_to_its_control(tmp_path: Path) -> None:
+    threat = "pgd-linf:eps=2/255"
+    leans = {"tiny-rising-at-grpo": 0.6, "tiny-rising-at-grpo-wide": 1.0}
+    for arm, lean in leans.items():
+        make_run(tmp_path / "runs" / f"{arm}-0", SchooledAdapter(lean=lean), threats=(threat,))
+        (tmp_path / "trained" / f"{arm}-0").mkdir(parents=True)
+        steps = [
+            {"step": step, "groups_without_variance": 0.5 * step, "passes/forward": 1.0 * step}
+            | {"passes/backward": 1.5, "passes/cpu_seconds": 7.0, "grad_norm": 0.1}
+            for step in (1, 2)
+        ]
+        log = tmp_path / "trained" / f"{arm}-0" / CURVE_FILE
+        log.write_text("".join(json.dumps(step) + "\n" for step in steps))
+    control, wide = (defence.read_arm(arm, tmp_path / "trained", tmp_path / "runs") for arm in leans)
+    first, second = remedies.difference_grid(control, [wide]).rows
+    accuracy = [np.mean([defence.answers(run, threat) for run in arm.evaluations]) for arm in (control, wide)]
+    assert accuracy[0] != accuracy[1]
+    assert first[3].startswith(f"{100 * accuracy[0]:.1f} (")
+    assert second[3].startswith(f"{100 * (accuracy[1] - accuracy[0]):+.1f} (".replace("-", "−"))
+    assert second[0] == "groups of 16, half the prompts, less the control"
+    assert remedies.signal_grid([wide]).rows[0][1:6] == ("2", "3.50", "7", "0.75", "–")
 
 
 def test_a_peer_may_break_what_a_weak_attack_leaves_standing(card: Card, tmp_path: Path) -> None:

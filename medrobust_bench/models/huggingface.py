@@ -227,8 +227,7 @@ class HuggingFaceVLM:
         """
         with self._tried(), probes.arithmetic(self.model) as types:
             gap = if_memory_allows(lambda: probes.batch_gap(self))
-        tolerance = max(probes.batch_tolerance(dtype) for dtype in {self.dtype, *types})
-        return gap is not None and gap <= tolerance
+            return gap is not None and probes.undisturbed(self, gap, dtypes={self.dtype, *types})
 
     @contextmanager
     def _tried(self) -> Iterator[None]:

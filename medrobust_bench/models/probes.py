@@ -15,7 +15,7 @@ from medrobust_bench.models.non_finite import refuse_non_finite
 from medrobust_bench.specs.vocabulary import Modality, QuestionType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,6 +37,7 @@ _TEXTS = (
 # Where questions see their neighbours it is about 0.2 (InstructBLIP).
 _ROUNDING = {torch.bfloat16: 0.15, torch.float16: 0.05}
 _ROUNDING_IN_FULL_PRECISION = 0.01
+_TIMES_ITS_OWN = 3
 _RULED_OUT = -1e4  # models write the lowest number of their dtype, of which float16's is the highest
 
 
@@ -97,6 +98,43 @@ def batch_gap(adapter: HuggingFaceVLM, questions: Sequence[Question] | None = No
         ]
     )
     return float((together - alone).abs().max() / alone.std())
+
+
+def batch_rounding(adapter: HuggingFaceVLM, questions: Sequence[Question] | None = None) -> float:
+    """Largest difference between the logits of a question alone and among copies of itself, in the same unit.
+
+    There is nothing to pad and nobody else to see: what is left is rounding, which grows with the depth of a model
+    and with the size of its vocabulary.
+    """
+    questions, images = _bindable(questions or synthetic_questions())
+    gaps = []
+    for question, image in zip(questions, images, strict=True):
+        alone = official_logits(adapter, adapter.bind_batch([question], [image]))
+        copies = official_logits(
+            adapter, adapter.bind_batch([question] * len(questions), [image] * len(questions))
+        )
+        gaps.append(float((copies - alone).abs().max() / alone.std()))
+    return max(gaps)
+
+
+def undisturbed(
+    adapter: HuggingFaceVLM,
+    gap: float,
+    questions: Sequence[Question] | None = None,
+    *,
+    dtypes: Iterable[torch.dtype],
+) -> bool:
+    """Whether a `batch_gap` is rounding.
+
+    Args:
+        adapter: the model.
+        gap: measured.
+        questions: with which it was.
+        dtypes: floating-point types in which the model computes.
+    """
+    if gap <= max(batch_tolerance(dtype) for dtype in dtypes):
+        return True
+    return gap <= _TIMES_ITS_OWN * batch_rounding(adapter, questions)
 
 
 @contextmanager

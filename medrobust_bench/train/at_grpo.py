@@ -28,6 +28,7 @@ from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.augmentation import augmented
 from medrobust_bench.train.callbacks import EarlierPasses, Validation
 from medrobust_bench.train.checkpoints import LoadsByName
+from medrobust_bench.train.dynamic_sampling import kept_groups, only_groups
 from medrobust_bench.train.examples import why_unusable
 from medrobust_bench.train.exchange import Exchange
 from medrobust_bench.train.grpo_arguments import check_groups
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+    from torch.utils.data import DataLoader
     from trl import GRPOConfig
+    from trl.trainer.utils import RepeatSampler
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.specs.pgd import PgdSpec
@@ -64,7 +67,8 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
 
     Beside TRL's own metrics it logs `robust_reward` and `clean_reward` (mean reward of attacked and of clean prompts),
     `robust_accuracy` and `clean_accuracy` (of the sampled answers), `group_variance` of the rewards,
-    `groups_without_variance` (share of the groups that teach nothing, all of whose rollouts earn the same),
+    `groups_without_variance` (share of the groups that teach nothing, all of whose rollouts earn the same; with
+    `oversample` of all that are rolled out, and `kept_without_variance` of those that are trained on),
     `format_rate`, `attack/eps`, of a mixture the share of each threat (`attack/patch`, …), `attack/loss_before` and
     `attack/loss_after` (nats; measured at steps that are logged), the passes made so far (`PassCounter`, of this
     process), and the seconds of an optimiser step spent in attack, generation and update.
@@ -125,6 +129,9 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         self._exchange = Exchange(questions, settings.exchange)
         self._inner: InnerAttack | None = None
         self._attacked: list[bool] = []
+        self._alike = torch.empty(
+            0, dtype=torch.bool
+        )  # this process' groups: whether all rollouts earn alike
         plain = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         self._passes = PassCounter(plain)
         self.add_callback(EarlierPasses(self._passes))
@@ -162,6 +169,22 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         for name, value in measured.items():
             self._metrics["train"][name].append(value)
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """TRL's, with `oversample` times the prompts in a generation batch."""
+        loader: DataLoader[Any] = self._get_dataloader(
+            dataset=self.train_dataset,
+            description="Training",
+            batch_size=self._train_batch_size * self.args.steps_per_generation * self._settings.oversample,
+            sampler_fn=self._get_train_sampler,
+            is_training=True,
+        )
+        return loader
+
+    def _get_train_sampler(self, dataset: Any = None) -> RepeatSampler:
+        sampler: RepeatSampler = super()._get_train_sampler(dataset)
+        sampler.batch_size *= self._settings.oversample
+        return sampler
+
     def _record_skipped(self, reasons: dict[str, str]) -> None:
         if self._skipped is not None:
             self._skipped.add(reasons, step=self.state.global_step + 1, asked=1)
@@ -172,7 +195,17 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
             inputs = self._perturbed(inputs)
             self._seconds["attack"] += time.perf_counter() - began
         scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        if self.model.training and self._settings.oversample > 1:
+            scored = self._differing(scored)
         return scored
+
+    def _differing(self, scored: dict[str, Any]) -> dict[str, Any]:
+        """Of a scored generation batch, as many groups as are trained on, before others those whose rewards differ."""
+        kept = kept_groups(self._alike, len(self._alike) // self._settings.oversample)
+        self._log_mean("kept_without_variance", self._alike[kept].float().tolist())
+        scored = only_groups(scored, kept, self.num_generations)
+        tokens = scored["completion_mask"].sum()  # of all processes, what TRL divides the loss by
+        return {**scored, "num_items_in_batch": self.accelerator.gather(tokens).sum()}
 
     def _generate(self, prompts: list[Any]) -> Any:
         began = time.perf_counter()
@@ -290,6 +323,8 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         # times 1.2 is 1e-7, not 0
         alike = torch.isclose(groups.amax(dim=1), groups.amin(dim=1))
         logged["groups_without_variance"].append(alike.float().mean().item())
+        mine = len(inputs) // self.num_generations
+        self._alike = alike[self.accelerator.process_index * mine :][:mine]
         return rewards
 
     def _log_mean(self, name: str, values: Sequence[float | None]) -> None:

@@ -38,6 +38,7 @@ SHOWN = (
     "clean_accuracy",
     "format_rate",
     "groups_without_variance",
+    "kept_without_variance",
     "grad_norm",
     "attack/eps",
     "validation_accuracy",
@@ -80,8 +81,8 @@ def reinforce(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     train, validation = training_questions(settings.data, report)
-    if len(train) < settings.prompts * arguments.world_size:
-        what = f"{len(train)} training questions do not fill a step of {settings.prompts} prompts per process"
+    if len(train) < settings.drawn * arguments.world_size:
+        what = f"{len(train)} training questions do not fill a step of {settings.drawn} prompts per process"
         raise InvalidInputError([Problem("data", what, "lower prompts or give more data")])
     processor = AutoProcessor.from_pretrained(source, padding_side="left", **settings.processor)
     check_processor(processor, settings.mode)

@@ -71,7 +71,9 @@ class RlSettings(_Settings):
         processor: further arguments of the base's processor, as they are; they are saved with it.
         rewards: weights of the rewards.
         steps: optimiser steps.
-        prompts: prompts per optimiser step and process.
+        prompts: prompts per optimiser step and process that are trained on.
+        oversample: so many times the prompts are rolled out, and the groups whose rewards differ are trained on
+            (dynamic sampling, see `medrobust_bench.train.dynamic_sampling`); 1 trains on all.
         group: rollouts of a prompt; they all see the same image.
         micro_batch: rollouts per forward and backward pass; None for all of a step.
         max_new_tokens: length limit of a completion.
@@ -99,6 +101,7 @@ class RlSettings(_Settings):
     rewards: RewardWeights = RewardWeights()
     steps: int = Field(ge=1)
     prompts: int = Field(default=16, ge=1)
+    oversample: int = Field(default=1, ge=1)
     group: int = Field(default=8, ge=2)
     micro_batch: int | None = Field(default=None, ge=1)
     max_new_tokens: int = Field(default=128, ge=1)
@@ -136,8 +139,13 @@ class RlSettings(_Settings):
 
     @property
     def rollouts(self) -> int:
-        """Completions per optimiser step and process."""
+        """Completions per optimiser step and process that are trained on."""
         return self.prompts * self.group
+
+    @property
+    def drawn(self) -> int:
+        """Prompts per optimiser step and process that are attacked and rolled out."""
+        return self.prompts * self.oversample
 
     @property
     def accumulation(self) -> int:

@@ -11,6 +11,7 @@ import torch
 
 from medrobust_bench.attacks.losses import CrossEntropy, loss_at
 from medrobust_bench.data.image import ImageBytes, to_png
+from medrobust_bench.models import probes
 from medrobust_bench.models.huggingface import prevailing_dtype, weights_sha256
 from medrobust_bench.models.one_by_one import OneByOne
 from medrobust_bench.models.pixels import to_pixels
@@ -150,6 +151,21 @@ def test_encoder_decoder_is_bad_input(checkpoint: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**settings, "is_encoder_decoder": True}))
     with pytest.raises(InvalidInputError, match="encoder-decoder"):
         load(folder)
+
+
+@pytest.mark.parametrize(("gap", "together"), [(0.1, True), (0.29, True), (0.31, False)])
+def test_a_deep_model_in_half_precision_may_round_as_it_does_among_copies_of_a_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gap: float, together: bool
+) -> None:
+    model = load(FAMILIES["Qwen2-VL"].save(tmp_path), dtype="bfloat16")
+    monkeypatch.setattr(probes, "batch_gap", lambda adapter, questions=None: gap)
+    monkeypatch.setattr(probes, "batch_rounding", lambda adapter, questions=None: 0.1)
+    assert model.batchable == together
+
+
+def test_copies_of_a_question_do_not_hide_that_it_is_disturbed(tmp_path: Path) -> None:
+    model = load(FAMILIES["InstructBLIP"].save(tmp_path))
+    assert 3 * probes.batch_rounding(model) < 1e-3 < probes.batch_gap(model)
 
 
 def test_instructblip_gets_its_questions_one_at_a_time(tmp_path: Path) -> None:

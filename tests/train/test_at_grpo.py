@@ -335,6 +335,56 @@ def test_groups_that_teach_nothing_are_counted_though_their_deviation_is_rounded
     assert trainer.state.log_history[0]["groups_without_variance"] == pytest.approx(3 / 4)
 
 
+def test_dynamic_sampling_trains_on_the_groups_that_differ(
+    base: Path, questions: tuple[Question, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medrobust_bench.train import at_grpo
+
+    def second_and_third_group_differ(*, completions: Any, **columns: Any) -> list[float]:
+        return [float(row not in (4, 11)) for row in range(len(completions))]
+
+    rewards = [second_and_third_group_differ] * 2
+    monkeypatch.setattr(at_grpo, "weighted_rewards", lambda *_: (rewards, [1.0, 0.2]))
+    trainer = trainer_of(recipe_of(base, oversample=2, micro_batch=4), questions, tmp_path)
+    drawn: list[list[dict[str, Any]]] = []
+    trained: list[dict[str, Any]] = []
+    replace_images, loss_of = trainer._perturbed, trainer._compute_loss
+
+    def watched(inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        drawn.append(replace_images(inputs))
+        return drawn[-1]
+
+    def counted(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        trained.append(inputs)
+        loss: torch.Tensor = loss_of(model, inputs)
+        return loss
+
+    trainer._perturbed, trainer._compute_loss = watched, counted
+    trainer.train()
+    processor = trainer.processing_class.image_processor
+    assert len(drawn) == 2
+    assert len(trained) == 4
+    for number, rows in enumerate(drawn):
+        assert [row["question"].id for row in rows] == [
+            rows[4 * group]["question"].id for group in range(4) for _ in range(4)
+        ]
+        passes = trained[2 * number :][:2]
+        pixels = [one.numpy().tobytes() for part in passes for one in part["pixel_values"].chunk(4)]
+        shown = [
+            processor(images=row["images"], return_tensors="pt").pixel_values.numpy().tobytes()
+            for row in rows[4:12]
+        ]
+        assert sorted(pixels) == sorted(shown)
+        advantages = torch.cat([part["advantages"] for part in passes])
+        assert (advantages.abs() > 0.1).all()
+        tokens = sum(int(part["completion_mask"].sum()) for part in passes)
+        assert [int(part["num_items_in_batch"]) for part in passes] == [tokens] * 2
+        logged = trainer.state.log_history[number]
+        assert logged["groups_without_variance"] == pytest.approx(1 / 2)
+        assert logged["kept_without_variance"] == 0
+    assert len({row["question"].id for rows in drawn for row in rows}) == 8
+
+
 def test_low_rank_adapters_train_alone_and_are_merged(base: Path, tmp_path: Path) -> None:
     lora = {"rank": 2, "alpha": 4, "target_modules": ".*language_model.*q_proj"}
     settings = recipe_of(base, steps=2, lora=lora, learning_rate=1e-2)

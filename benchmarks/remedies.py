@@ -1,0 +1,129 @@
+"""What strengthens adversarial GRPO's weak signal: each remedy against its control at equal passes, three seeds.
+
+    for seed in 0 1 2; do
+      for arm in tiny-rising-at-grpo tiny-rising-at-grpo-{dynamic,lean,strong,unscaled,wide,agreement}; do
+        medrobust train at-grpo $arm --seed $seed --out runs/$arm-$seed
+      done
+    done
+    for model in runs/tiny-rising-at-grpo*-[0-9]; do
+      medrobust run --model $model --answer-mode reasoning --data phantoms --limit 200 \\
+        --threat pgd-linf:eps=2/255 --out runs/evaluation/$(basename $model)
+    done
+    python -m benchmarks.remedies runs runs/evaluation
+
+The control is trained beside the remedies, on the same machine. Seeds that are not evaluated yet are left out, and the
+table says of how many each row is.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.defence import (
+    PAGE,
+    Arm,
+    columns,
+    headings,
+    images_of,
+    mean_of,
+    passes,
+    percent,
+    read_arm,
+    same_questions,
+)
+from benchmarks.reproduction import replaced
+from medrobust_bench.reports.grid import Grid
+from medrobust_bench.reports.seeds import over_seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONTROL = "tiny-rising-at-grpo"
+REMEDIES = {
+    "dynamic": "dynamic sampling, 16 of 32 groups",
+    "lean": "dynamic sampling, 8 of 16 groups",
+    "strong": "inner attack of 6 steps",
+    "unscaled": "advantage not divided",
+    "wide": "groups of 16, half the prompts",
+    "agreement": "reward for the clean answer",
+}
+THREATS = ("clean", "pgd-linf:eps=2/255")
+WHOLE, LAST_THIRD = slice(0, 3), slice(2, 3)
+SIGNAL = {
+    "groups_without_variance": ("groups without variance", WHOLE),
+    "kept_without_variance": ("of those trained on", WHOLE),
+    "grad_norm": ("gradient norm", WHOLE),
+    "attack/loss_after": ("inner attack, loss after (nats)", WHOLE),
+    "robust_accuracy": ("right rollouts, attacked, last third", LAST_THIRD),
+}
+
+
+def difference_grid(control: Arm, remedies: Sequence[Arm]) -> Grid:
+    """The control, and every remedy less it, with intervals over seeds and questions; then each seed's accuracy."""
+
+    def row(arm: Arm, held: Arm | None) -> tuple[str, ...]:
+        cells = []
+        for measure, threat in columns(THREATS):
+            right = np.stack([measure(run, threat) for run in arm.evaluations])
+            before = None if held is None else np.stack([measure(run, threat) for run in held.evaluations])
+            found = over_seeds(right, before, images=images_of(control.evaluations[0], measure))
+            each = " ".join(f"{100 * share:.1f}" for share in right.mean(1))
+            cells.append(f"{percent(found, signed=before is not None)}; {each}")
+        return (str(len(arm.evaluations)), *cells)
+
+    rows = [("the control, " + CONTROL, *row(control, None))]
+    rows += [(f"{title_of(arm)}, less the control", *row(arm, control)) for arm in remedies]
+    return Grid("Remedies", ("Trained by", "Seeds", *headings(THREATS)), tuple(rows), names=1)
+
+
+def signal_grid(arms: Sequence[Arm]) -> Grid:
+    """What each arm cost and what its trainer logged, mean over seeds."""
+    rows = []
+    for arm in arms:
+        last = [curve[-1] for curve in arm.curves]
+        logged = [mean_of(arm.curves, name, part) for name, (_, part) in SIGNAL.items()]
+        cost = (np.mean([passes(entry) for entry in last]), np.mean([e["passes/cpu_seconds"] for e in last]))
+        rows.append((title_of(arm), str(last[0]["step"]), f"{cost[0]:.2f}", f"{cost[1]:.0f}", *logged))
+    header = ("Trained by", "Steps", "Passes (million tokens)", "CPU seconds")
+    return Grid("Signal", (*header, *(label for label, _ in SIGNAL.values())), tuple(rows), names=1)
+
+
+def title_of(arm: Arm) -> str:
+    return REMEDIES.get(arm.name.removeprefix(CONTROL + "-"), "the control")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("training", type=Path, help="folder of the trainings, RECIPE-SEED each")
+    parser.add_argument("evaluations", type=Path, help="folder of the runs, of the same names")
+    parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
+    arguments = parser.parse_args()
+    names = (CONTROL, *(f"{CONTROL}-{remedy}" for remedy in REMEDIES))
+    arms = [read_arm(name, arguments.training, arguments.evaluations) for name in names]
+    control, *remedies = arms
+    if not control.evaluations:
+        raise SystemExit(f"{arguments.evaluations} holds no run of the control, {CONTROL}-SEED")
+    remedies = [arm for arm in remedies if arm.evaluations]
+    same_questions([run for arm in (control, *remedies) for run in arm.evaluations])
+    grids = {
+        "remedies": difference_grid(control, remedies),
+        "remedies-signal": signal_grid([control, *remedies]),
+    }
+    if arguments.print:
+        print("\n\n".join(grid.markdown() for grid in grids.values()))
+        return
+    page = PAGE.read_text(encoding="utf-8")
+    for name, grid in grids.items():
+        page = replaced(page, name, grid.markdown())
+    PAGE.write_text(page, encoding="utf-8")
+    print(f"{PAGE} written")
+
+
+if __name__ == "__main__":
+    main()
