@@ -18,7 +18,7 @@ import medrobust_bench
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.journal import Journal
-from medrobust_bench.runs.engine.cluster import fair_share
+from medrobust_bench.runs.engine.cluster import device_problem, fair_share
 from medrobust_bench.runs.engine.parts import Part
 from medrobust_bench.runs.engine.task import ChunkTask, Done
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
@@ -312,6 +312,11 @@ def test_every_worker_has_room_on_one_card(
 ) -> None:
     share = fair_share({"CPU": 64.0, "GPU": float(cards)}, workers=workers, cpus=1, gpus=gpus)
     assert (share.workers, share.gpus) == expected
+
+
+def test_a_worker_has_no_second_gpu_by_number() -> None:
+    assert [device_problem(device) for device in ("auto", "cpu", "cuda", "cuda:0", "all")] == [None] * 5
+    assert "cuda:0" in str(device_problem("cuda:1"))
 
 
 def test_a_fault_of_the_program_at_the_start_of_ray_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,8 @@ class RayEngine:
             ) as here:  # the work is the server's, who is asked many things at a time
                 yield here
             return
+        if (problem := device_problem(task.settings.device)) is not None:
+            raise InvalidInputError([problem])
         there = self._ray.cluster_resources()
         if task.settings.device == "cpu":
             there = {**there, "GPU": 0.0}
@@ -141,6 +143,15 @@ class RayEngine:
             yield crew
         finally:
             crew.close()
+
+
+def device_problem(device: str) -> Problem | None:
+    """What is wrong with a device for workers, who see no GPU but their own, numbered from 0."""
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or number in ("", "0"):
+        return None
+    what = "is one GPU of this machine, and each worker sees its own alone, as cuda:0"
+    return Problem(f"--device {device}", what, "leave --device out, or --workers")
 
 
 class Share(NamedTuple):
