@@ -26,6 +26,7 @@ import click
 
 import medrobust_bench
 from medrobust_bench.runs.observer import Observer
+from medrobust_bench.threads import settle_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,6 +123,7 @@ def measure(out: Path, workers: int, limit: int, *, kills: int = 0, seed: int = 
 @click.group()
 def main() -> None:
     """Ray workers against one process."""
+    settle_threads()
 
 
 @main.command()
