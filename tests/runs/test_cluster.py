@@ -233,6 +233,11 @@ def test_what_came_back_is_not_asked_again() -> None:
     rest = whole.without(Done(3, (), failures=(failure,)))
     assert rest.task.left == {"clean": (), "a": (0, 2, 3), "b": (3,)}
     assert rest.size == 4
+    (tried,) = whole.after_death(of_memory=False)
+    assert tried.without(Done(3, ())).deaths == 1
+    assert tried.without(Done(3, (), failures=(failure,))).deaths == 0, (
+        "its worker left after some of it was done"
+    )
 
 
 def test_workers_need_no_file_of_the_driver(tmp_path: Path) -> None:
