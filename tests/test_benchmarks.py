@@ -20,6 +20,7 @@ from benchmarks import (
     device,
     generation_cost,
     gpu,
+    mixture,
     remedies,
     step_estimate,
 )
@@ -240,3 +241,28 @@ def test_today_generates_less_alone_than_before_and_judges_alike() -> None:
     assert new.tally.alone["clean"] == old.tally.alone["clean"] > 0
     assert new.tally.alone["without image"] == 0 < new.tally.together["without image"]
     assert new.tally.alone["attack"] <= old.tally.alone["attack"]
+
+
+def test_under_every_threat_stands_what_stands_under_each(tmp_path: Path) -> None:
+    threats = ("pgd-linf", "patch", "corruptions-quick", "corruptions-worst")
+    start, other = (
+        load_run(make_run(tmp_path / str(lean), SchooledAdapter(lean=lean), threats=threats, limit=4))
+        for lean in (0.2, 20.0)
+    )
+    measured = mixture.measures(start)
+    (faults,) = [
+        run.metrics.corrupted_accuracy for run in start.results if run.threat.name == "corruptions-quick"
+    ]
+    assert faults is not None
+    assert measured["corruptions-quick"].mean() == pytest.approx(faults.value)
+    parts = np.stack([measured[name] for name in ("pgd-linf", "patch", "corruptions-worst")])
+    assert list(measured["every threat"]) == list(parts.min(axis=0))
+    arms = [defence.Arm(name, (), (run,)) for name, run in zip(mixture.ARMS, (start, other), strict=True)]
+    rows = mixture.accuracy_grid(start, arms).rows
+    assert [row[0] for row in rows[3:]] == [
+        "the ball alone less the start, tiny-at-sft",
+        "the mixture less the start, tiny-at-sft",
+        "the mixture less the ball alone",
+    ]
+    assert all(cell == "+0.0 (+0.0 to +0.0)" for cell in rows[3][2:])  # the same run twice
+    assert rows[4][1:] == rows[5][1:] != rows[3][1:]
