@@ -31,7 +31,6 @@ from medrobust_bench.models.load_faults import cannot_load
 from medrobust_bench.models.memory import if_memory_allows, is_out_of_memory
 from medrobust_bench.models.non_finite import FiniteWatch, NonFiniteLogitsError, NonFiniteRowsError
 from medrobust_bench.models.one_by_one import OneByOne
-from medrobust_bench.models.packed_attention import pack_attention
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.prompt import chat_prompt
 from medrobust_bench.models.prompt_check import check_prompt
@@ -176,7 +175,6 @@ class HuggingFaceVLM:
         adapter = cls(model, processor, mode=mode, id=name, base=base, **options, **settings)
         check_prompt(adapter, name)
         project_patches(model)
-        pack_attention(model)
         for module in model.modules():  # a text model inside has a configuration of its own
             if getattr(module, "generation_config", None) is not None:
                 module.generation_config = adapter.greedy
