@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,9 +19,10 @@ import medrobust_bench
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.journal import Journal
-from medrobust_bench.runs.engine.cluster import device_problem, fair_share
+from medrobust_bench.runs.engine.cluster import RayWorkers, device_problem, fair_share
 from medrobust_bench.runs.engine.parts import Part
 from medrobust_bench.runs.engine.task import ChunkTask, Done
+from medrobust_bench.runs.plan import environment
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
 from tests.test_benchmark import result_files
 
@@ -317,6 +319,22 @@ def test_every_worker_has_room_on_one_card(
 ) -> None:
     share = fair_share({"CPU": 64.0, "GPU": float(cards)}, workers=workers, cpus=1, gpus=gpus)
     assert (share.workers, share.gpus) == expected
+
+
+def test_workers_whose_device_is_not_the_one_that_results_name_are_refused() -> None:
+    """A driver without a GPU, as on the head of a cluster, would call the work of GPUs the CPU's."""
+    workers = object.__new__(RayWorkers)
+    task: Any = SimpleNamespace(settings=SimpleNamespace(device="auto"), model="m")
+    workers._task, workers._opened = task, None
+    here = environment("auto")
+    opened: Any = SimpleNamespace(
+        environment=here.model_copy(update={"device": "another"}), record=None, where="gpu-node, process 7"
+    )
+    with pytest.raises(InvalidInputError, match="computes on another") as caught:
+        workers._check(opened)
+    assert "--device another" in caught.value.problems[0].remedy
+    task.settings.device = "another"  # what the user says holds here too
+    workers._check(opened)
 
 
 def test_a_worker_has_no_second_gpu_by_number() -> None:

@@ -384,7 +384,7 @@ class RayWorkers:
         """Hold a worker against this process and the workers before it.
 
         Raises:
-            InvalidInputError: it has other software, or another model.
+            InvalidInputError: it has other software, another kind of device, or another model.
         """
         here = environment(self._task.settings.device)
         differs = [name for name in _SAME if getattr(here, name) != getattr(opened.environment, name)]
@@ -392,6 +392,10 @@ class RayWorkers:
             told = ", ".join(f"{name} {getattr(opened.environment, name)}" for name in differs)
             what = f"has {told}, which differs from this machine's"
             raise InvalidInputError([Problem(opened.where, what, "install the same on every machine")])
+        if opened.environment.device != here.device:
+            what = f"computes on {opened.environment.device}, and the results would say {here.device}, as it is here"
+            remedy = f"say which is meant: --device {opened.environment.device}, or --device {here.device}"
+            raise InvalidInputError([Problem(opened.where, what, remedy)])
         first = self._opened or opened
         if first.record != opened.record:
             what = f"opened another {self._task.model} than {first.where}"
