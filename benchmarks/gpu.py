@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from tabulate import tabulate
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
@@ -43,6 +42,7 @@ from medrobust_bench.data.image import canonical
 from medrobust_bench.models import probes
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.models.packed_attention import pack_attention
 from medrobust_bench.models.patchify import project_patches
 from medrobust_bench.models.probes import synthetic_questions
 from medrobust_bench.models.prompt import AnswerMode
@@ -186,6 +186,7 @@ def build(shape: Shape, device: torch.device) -> HuggingFaceVLM:
     model, processor = random_checkpoint(shape, device)
     model.eval().requires_grad_(False)
     project_patches(model)
+    pack_attention(model)
     return HuggingFaceVLM(model, processor, mode=AnswerMode.LETTER)
 
 
@@ -286,29 +287,29 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def table(rows: Sequence[Row], throughput: float) -> str:
-    """The rows as Markdown.
+HEADERS = ("Batch", "Steps/s", "TFLOP per step", "% of matrix throughput", "Peak GiB", "Tokens/s")
+
+
+def cells(row: Row, throughput: float) -> list[str]:
+    """A row in words.
 
     Args:
-        rows: what was measured.
+        row: what was measured.
         throughput: floating-point operations per second of the matrix product.
     """
-    return tabulate(
-        [
-            (
-                f"{row.batch}, compiled" if row.compiled else row.batch,
-                f"{row.steps:.2f}",
-                f"{row.operations / 1e12:.3f}",
-                f"{100 * row.steps * row.operations / throughput:.1f}",
-                "–" if row.memory is None else f"{row.memory / 2**30:.1f}",
-                "–" if row.tokens is None else f"{row.tokens:.1f}",
-            )
-            for row in rows
-        ],
-        headers=("Batch", "Steps/s", "TFLOP per step", "% of matrix throughput", "Peak GiB", "Tokens/s"),
-        tablefmt="pipe",
-        disable_numparse=True,
-    )
+    return [
+        f"{row.batch}, compiled" if row.compiled else str(row.batch),
+        f"{row.steps:.2f}",
+        f"{row.operations / 1e12:.3f}",
+        f"{100 * row.steps * row.operations / throughput:.1f}",
+        "–" if row.memory is None else f"{row.memory / 2**30:.1f}",
+        "–" if row.tokens is None else f"{row.tokens:.1f}",
+    ]
+
+
+def show(cells: Sequence[str]) -> None:
+    """Print a row of a Markdown table; at once, since time on a card may end."""
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -349,7 +350,10 @@ def main() -> None:
         tokens=arguments.tokens,
         compiled=arguments.compiled,
     )
-    print(table(list(measured), throughput))
+    show(HEADERS)
+    show([":--", *["--:"] * (len(HEADERS) - 1)])
+    for row in measured:
+        show(cells(row, throughput))
     print(f"\n{time.perf_counter() - start:.0f} seconds in all")
     if any(trial.fault is not None for trial in done):
         sys.exit(1)

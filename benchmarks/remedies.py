@@ -5,7 +5,7 @@
         medrobust train at-grpo $arm --seed $seed --out runs/$arm-$seed
       done
     done
-    for model in runs/tiny-rising-at-grpo*-[0-9]; do
+    for model in tiny-sft-reasoning runs/tiny-rising-at-grpo*-[0-9]; do
       medrobust run --model $model --answer-mode reasoning --data phantoms --limit 200 \\
         --threat pgd-linf:eps=2/255 --out runs/evaluation/$(basename $model)
     done
@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.defence import (
     PAGE,
+    START,
     Arm,
     columns,
     headings,
@@ -38,9 +39,12 @@ from benchmarks.defence import (
 from benchmarks.reproduction import replaced
 from medrobust_bench.reports.grid import Grid
 from medrobust_bench.reports.seeds import over_seeds
+from medrobust_bench.runs.run import load_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from medrobust_bench.runs.run import Run
 
 CONTROL = "tiny-rising-at-grpo"
 REMEDIES = {
@@ -62,20 +66,24 @@ SIGNAL = {
 }
 
 
-def difference_grid(control: Arm, remedies: Sequence[Arm]) -> Grid:
-    """The control, and every remedy less it, with intervals over seeds and questions; then each seed's accuracy."""
+def difference_grid(start: Run, control: Arm, remedies: Sequence[Arm]) -> Grid:
+    """The start, the control, and every remedy less it, with intervals over seeds and questions.
+
+    Then each seed's accuracy, of a remedy too.
+    """
 
     def row(arm: Arm, held: Arm | None) -> tuple[str, ...]:
         cells = []
         for measure, threat in columns(THREATS):
             right = np.stack([measure(run, threat) for run in arm.evaluations])
             before = None if held is None else np.stack([measure(run, threat) for run in held.evaluations])
-            found = over_seeds(right, before, images=images_of(control.evaluations[0], measure))
-            each = " ".join(f"{100 * share:.1f}" for share in right.mean(1))
-            cells.append(f"{percent(found, signed=before is not None)}; {each}")
+            found = over_seeds(right, before, images=images_of(start, measure))
+            each = "; " + " ".join(f"{100 * share:.1f}" for share in right.mean(1))
+            cells.append(percent(found, signed=before is not None) + (each if len(right) > 1 else ""))
         return (str(len(arm.evaluations)), *cells)
 
-    rows = [("the control, " + CONTROL, *row(control, None))]
+    rows = [("the start, " + START, *row(Arm(START, (), (start,)), None))]
+    rows += [("the control, " + CONTROL, *row(control, None))]
     rows += [(f"{title_of(arm)}, less the control", *row(arm, control)) for arm in remedies]
     return Grid("Remedies", ("Trained by", "Seeds", *headings(THREATS)), tuple(rows), names=1)
 
@@ -110,9 +118,10 @@ def main() -> None:
     if not control.evaluations:
         raise SystemExit(f"{arguments.evaluations} holds no run of the control, {CONTROL}-SEED")
     remedies = [arm for arm in remedies if arm.evaluations]
-    same_questions([run for arm in (control, *remedies) for run in arm.evaluations])
+    start = load_run(arguments.evaluations / START)
+    same_questions([start, *(run for arm in (control, *remedies) for run in arm.evaluations)])
     grids = {
-        "remedies": difference_grid(control, remedies),
+        "remedies": difference_grid(start, control, remedies),
         "remedies-signal": signal_grid([control, *remedies]),
     }
     if arguments.print:

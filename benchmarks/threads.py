@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 ALL_CORES = "2"
 VARIANTS = {
-    "all cores, torch's default": {"OMP_NUM_THREADS": ALL_CORES},
-    "all cores, threads that wait sleep (OMP_WAIT_POLICY=PASSIVE)": {
-        "OMP_NUM_THREADS": ALL_CORES,
-        "OMP_WAIT_POLICY": "PASSIVE",
-    },
-    "all cores, they spin a little (GOMP_SPINCOUNT=1000)": {
-        "OMP_NUM_THREADS": ALL_CORES,
-        "GOMP_SPINCOUNT": "1000",
-    },
-    "one": {"OMP_NUM_THREADS": "1"},
-    "as many as there are idle cores, as `medrobust` chooses": {},
+    "all": ("all cores, torch's default", {"OMP_NUM_THREADS": ALL_CORES}),
+    "sleep": (
+        "all cores, threads that wait sleep (OMP_WAIT_POLICY=PASSIVE)",
+        {"OMP_NUM_THREADS": ALL_CORES, "OMP_WAIT_POLICY": "PASSIVE"},
+    ),
+    "spin": (
+        "all cores, they spin a little (GOMP_SPINCOUNT=1000)",
+        {"OMP_NUM_THREADS": ALL_CORES, "GOMP_SPINCOUNT": "1000"},
+    ),
+    "one": ("one", {"OMP_NUM_THREADS": "1"}),
+    "idle": ("as many as there are idle cores, as `medrobust` chooses", {}),
 }
 _OURS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
@@ -47,26 +47,28 @@ def main() -> None:
     parser.add_argument("--model", default="tiny-sft-reasoning")
     parser.add_argument("--threat", default="pgd-linf")
     parser.add_argument("--limit", type=int, default=16)
+    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=[*VARIANTS], help="which of them")
     given = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[:2]
     arguments = ["--model", given.model, "--threat", given.threat, "--limit", str(given.limit)]
-    print(measure(arguments, cores, rounds=given.rounds))
+    print(measure(arguments, cores, variants=given.variants, rounds=given.rounds))
 
 
-def measure(arguments: Sequence[str], cores: Sequence[int], *, rounds: int) -> str:
+def measure(arguments: Sequence[str], cores: Sequence[int], *, variants: Sequence[str], rounds: int) -> str:
     """The table.
 
     Args:
         arguments: of `medrobust run`.
         cores: that the run may use; the competitor sits on the first.
+        variants: which of `VARIANTS`.
         rounds: how often everything is measured, in turn.
     """
     seconds: dict[tuple[str, bool], list[float]] = {}
     for _ in range(rounds):
-        for name, environment in VARIANTS.items():
+        for name in variants:
             for busy in (False, True):
                 with competitor(cores[0] if busy else None):
-                    taken = seconds_of_run(arguments, cores, environment)
+                    taken = seconds_of_run(arguments, cores, VARIANTS[name][1])
                 seconds.setdefault((name, busy), []).append(taken)
     lines = [
         f"medrobust run {' '.join(arguments)}, on {len(cores)} cores; load of the machine {os.getloadavg()[0]:.1f}",
@@ -74,12 +76,12 @@ def measure(arguments: Sequence[str], cores: Sequence[int], *, rounds: int) -> s
         "| threads | otherwise quiet, s | one core busy, s |",
         "|---|---|---|",
     ]
-    for name in VARIANTS:
+    for name in variants:
         cells = [
             f"{statistics.median(seconds[name, busy]):.1f} ({min(seconds[name, busy]):.1f})"
             for busy in (False, True)
         ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {VARIANTS[name][0]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -26,6 +26,7 @@ import click
 
 import medrobust_bench
 from medrobust_bench.runs.observer import Observer
+from medrobust_bench.threads import settle_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,16 +113,18 @@ def measure(out: Path, workers: int, limit: int, *, kills: int = 0, seed: int = 
     """One run; `workers` 0 is this process."""
     clock = Clock(out / "logs", kills, seed)
     engine = medrobust_bench.RayEngine(workers=workers, logs=out / "logs") if workers else nullcontext()
+    asked: dict[str, Any] = {"model": MODEL, "threats": THREATS, "limit": limit, "batch_size": 4, "out": out}
     with engine as crew:
-        medrobust_bench.evaluate(
-            model=MODEL, threats=THREATS, limit=limit, batch_size=4, out=out, engine=crew, observer=clock
-        )
+        run = medrobust_bench.evaluate(**asked, engine=crew, observer=clock)
+        if run.failures:  # a question whose workers happened to be killed twice: as a user would go on
+            medrobust_bench.evaluate(**asked, engine=crew, resume=True)
     return clock
 
 
 @click.group()
 def main() -> None:
     """Ray workers against one process."""
+    settle_threads()
 
 
 @main.command()

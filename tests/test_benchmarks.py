@@ -103,10 +103,7 @@ def test_the_gpu_benchmark_runs_on_a_tiny_shape() -> None:
     assert written.tokens > 0
     assert adapter.greedy.min_new_tokens is None
     assert gpu.matrix_throughput(gpu.TINY.product, CPU, repeats=2) > 1e6
-    assert (
-        gpu.table([one._replace(steps=2.0, operations=1e12)], 8e12).splitlines()[-1].split("|")[4].strip()
-        == "25.0"
-    )
+    assert gpu.cells(one._replace(steps=2.0, operations=1e12), 8e12)[3] == "25.0"
 
 
 def test_the_device_part_goes_on_after_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +187,8 @@ def test_a_remedy_is_told_by_what_it_adds_to_its_control(tmp_path: Path) -> None
         log = tmp_path / "trained" / f"{arm}-0" / CURVE_FILE
         log.write_text("".join(json.dumps(step) + "\n" for step in steps))
     control, wide = (defence.read_arm(arm, tmp_path / "trained", tmp_path / "runs") for arm in leans)
-    first, second = remedies.difference_grid(control, [wide]).rows
+    start, first, second = remedies.difference_grid(control.evaluations[0], control, [wide]).rows
+    assert start[2:] == first[2:]
     accuracy = [np.mean([defence.answers(run, threat) for run in arm.evaluations]) for arm in (control, wide)]
     assert accuracy[0] != accuracy[1]
     assert first[3].startswith(f"{100 * accuracy[0]:.1f} (")

@@ -192,6 +192,8 @@ class Lines(Observer):
     def asked(self, model: str, notes: Sequence[str]) -> None:
         """Say what is unusual in how questions are put to a model, whose time counts from here on."""
         self._tally.begin(model)
+        if not self._done:  # what it took to load the first model says nothing about what is left
+            self._start = time.monotonic()
         for note in notes:
             click.echo(printable(f"{model} {note}"), err=True)
 

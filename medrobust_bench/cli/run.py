@@ -128,7 +128,7 @@ if TYPE_CHECKING:
     "address",
     envvar="RAY_ADDRESS",
     metavar="ADDRESS",
-    help="Join a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; by default $RAY_ADDRESS.",
+    help="Join a Ray cluster: auto or HOST:PORT; by default $RAY_ADDRESS.",
 )
 @click.option("--cpus-per-worker", type=float, metavar="N", help="CPUs set apart for a worker (1).")
 @click.option(
@@ -224,6 +224,7 @@ def command(
         ("witnesses/", "the images that broke an answer (Parquet)"),
         ("journal.jsonl", "every question under every threat"),
         ("run.json", "plan, settings, environment"),
+        ("logs/", "what each worker did, and why it died"),
     ):
         if (out / name).exists():  # no image is stored under threats that can be made again
             click.echo(f"  {out / name}  {what}")

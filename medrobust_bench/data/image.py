@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,7 +20,6 @@ from medrobust_bench.data.decoding import decode, read_png
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -59,7 +60,7 @@ class FiledImage(EncodedImage, Protocol):
     """An encoded image on disk, whose content stays the same as long as one file does."""
 
     @property
-    def location(self) -> tuple[Path, str] | None:
+    def location(self) -> tuple[Path | str, str] | None:
         """That file, and the place in it ("" where the image is all of it); None where it is on no disk."""
         ...
 
@@ -72,26 +73,35 @@ def content_digest(content: bytes, frame: int | None = None) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class ImageFile:
-    """An image file; its digest is that of the file's bytes."""
+    """An image file; its digest is that of the file's bytes.
 
-    path: Path
+    Attributes:
+        name: its path, as text: a hundred thousand of them are keys often.
+        frame: see `EncodedImage`.
+        stamp: of the file as it was found (`image_cache.stamp_of`); None where it was not looked at.
+    """
+
+    name: str
     frame: int | None = None
+    stamp: str | None = field(default=None, compare=False, repr=False)
 
-    def __hash__(self) -> int:
-        """Of the path as text, which is several times faster than of its parts: a data set's images are keys often."""
-        return hash((str(self.path), self.frame))
+    def __init__(self, path: str | Path, frame: int | None = None, stamp: str | None = None) -> None:
+        make = object.__setattr__
+        make(self, "name", path if type(path) is str else os.fspath(path))
+        make(self, "frame", frame)
+        make(self, "stamp", stamp)
 
     @property
-    def name(self) -> str:
+    def path(self) -> Path:
         """The path."""
-        return str(self.path)
+        return Path(self.name)
 
     @property
-    def location(self) -> tuple[Path, str]:
+    def location(self) -> tuple[str, str]:
         """See `FiledImage`."""
-        return self.path, ""
+        return self.name, ""
 
     def read(self) -> bytes:
         """The file's bytes."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from medrobust_bench.data.image import ImageSource
 
 SETTLED_NS = 3_000_000_000
-"""A file that was changed less than this before it was read is not remembered."""
+"""A file that was changed less than this before it was looked at is not remembered."""
 
 _RULES = 1
 """Raise it whenever images are decoded by other rules: entries of other rules are passed over."""
@@ -53,38 +53,41 @@ def cache_folder() -> Path:
     return Path(base or os.path.expanduser("~/.cache")) / "medrobust"  # noqa: PTH111 (pathlib raises without a home)
 
 
-def _name(file: Path) -> str:
-    path = str(file)
+def _name(file: str | Path) -> str:
+    path = file if type(file) is str else str(file)
     if path.startswith("/") or os.path.isabs(path):  # noqa: PTH117 (of very many files, as below)
         return path
     return os.path.abspath(path)  # noqa: PTH100
 
 
-Stamp = tuple[str, int]
-"""What changes when a file is changed, and the time of its last change in ns."""
+def stamps_of(sources: Iterable[ImageSource]) -> dict[str, str | None]:
+    """The stamps of the files that images are in, by name; see `stamp_of`. Each is looked at once, at most."""
+    stamps: dict[str, str | None] = {}
+    for source in sources:
+        location = located_at(source)
+        if location is not None and (name := _name(location[0])) not in stamps:
+            stamps[name] = getattr(source, "stamp", None) or _stamp(name)
+    return stamps
 
 
-def stamps_of(sources: Iterable[ImageSource]) -> dict[str, Stamp | None]:
-    """The stamps of the files that images are in, by name; None where it cannot be seen. Each is looked at once."""
-    located = (located_at(source) for source in sources)
-    names = dict.fromkeys(_name(path) for path, _place in filter(None, located))
-    return {name: _stamp(name) for name in names}
-
-
-def located_at(source: ImageSource) -> tuple[Path, str] | None:
+def located_at(source: ImageSource) -> tuple[str | Path, str] | None:
     """Where an image is on disk; None where it is not, or another package's source does not say."""
-    location: tuple[Path, str] | None = getattr(source, "location", None)
+    location: tuple[str | Path, str] | None = getattr(source, "location", None)
     return location
 
 
-def _stamp(name: str) -> Stamp | None:
+def _stamp(name: str) -> str | None:
     try:
-        seen = os.stat(name)  # noqa: PTH116 (of very many files)
+        return stamp_of(os.stat(name))  # noqa: PTH116 (of very many files)
     except (OSError, ValueError):
         return None
-    return f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_ino}", max(
-        seen.st_mtime_ns, seen.st_ctime_ns
-    )
+
+
+def stamp_of(seen: os.stat_result) -> str | None:
+    """What changes when a file is changed; None where that was just now, so that a second change might not show."""
+    if max(seen.st_mtime_ns, seen.st_ctime_ns) > time.time_ns() - SETTLED_NS:
+        return None
+    return f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_ino}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class ImageCache:
     path: Path
 
     def recall(
-        self, sources: Iterable[ImageSource], stamps: Mapping[str, Stamp | None]
+        self, sources: Iterable[ImageSource], stamps: Mapping[str, str | None]
     ) -> dict[ImageSource, ImageState]:
         """What still holds of what is known about these images.
 
@@ -110,37 +113,29 @@ class ImageCache:
         """
         if not stamps or not self.path.exists():
             return {}
-        entries: dict[tuple[str, str, int], tuple[str, str, int | None, int | None, str]] = {}
+        wanted: dict[tuple[str, str, int], ImageSource] = {}
+        for source in sources:
+            location = located_at(source)
+            if location is not None:
+                wanted[_name(location[0]), location[1], _frame(source)] = source
+        known: dict[ImageSource, ImageState] = {}
         with suppress(*_FAILURES), closing(sqlite3.connect(self.path, timeout=5)) as connection:
             rows = connection.execute(
                 "SELECT path, place, frame, stamp, digest, height, width, steps FROM located"
                 " WHERE path BETWEEN ? AND ? AND software = ?",
                 (min(stamps), max(stamps), _SOFTWARE),
             )
-            entries = {row[:3]: row[3:] for row in rows}
-        if not entries:
-            return {}
-        known: dict[ImageSource, ImageState] = {}
-        for source in sources:
-            location = located_at(source)
-            if location is None:
-                continue
-            path, place = location
-            name = _name(path)
-            entry, now = entries.get((name, place, _frame(source))), stamps[name]
-            if entry is None or now is None:
-                continue
-            stamp, digest, height, width, steps = entry
-            if now[0] != stamp or not _DIGEST.fullmatch(digest):
-                continue
-            shape = None if height is None or width is None else (height, width)
-            known[source] = ImageState(
-                digest, shape=shape, steps=tuple(steps.split(_BETWEEN)) if steps else ()
-            )
+            for path, place, frame, stamp, digest, height, width, steps in rows:
+                known_as = wanted.get((path, place, frame))
+                if known_as is None or not stamp or stamps[path] != stamp or not _DIGEST.fullmatch(digest):
+                    continue
+                shape = None if height is None or width is None else (height, width)
+                made = tuple(steps.split(_BETWEEN)) if steps else ()
+                known[known_as] = ImageState(digest, None, "", made, shape)
         return known
 
     def keep(
-        self, states: Iterable[tuple[ImageSource, ImageState]], stamps: Mapping[str, Stamp | None]
+        self, states: Iterable[tuple[ImageSource, ImageState]], stamps: Mapping[str, str | None]
     ) -> None:
         """Remember states of images; faults are not kept.
 
@@ -148,7 +143,6 @@ class ImageCache:
             states: what was found.
             stamps: of their files, as they were before they were read.
         """
-        latest = time.time_ns() - SETTLED_NS
         rows = []
         for source, state in states:
             location = located_at(source)
@@ -157,11 +151,11 @@ class ImageCache:
             path, place = location
             name = _name(path)
             stamp = stamps[name]
-            if stamp is None or stamp[1] > latest:
+            if stamp is None:
                 continue
             height, width = state.shape or (None, None)
             found = (state.digest, height, width, _BETWEEN.join(state.steps))
-            rows.append((name, place, _frame(source), _SOFTWARE, stamp[0], *found))
+            rows.append((name, place, _frame(source), _SOFTWARE, stamp, *found))
         if not rows:
             return
         with suppress(*_FAILURES):

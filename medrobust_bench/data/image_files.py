@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,11 +17,12 @@ from medrobust_bench.data.decoding import ImageError, decode
 from medrobust_bench.data.image import (
     LONGEST_SIDE,
     EncodedImage,
+    ImageFile,
     ImageSource,
     canonical_size,
     content_digest,
 )
-from medrobust_bench.data.image_cache import stamps_of
+from medrobust_bench.data.image_cache import stamp_of, stamps_of
 from medrobust_bench.data.image_state import ImageState
 from medrobust_bench.data.rows import RowError
 
@@ -63,10 +65,27 @@ class ImageFolder:
         self._names: dict[Path, dict[str, str]] = {}
         # Images share few folders: resolving each folder once is several times faster than each image.
         self._inside: dict[str, bool] = {}
-        self._found: dict[str, tuple[Path, str]] = {}
+        self._plain: dict[str, str] = {}
         above = [folder.absolute(), self.path]
         blobs = (place / "blobs" for base in above for place in list(base.parents)[:4])
         self._blobs = next((place.resolve() for place in blobs if place.is_dir()), None)
+
+    def image(self, name: str, frame: int | None = None) -> ImageFile:
+        """The image that a data set calls `name`, or one frame of it; see `locate`.
+
+        One look at a plain file in a known folder tells both that it is no link and what its stamp is.
+        """
+        around, _, last = name.rpartition("/")
+        if around not in self._plain or not _PLAIN.fullmatch(last):
+            return ImageFile(self.locate(name), frame)
+        path = self._plain[around] + last
+        try:
+            seen = os.lstat(path)
+        except OSError:
+            return ImageFile(path, frame)
+        if stat.S_ISLNK(seen.st_mode):
+            return ImageFile(self.locate(name), frame)
+        return ImageFile(path, frame, stamp_of(seen))
 
     def locate(self, name: str) -> Path:
         """Where the image that a data set calls `name` should be.
@@ -77,10 +96,6 @@ class ImageFolder:
         Raises:
             RowError: the path is absolute, leaves the data set (by "..", or through a symbolic link), or is no path.
         """
-        around, _, last = name.rpartition("/")
-        if around in self._found and _PLAIN.fullmatch(last):
-            folder_path, first = self._found[around]
-            return self._unless_it_leads_out(folder_path / last, first, name)
         if "\\" in name or "\0" in name:
             raise RowError(f"image path {name!r} has a backslash or a zero byte in it", _STAY_INSIDE)
         if "://" in name:
@@ -99,14 +114,11 @@ class ImageFolder:
             self._inside[folder] = len(parts) < 2 or self._holds(path.parent, parts[0])
         if not self._inside[folder]:
             raise _leads_out(name)
-        if len(parts) > 1 and around.isascii():
-            self._found[around] = (path.parent, parts[0])
-        return self._unless_it_leads_out(path, parts[0] if parts else "", name)
-
-    def _unless_it_leads_out(self, path: Path, first: str, name: str) -> Path:
-        """The path of a file in a folder that is inside, unless the file is a link that must not be followed."""
-        if os.path.islink(path) and not self._may_follow(path, first):  # noqa: PTH114 (of very many files)
+        # os.path, since pathlib raises on names that are too long.
+        if os.path.islink(path) and not self._may_follow(path, parts[0] if parts else ""):  # noqa: PTH114
             raise _leads_out(name)
+        if len(parts) > 1 and name.isascii():
+            self._plain[name.rpartition("/")[0]] = f"{path.parent}{os.sep}"
         return path
 
     def notes(self) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medrobust_bench.data.image import ImageFile
 from medrobust_bench.data.image_files import ImageFolder
 from medrobust_bench.data.question import Question
 from medrobust_bench.data.rows import (
@@ -99,11 +98,12 @@ def read_tree(root: Path, *, images: Path | None = None) -> Reading:
 
 def _question(row: dict[str, object], images: ImageFolder) -> tuple[Question, str]:
     image_path = text_of(row, "image_path")
-    options = tuple(text_of(row, key) for key in _option_keys(row))
+    # A null stands for no option, as tables write it.
+    options = tuple([text_of(row, key) for key in _option_keys(tuple(row)) if row[key] is not None])
     check_options(options)
     question = Question(
         id=text_of(row, "question_id"),
-        image=ImageFile(images.locate(image_path)),
+        image=images.image(image_path),
         text=text_of(row, "question"),
         options=options,
         answer=find_answer(text_of(row, "gt_answer"), options),
@@ -114,13 +114,9 @@ def _question(row: dict[str, object], images: ImageFolder) -> tuple[Question, st
     return question, image_path
 
 
-def _option_keys(row: dict[str, object]) -> list[str]:
-    """Keys of the options in the order of their letters; a null stands for no option, as tables write it."""
-    return [key for key in _named_like_options(tuple(row)) if row[key] is not None]
-
-
 @lru_cache(maxsize=256)  # the rows of a file have the same keys
-def _named_like_options(keys: tuple[str, ...]) -> tuple[str, ...]:
+def _option_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a row's keys that name options, in the order of their letters."""
     return tuple(sorted(key for key in keys if _OPTION_KEY.fullmatch(key)))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from medrobust_bench.data.decoding import ImageError, decode
-from medrobust_bench.data.image import ImageFile, content_digest
+from medrobust_bench.data.image import content_digest
 from medrobust_bench.data.image_files import ImageFolder
 from medrobust_bench.data.rows import RowError
 from medrobust_bench.data.table import TableFile
@@ -51,7 +51,7 @@ class FolderImages:
 
     def image(self, name: str, frame: int | None) -> ImageSource:
         """See `Images`."""
-        return ImageFile(self._folder.locate(name), frame)
+        return self._folder.image(name, frame)
 
     def notes(self) -> tuple[str, ...]:
         """See `Images`."""

@@ -267,17 +267,16 @@ def find_answer(answer: str, options: Sequence[str]) -> int:
         RowError: no option means the answer, or two do, so that two letters would be right.
     """
     meant = same_option(answer)
-    alike = [index for index, option in enumerate(options) if same_option(option) == meant]
-    if not alike:
+    texts = list(map(same_option, options))
+    count = texts.count(meant)
+    if not count:
         raise RowError(
             f"answer {answer!r} is not among its options{_look_alike(answer, options)}",
             "make the answer's text equal to one option's",
         )
-    if len(alike) > 1:
-        raise RowError(
-            f"right option {answer!r} stands there {len(alike)} times", "remove the repeated option"
-        )
-    return alike[0]
+    if count > 1:
+        raise RowError(f"right option {answer!r} stands there {count} times", "remove the repeated option")
+    return texts.index(meant)
 
 
 def _look_alike(answer: str, options: Sequence[str]) -> str:

@@ -22,7 +22,6 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from medrobust_bench.data.column_tables import column_files
-from medrobust_bench.data.image import ImageFile
 from medrobust_bench.data.image_files import ImageFolder
 from medrobust_bench.data.omnimedvqa import tree_root
 from medrobust_bench.data.question import LETTERS, Question
@@ -198,7 +197,7 @@ def _published(
     answer = parse_solution(text_of(row, "solution"), len(options))
     find_answer(options[answer], options)  # a right option that stands there twice makes two letters right
     published_type = types.get((image_path, problem))
-    image = ImageFile(images.locate(image_path))
+    image = images.image(image_path)
     dataset = image_path.removeprefix("Images/").split("/")[0]
     # The id depends on content alone, so that it survives new rows and reordering.
     content = hashlib.sha256(f"{image_path}\n{problem}".encode()).hexdigest()

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoModelForImageTextToText
 from transformers.utils import logging
 
+from medrobust_bench.models.packed_attention import pack_attention
 from medrobust_bench.problems import InvalidInputError, Problem
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def check_kind(source: str | Path, config: Any) -> None:
 def load_whole(source: str | Path, **options: Any) -> Any:
     """`AutoModelForImageTextToText.from_pretrained`, refusing what transformers would fill up with random numbers.
 
-    Tensors that a model ties to others, or that its class declares dispensable, are not missing.
+    Tensors that a model ties to others, or that its class declares dispensable, are not missing. Packed sequences are
+    attended to together (`pack_attention`).
 
     Args:
         source: local folder or hub id.
@@ -77,6 +79,7 @@ def load_whole(source: str | Path, **options: Any) -> Any:
     ]
     if problems:
         raise InvalidInputError(problems)
+    pack_attention(model)
     return model
 
 

@@ -75,11 +75,13 @@ def known_question_type(spelling: str) -> str | None:
     return _KNOWN_QUESTION_TYPES.get(_bare(spelling))
 
 
+@lru_cache(maxsize=4096)  # a hundred thousand questions have a few dozen spellings
 def modality_name(spelling: str) -> str:
     """The name of a modality: the known one that is meant, else the spelling itself with single spaces."""
     return known_modality(spelling) or " ".join(spelling.split())
 
 
+@lru_cache(maxsize=4096)
 def question_type_name(spelling: str) -> str:
     """The name of a question type: the known one that is meant, else the spelling itself with single spaces."""
     return known_question_type(spelling) or " ".join(spelling.split())
@@ -92,7 +94,6 @@ def in_usual_order(names: Iterable[str]) -> tuple[str, ...]:
     return (*known, *sorted(distinct.difference(known)))
 
 
-@lru_cache(maxsize=4096)  # a hundred thousand questions have a few dozen spellings
 def _bare(spelling: str) -> str:
     return re.sub(r"[^a-z0-9]", "", spelling.casefold())
 

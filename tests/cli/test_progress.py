@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from medrobust_bench.cli import progress
-from medrobust_bench.cli.progress import Tally, rate_text
+from medrobust_bench.cli.progress import Lines, Tally, rate_text
 from medrobust_bench.records import Failure, Outcome
 
 KEY = ("m", "pgd-linf")
@@ -63,3 +66,19 @@ def test_what_an_earlier_run_had_done_counts_for_no_rate(clock: list[float]) -> 
 @pytest.mark.parametrize(("rate", "text"), [(2.44, "2.4/s"), (1 / 12, "5.0/min"), (1 / 4500, "0.8/h")])
 def test_slow_rates_are_told_in_a_longer_unit(rate: float, text: str) -> None:
     assert rate_text(rate) == text
+
+
+def test_what_loading_took_says_nothing_about_what_is_left(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = SimpleNamespace(n=20, name="toy", synthetic=False)
+    plan: Any = SimpleNamespace(
+        data=data, models=["m"], threats=[SimpleNamespace(name="pgd-linf", yields="robust")]
+    )
+    lines = Lines()
+    lines.started(plan, [])
+    clock[0] += 600
+    lines.asked("m", [])
+    clock[0] += 15
+    lines.advanced([outcome(number) for number in range(5)])
+    assert "about 0:00:45 for all" in capsys.readouterr().err

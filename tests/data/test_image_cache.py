@@ -16,7 +16,7 @@ from medrobust_bench.data import image_files
 from medrobust_bench.data.column_tables import ArrowImage, ArrowTable, ColumnFile, _columns
 from medrobust_bench.data.image import ImageFile, canonical
 from medrobust_bench.data.image_cache import SETTLED_NS, ImageCache
-from medrobust_bench.data.image_files import inspect
+from medrobust_bench.data.image_files import ImageFolder, inspect
 from medrobust_bench.data.places import ArchivedImage
 from medrobust_bench.data.table import TableFile
 from medrobust_bench.data.tables import CsvTable
@@ -104,6 +104,22 @@ def test_a_file_that_was_changed_a_moment_ago_is_not_remembered(
     look(file, cache)
     look(file, cache)
     assert len(reads) == 2
+
+
+def test_an_edit_after_it_was_found_is_never_taken_for_what_was_there(
+    file: ImageFile, cache: ImageCache, tmp_path: Path
+) -> None:
+    folder = ImageFolder(tmp_path)
+    for name in ("image.png", "set/first.png", "set/image.png"):
+        write_image(tmp_path / name)
+    folder.image("set/first.png")  # the folder is known from here on
+    found = folder.image("set/image.png")
+    assert found.stamp is not None
+    write_image(found.path, 7)
+    look(found, cache)
+    again = folder.image("set/image.png")
+    assert again == found
+    assert look(again, cache).digest == again.digest()
 
 
 def test_an_edit_while_it_is_read_is_never_taken_for_what_was_read(

@@ -147,14 +147,14 @@ def test_the_hub_cache_is_read_and_nothing_else_beside_it(tmp_path: Path) -> Non
     root = hub_snapshot(tmp_path)
     folder = ImageFolder(root)
     for number in range(3):
-        assert ImageFile(folder.locate(f"Images/Set/{number}.png")).open().size == (12, 10)
+        assert folder.image(f"Images/Set/{number}.png").open().size == (12, 10)
     write_image(tmp_path / "hub/blobs/secret.png")
     write_image(tmp_path / "hub/other" / (64 * "0"), image_format="PNG")
     (root / "Images/Set/named.png").symlink_to(tmp_path / "hub/blobs/secret.png")
     (root / "Images/Set/beside.png").symlink_to(tmp_path / "hub/other" / (64 * "0"))
     for name in ("named", "beside"):
         with pytest.raises(RowError, match="symbolic link"):
-            folder.locate(f"Images/Set/{name}.png")
+            folder.image(f"Images/Set/{name}.png")
 
 
 def test_a_linked_folder_of_images_becomes_part_of_the_data_set(tmp_path: Path) -> None:
@@ -169,13 +169,13 @@ def test_a_linked_folder_of_images_becomes_part_of_the_data_set(tmp_path: Path) 
     (root / "Images").symlink_to("../disk")
     folder = ImageFolder(root)
     for name in ("1", "2", "again"):
-        assert ImageFile(folder.locate(f"Images/Set/{name}.png")).open().size == (12, 10)
+        assert folder.image(f"Images/Set/{name}.png").open().size == (12, 10)
     assert folder.notes() == (
         f"images are read from {tmp_path.resolve() / 'disk'}, where the link Images leads",
     )
     for name in ("Images/Set/out.png", "Images/up/secret.png"):
         with pytest.raises(RowError, match="symbolic link"):
-            folder.locate(name)
+            folder.image(name)
 
 
 @pytest.mark.parametrize("target", ["/", "..", ".", "../data/inside/.."])

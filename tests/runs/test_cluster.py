@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +19,10 @@ import medrobust_bench
 from medrobust_bench.data.dataset import Dataset
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.records.journal import Journal
+from medrobust_bench.runs.engine.cluster import RayWorkers, device_problem, fair_share
 from medrobust_bench.runs.engine.parts import Part
 from medrobust_bench.runs.engine.task import ChunkTask, Done
+from medrobust_bench.runs.plan import environment
 from tests.linear import LinearAdapter, LinearQuestions, make_questions
 from tests.test_benchmark import result_files
 
@@ -232,6 +235,11 @@ def test_what_came_back_is_not_asked_again() -> None:
     rest = whole.without(Done(3, (), failures=(failure,)))
     assert rest.task.left == {"clean": (), "a": (0, 2, 3), "b": (3,)}
     assert rest.size == 4
+    (tried,) = whole.after_death(of_memory=False)
+    assert tried.without(Done(3, ())).deaths == 1
+    assert tried.without(Done(3, (), failures=(failure,))).deaths == 0, (
+        "its worker left after some of it was done"
+    )
 
 
 def test_workers_need_no_file_of_the_driver(tmp_path: Path) -> None:
@@ -262,8 +270,8 @@ def test_workers_need_no_file_of_the_driver(tmp_path: Path) -> None:
         ),
         (
             ConnectionError("nobody there"),
-            "10.0.0.1:6379",
-            "--ray 10.0.0.1:6379",
+            "auto",
+            "--ray auto",
             "no cluster can be joined: nobody",
         ),
         (TimeoutError(), None, "--workers", "does not start on this machine: TimeoutError"),
@@ -282,6 +290,56 @@ def test_ray_that_does_not_start_is_a_problem_with_a_remedy(
     (problem,) = caught.value.problems
     assert problem.where == where
     assert what in problem.what
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "no-such-host.invalid:6379", "ray://127.0.0.1:10001"])
+def test_an_address_at_which_nobody_can_be_reached_is_refused_at_once(address: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        medrobust_bench.RayEngine(workers=2, address=address)
+    (problem,) = caught.value.problems
+    assert problem.where == f"--ray {address}"
+    assert "nothing answers" in problem.what or "Ray Client" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("cards", "workers", "gpus", "expected"),
+    [
+        (0, None, None, (64, 0.0)),
+        (8, None, None, (8, 1.0)),  # one for each card, not for each of 64 processors
+        (8, None, 2.0, (4, 2.0)),
+        (8, 4, None, (4, 1.0)),
+        (8, 12, None, (12, 0.5)),  # not two thirds: of those only one has room on a card
+        (1, 3, None, (3, 0.3333)),
+        (8, None, 0.0, (64, 0.0)),
+        (8, 16, 0.25, (16, 0.25)),
+    ],
+)
+def test_every_worker_has_room_on_one_card(
+    cards: int, workers: int | None, gpus: float | None, expected: tuple[int, float]
+) -> None:
+    share = fair_share({"CPU": 64.0, "GPU": float(cards)}, workers=workers, cpus=1, gpus=gpus)
+    assert (share.workers, share.gpus) == expected
+
+
+def test_workers_whose_device_is_not_the_one_that_results_name_are_refused() -> None:
+    """A driver without a GPU, as on the head of a cluster, would call the work of GPUs the CPU's."""
+    workers = object.__new__(RayWorkers)
+    task: Any = SimpleNamespace(settings=SimpleNamespace(device="auto"), model="m")
+    workers._task, workers._opened = task, None
+    here = environment("auto")
+    opened: Any = SimpleNamespace(
+        environment=here.model_copy(update={"device": "another"}), record=None, where="gpu-node, process 7"
+    )
+    with pytest.raises(InvalidInputError, match="computes on another") as caught:
+        workers._check(opened)
+    assert "--device another" in caught.value.problems[0].remedy
+    task.settings.device = "another"  # what the user says holds here too
+    workers._check(opened)
+
+
+def test_a_worker_has_no_second_gpu_by_number() -> None:
+    assert [device_problem(device) for device in ("auto", "cpu", "cuda", "cuda:0", "all")] == [None] * 5
+    assert "cuda:0" in str(device_problem("cuda:1"))
 
 
 def test_a_fault_of_the_program_at_the_start_of_ray_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,12 @@ belongs on a network that is trusted.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
@@ -22,13 +24,16 @@ from medrobust_bench.runs.engine.worker import Worker
 from medrobust_bench.runs.plan import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from medrobust_bench.records import Environment, ModelRecord
     from medrobust_bench.runs.engine.engine import Workers
     from medrobust_bench.runs.engine.task import AnyThreat, ChunkTask, Done, ModelTask
     from medrobust_bench.runs.models import Asked
+
+_PATIENCE = 10.0
+"""Seconds to wait for a first sign of life of a cluster."""
 
 _TICK = 1.0
 """Seconds between two looks at workers that say nothing."""
@@ -49,8 +54,9 @@ class RayEngine:
     """See `Engine`; a context manager, which leaves a cluster that it started or joined.
 
     Args:
-        workers: how many; unset, as many as the cluster has room for.
-        address: of a running cluster ("auto", HOST:PORT, ray://HOST:PORT); unset, one is started on this machine.
+        workers: how many; unset, as many as the cluster has room for, on GPUs where it has any.
+        address: of a running cluster that this machine belongs to or reaches ("auto", HOST:PORT); unset, one is started
+            on this machine.
         cpus_per_worker: CPUs that Ray sets apart for a worker, and its number of threads.
         gpus_per_worker: GPUs of a worker, fractions allowed; unset, one, or an equal share of fewer.
         timeout: seconds without news after which a worker counts as stuck and is replaced; unset, never.
@@ -75,12 +81,15 @@ class RayEngine:
         except ImportError as error:
             remedy = "pip install 'medrobust-bench[ray]'"
             raise InvalidInputError([Problem("--workers", "needs Ray", remedy)]) from error
+        if address is not None and (unreachable := _unreachable(address)) is not None:
+            raise InvalidInputError([unreachable])
         self._ray = ray
-        self._cpus, self._gpus = cpus_per_worker, gpus_per_worker
+        self._workers, self._cpus, self._gpus = workers, cpus_per_worker, gpus_per_worker
         self.timeout, self.logs = timeout, logs
         self._joined = not ray.is_initialized()
+        self._started = self._joined and not address
         if self._joined:
-            here = {"num_cpus": max(1, round(workers * cpus_per_worker))} if workers and not address else {}
+            here = {"num_cpus": max(1, ceil(workers * cpus_per_worker))} if workers and not address else {}
             try:
                 ray.init(
                     address=address or "local",
@@ -98,11 +107,6 @@ class RayEngine:
                     raise
                 ray.shutdown()
                 raise InvalidInputError([_not_started(address, error)]) from error
-        total = ray.cluster_resources()
-        room = max(1, int(total.get("CPU", 1) // max(cpus_per_worker, 1e-6)))
-        if gpus_per_worker and total.get("GPU"):
-            room = max(1, min(room, int(total["GPU"] / gpus_per_worker)))
-        self.workers = workers or room
 
     def __enter__(self) -> Self:
         return self
@@ -124,19 +128,65 @@ class RayEngine:
             ) as here:  # the work is the server's, who is asked many things at a time
                 yield here
             return
-        crew = RayWorkers(self, self._ray, task, resources=self._resources(task))
+        if (problem := device_problem(task.settings.device)) is not None:
+            raise InvalidInputError([problem])
+        there = self._ray.cluster_resources()
+        if task.settings.device == "cpu":
+            there = {**there, "GPU": 0.0}
+        share = fair_share(there, workers=self._workers, cpus=self._cpus, gpus=self._gpus)
+        if self._started and share.gpus > there.get("GPU", 0.0):  # a cluster of others may still grow
+            what = f"a worker asks for {share.gpus:g} GPUs, and this machine has {there.get('GPU', 0.0):g}"
+            raise InvalidInputError([Problem("--gpus-per-worker", what, "ask for fewer, or leave it out")])
+        crew = RayWorkers(self, self._ray, task, share)
         try:
             crew.wait_for_the_first()
             yield crew
         finally:
             crew.close()
 
-    def _resources(self, task: ModelTask) -> dict[str, float]:
-        gpus = self._gpus
-        if gpus is None:
-            there = self._ray.cluster_resources().get("GPU", 0.0)
-            gpus = 0.0 if task.settings.device == "cpu" else min(1.0, int(1e4 * there / self.workers) / 1e4)
-        return {"num_cpus": self._cpus, "num_gpus": gpus}
+
+def device_problem(device: str) -> Problem | None:
+    """What is wrong with a device for workers, who see no GPU but their own, numbered from 0."""
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or number in ("", "0"):
+        return None
+    what = "is one GPU of this machine, and each worker sees its own alone, as cuda:0"
+    return Problem(f"--device {device}", what, "leave --device out, or --workers")
+
+
+class Share(NamedTuple):
+    """How many workers there are, and what each of them gets.
+
+    Attributes:
+        workers: their number.
+        cpus: of each, set apart by Ray.
+        gpus: of each; a fraction where several share one.
+    """
+
+    workers: int
+    cpus: float
+    gpus: float
+
+
+def fair_share(there: Mapping[str, float], *, workers: int | None, cpus: float, gpus: float | None) -> Share:
+    """What each worker gets of a cluster.
+
+    Args:
+        there: its resources, by Ray's names.
+        workers: asked for; None for as many as have room, one for each GPU where there are any.
+        cpus: of each worker.
+        gpus: of each worker; None for one, or for a part of one where there are fewer GPUs than workers: a worker's
+            part is of one GPU, so that twelve workers on eight GPUs get a half each.
+    """
+    cards = there.get("GPU", 0.0)
+    if workers is None:
+        workers = int(there.get("CPU", 1.0) // max(cpus, 1e-6))
+        if cards and gpus != 0:
+            workers = min(workers, int(cards / (gpus or 1.0)))
+        workers = max(1, workers)
+    if gpus is None:
+        gpus = 1.0 / max(1, ceil(workers / cards)) if cards else 0.0
+    return Share(workers, cpus, int(1e4 * gpus) / 1e4)  # Ray counts in ten-thousandths
 
 
 @dataclass
@@ -159,6 +209,24 @@ class Slot:
     heard: float = field(default_factory=time.monotonic)
 
 
+def _unreachable(address: str) -> Problem | None:
+    """What is wrong with an address, as far as a moment's look tells; Ray itself tries for minutes."""
+    where = f"--ray {address}"
+    if "://" in address:
+        what = "is an address of Ray Client, which passes nothing on while workers work"
+        remedy = "start the command on a machine of the cluster: --ray auto, or `ray job submit`"
+        return Problem(where, what, remedy)
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        return None  # "auto", or what Ray refuses by itself
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        remedy = "start a cluster with `ray start --head`, and give the address that it says"
+        return Problem(where, f"nothing answers there: {error}", remedy)
+    return None
+
+
 def _not_started(address: str | None, error: Exception) -> Problem:
     why = (str(error).splitlines() or [type(error).__name__])[0][:200]
     if address:
@@ -171,15 +239,16 @@ def _not_started(address: str | None, error: Exception) -> Problem:
 class RayWorkers:
     """See `Workers`."""
 
-    def __init__(self, engine: RayEngine, ray: Any, task: ModelTask, *, resources: dict[str, float]) -> None:
-        self._engine, self._ray, self._task = engine, ray, task
+    def __init__(self, engine: RayEngine, ray: Any, task: ModelTask, share: Share) -> None:
+        self._engine, self._ray, self._task, self._share = engine, ray, task, share
+        resources = {"num_cpus": share.cpus, "num_gpus": share.gpus}
         self._actor = ray.remote(max_restarts=0, max_task_retries=0, **resources)(Actor)
         self._sent = ray.put(portable_model(task))
-        self._threads = max(1, int(resources["num_cpus"]))
+        self._threads = max(1, int(share.cpus))
         self._threats: Any = None
         self._opened: Opened | None = None
         self._deaths = 0
-        self._slots = [self._filled(Slot(f"worker-{n + 1}", None)) for n in range(engine.workers)]
+        self._slots = [self._filled(Slot(f"worker-{n + 1}", None)) for n in range(share.workers)]
 
     @property
     def record(self) -> ModelRecord:
@@ -304,7 +373,7 @@ class RayWorkers:
             self._queue.extendleft(reversed(again))
             self._aside += [] if again else part.set_aside(self._task.model, why)
         self._deaths += 1
-        if self._deaths > 10 + 2 * self._engine.workers:
+        if self._deaths > 10 + 2 * self._share.workers:
             what = f"{self._deaths} workers died one after the other and finished nothing, the last: {why}"
             remedy = (
                 f"see {self._engine.logs or 'the logs of Ray'}; then go on with --resume, with fewer workers"
@@ -315,7 +384,7 @@ class RayWorkers:
         """Hold a worker against this process and the workers before it.
 
         Raises:
-            InvalidInputError: it has other software, or another model.
+            InvalidInputError: it has other software, another kind of device, or another model.
         """
         here = environment(self._task.settings.device)
         differs = [name for name in _SAME if getattr(here, name) != getattr(opened.environment, name)]
@@ -323,6 +392,10 @@ class RayWorkers:
             told = ", ".join(f"{name} {getattr(opened.environment, name)}" for name in differs)
             what = f"has {told}, which differs from this machine's"
             raise InvalidInputError([Problem(opened.where, what, "install the same on every machine")])
+        if opened.environment.device != here.device:
+            what = f"computes on {opened.environment.device}, and the results would say {here.device}, as it is here"
+            remedy = f"say which is meant: --device {opened.environment.device}, or --device {here.device}"
+            raise InvalidInputError([Problem(opened.where, what, remedy)])
         first = self._opened or opened
         if first.record != opened.record:
             what = f"opened another {self._task.model} than {first.where}"
@@ -352,7 +425,6 @@ class Actor:
     def load(self) -> Opened:
         """Open the model."""
         import os
-        import socket
 
         self._worker = Worker(self._task)
         where = f"{socket.gethostname()}, process {os.getpid()}"

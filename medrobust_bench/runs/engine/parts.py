@@ -28,7 +28,7 @@ class Part:
 
     Attributes:
         task: what is left.
-        deaths: workers that died of it.
+        deaths: workers that died of it and finished nothing of it.
     """
 
     task: ChunkTask
@@ -45,7 +45,7 @@ class Part:
         return sum(map(len, self.task.left.values())) + len(self.task.again)
 
     def without(self, done: Done) -> Part:
-        """What is left when something has come back."""
+        """What is left when something has come back; who finished something did not die of all of it."""
         over = {one.question: one.threat for one in done.outcomes} | {
             one.question: one.threat for one in done.failures
         }
@@ -60,7 +60,8 @@ class Part:
             **self.task.clean,
             **{one.question: one for one in done.outcomes if one.threat == CLEAN.name},
         }
-        return replace(self, task=replace(self.task, left=left, clean=clean, again=again))
+        task = replace(self.task, left=left, clean=clean, again=again)
+        return Part(task) if over else replace(self, task=task)
 
     def after_death(self, *, of_memory: bool) -> list[Part]:
         """What is to be tried next; nothing where a single question has killed often enough.
