@@ -13,7 +13,7 @@ from medrobust_bench.models.bound import HuggingFaceGeneration
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.models.selftest import Verdict
-from medrobust_bench.records import Smoothing
+from medrobust_bench.records import ModelRecord, Smoothing
 from medrobust_bench.testing import ToyAdapter, ToyQuestions, check_adapter
 from tests.models.families import FAMILIES
 
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from medrobust_bench.models.adapter import CompletionLogits
 
 
-def adapter_of(kind: type[ToyQuestions]) -> ToyAdapter:
+def adapter_of(kind: type[ToyQuestions], dtype: str = "float32") -> ToyAdapter:
     class Broken(ToyAdapter):
+        @property
+        def record(self) -> ModelRecord:
+            return super().record.model_copy(update={"dtype": dtype})
+
         def bind(self, questions: Any) -> Any:
             bound = super().bind(questions)
             return kind(bound.batch, bound.weights, bound.biases)
@@ -63,6 +67,18 @@ class SeesItsNeighbours(ToyQuestions):
 class LosesItsPlace(ToyQuestions):
     def select(self, rows: Sequence[int]) -> ToyQuestions:
         return super().select(sorted(rows))
+
+
+class RoundsByItsCompany(ToyQuestions):
+    """As deep models in half precision do, whose kernels add in another order for another batch."""
+
+    def scores(self, pixels: torch.Tensor) -> torch.Tensor:
+        scores = super().scores(pixels)
+        together = "".join(question.id for question in self.batch.questions)
+        noise = torch.rand(
+            scores.shape, generator=torch.Generator().manual_seed(len(together) * ord(together[-1]))
+        )
+        return scores + 0.3 * (noise - 0.5)
 
 
 class Random(ToyQuestions):
@@ -111,6 +127,16 @@ def test_the_toy_passes_plain_and_smoothed() -> None:
 def test_a_broken_promise_is_found(kind: type[ToyQuestions], check: str) -> None:
     report = check_adapter(adapter_of(kind))
     assert report.check(check).verdict is Verdict.FAILED
+
+
+def selection(kind: type[ToyQuestions], dtype: str) -> Verdict:
+    return check_adapter(adapter_of(kind, dtype)).check("selection").verdict
+
+
+def test_rounding_in_half_precision_is_not_held_to_be_seeing_the_neighbours() -> None:
+    assert selection(RoundsByItsCompany, "float32") is Verdict.FAILED
+    assert selection(RoundsByItsCompany, "bfloat16") is Verdict.PASSED
+    assert selection(LosesItsPlace, "bfloat16") is Verdict.FAILED
 
 
 def test_a_model_without_gradient_may_say_so() -> None:

@@ -37,7 +37,8 @@ _TEXTS = (
 # Where questions see their neighbours it is about 0.2 (InstructBLIP).
 _ROUNDING = {torch.bfloat16: 0.15, torch.float16: 0.05}
 _ROUNDING_IN_FULL_PRECISION = 0.01
-_TIMES_ITS_OWN = 3
+TIMES_ITS_OWN = 3
+"""By how much more than among copies of itself a question may differ in company."""
 _RULED_OUT = -1e4  # models write the lowest number of their dtype, of which float16's is the highest
 
 
@@ -134,7 +135,7 @@ def undisturbed(
     """
     if gap <= max(batch_tolerance(dtype) for dtype in dtypes):
         return True
-    return gap <= _TIMES_ITS_OWN * batch_rounding(adapter, questions)
+    return gap <= TIMES_ITS_OWN * batch_rounding(adapter, questions)
 
 
 @contextmanager
