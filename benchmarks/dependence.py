@@ -64,7 +64,7 @@ ARMS = {
     "omni-at-sft": "then adversarial fine-tuning",
     "omni-exchange-at-sft": "the same, exchanged prompts",
     "omni-robust-at-sft": "adversarial fine-tuning from a robust start",
-    "omni-robust-exchange-at-sft": "the same, exchanged prompts",
+    "omni-robust-exchange-at-sft": "from a robust start, exchanged prompts",
     "omni-at-grpo": "then adversarial GRPO",
     "omni-exchange-at-grpo": "the same, exchanged prompts, reward for dependence",
 }

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.clinic import Measured, decisive_grid
 from benchmarks.defence import Arm, answers, images_of, outcomes, percent, read_arm, same_questions
 from benchmarks.reproduction import replaced
 from medrobust_bench.problems import InvalidInputError
@@ -81,6 +82,13 @@ def _cells(
     return cells
 
 
+def fault_grid(start: Run, arms: Sequence[Arm]) -> Grid:
+    """Which faults broke an answer first under corruptions-worst."""
+    runs = (start, *(run for arm in arms for run in arm.evaluations))
+    found = {run.models[0]: {threat: rows for (_, threat), rows in run.outcomes.items()} for run in runs}
+    return decisive_grid({name: Measured({}, answered) for name, answered in found.items()})
+
+
 def cost_grid(arms: Sequence[Arm]) -> Grid:
     """What each arm cost beyond the start, and how it ended by its own log; means over its seeds."""
     rows = []
@@ -121,7 +129,11 @@ def main() -> None:
     arms = [read_arm(name, arguments.training, arguments.evaluations) for name in ARMS]
     arms = [arm for arm in arms if arm.evaluations]
     same_questions([start, *(run for arm in arms for run in arm.evaluations)])
-    grids = {"mixture-accuracy": accuracy_grid(start, arms), "mixture-cost": cost_grid(arms)}
+    grids = {
+        "mixture-cost": cost_grid(arms),
+        "mixture-accuracy": accuracy_grid(start, arms),
+        "mixture-faults": fault_grid(start, arms),
+    }
     if arguments.print:
         print("\n\n".join(grid.markdown() for grid in grids.values()))
         return

@@ -244,7 +244,9 @@ def test_today_generates_less_alone_than_before_and_judges_alike() -> None:
 def test_under_every_threat_stands_what_stands_under_each(tmp_path: Path) -> None:
     threats = ("pgd-linf", "patch", "corruptions-quick", "corruptions-worst")
     start, other = (
-        load_run(make_run(tmp_path / str(lean), SchooledAdapter(lean=lean), threats=threats, limit=4))
+        load_run(
+            make_run(tmp_path / str(lean), SchooledAdapter(str(lean), lean=lean), threats=threats, limit=4)
+        )
         for lean in (0.2, 20.0)
     )
     measured = mixture.measures(start)
@@ -264,3 +266,7 @@ def test_under_every_threat_stands_what_stands_under_each(tmp_path: Path) -> Non
     ]
     assert all(cell == "+0.0 (+0.0 to +0.0)" for cell in rows[3][2:])  # the same run twice
     assert rows[4][1:] == rows[5][1:] != rows[3][1:]
+    broken = [int(row[1]) for row in mixture.fault_grid(start, arms[1:]).rows]
+    for number, run in zip(broken, (start, other), strict=True):
+        found = mixture.measures(run)
+        assert number == np.sum(found["clean"] > found["corruptions-worst"])
