@@ -31,7 +31,8 @@ def packed_attention(
     cu_seq_lens_q: torch.Tensor,
     dropout: float = 0.0,
     scaling: float | None = None,
-    **_ignored: Any,
+    is_causal: bool = False,
+    **more: Any,
 ) -> tuple[torch.Tensor, None]:
     """What PyTorch's attention makes of every sequence by itself; those of one length go together.
 
@@ -40,10 +41,12 @@ def packed_attention(
         query: [1, heads, tokens, width] of sequences one after the other; key and value likewise.
         key: see there.
         value: see there.
-        attention_mask: none; sequences see themselves alone, and wholly.
+        attention_mask: none; sequences see themselves alone.
         cu_seq_lens_q: their bounds, [sequences + 1] integers from 0 to the number of tokens.
         dropout: share of attention weights that are left out.
         scaling: of query times key.
+        is_causal: whether a token sees only those before it in its sequence.
+        more: what transformers passes on besides.
 
     Returns:
         [1, tokens, heads, width], and no weights.
@@ -59,7 +62,7 @@ def packed_attention(
         heads, _, width = chosen[0].shape[1:]
         query, key, value = (one.reshape(heads, sequences, -1, width).transpose(0, 1) for one in chosen)
         made, _ = sdpa_attention_forward(
-            module, query, key, value, None, dropout=dropout, scaling=scaling, is_causal=False
+            module, query, key, value, None, dropout=dropout, scaling=scaling, is_causal=is_causal, **more
         )
         attended.append(made.flatten(0, 1))
     if packing.order is None:
@@ -82,7 +85,8 @@ class _Packing(NamedTuple):
     def of(cls, bounds: torch.Tensor) -> _Packing:
         starts: dict[int, list[int]] = {}
         for first, end in pairwise(bounds.tolist()):
-            starts.setdefault(end - first, []).append(first)
+            if end > first:
+                starts.setdefault(end - first, []).append(first)
         groups = [
             (len(firsts), (torch.tensor(firsts).unsqueeze(1) + torch.arange(length)).flatten())
             for length, firsts in starts.items()

@@ -39,19 +39,24 @@ class Attentions(TorchDispatchMode):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 7), min_size=1, max_size=8), st.integers(0, 99))
-def test_every_sequence_sees_itself_alone(lengths: list[int], seed: int) -> None:
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=8).filter(any), st.booleans(), st.integers(0, 99))
+def test_every_sequence_sees_itself_alone(lengths: list[int], causal: bool, seed: int) -> None:
     torch.manual_seed(seed)
     bounds = [0, *accumulate(lengths)]
     packed = [torch.randn(1, 2, bounds[-1], 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     expected = torch.cat(
         [
-            scaled_dot_product_attention(*(one[:, :, first:end] for one in packed), scale=0.3)
+            scaled_dot_product_attention(
+                *(one[:, :, first:end] for one in packed), scale=0.3, is_causal=causal
+            )
             for first, end in pairwise(bounds)
+            if end > first
         ],
         dim=2,
     ).transpose(1, 2)
-    found, _ = packed_attention(nn.Identity(), *packed, None, cu_seq_lens_q=torch.tensor(bounds), scaling=0.3)
+    found, _ = packed_attention(
+        nn.Identity(), *packed, None, cu_seq_lens_q=torch.tensor(bounds), scaling=0.3, is_causal=causal
+    )
     torch.testing.assert_close(found, expected)
     weights = torch.randn_like(expected)
     for one in packed:
