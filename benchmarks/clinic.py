@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from statsmodels.stats.multitest import multipletests
 
-from benchmarks.reproduction import replaced
+from benchmarks.page import write_tables
 from medrobust_bench.reports.grid import MISSING, Grid, percent, points, with_interval
 from medrobust_bench.reports.paired import exchange_p_value
 from medrobust_bench.runs.run import load_run
@@ -251,7 +251,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     given = parser.parse_args()
     models = read(given.runs)
-    page = PAGE.read_text("utf-8")
+    tables = {}
     for name, make, threats in (
         ("accuracy", accuracy_grid, (SUITE,)),
         ("words", words_grid, (WORDS,)),
@@ -262,10 +262,9 @@ def main() -> None:
     ):
         met = with_threats(models, *threats)
         if met:
-            table = make(met).markdown()
-            page = replaced(page, name, table)
-            print(table, end="\n\n")
-    PAGE.write_text(page, "utf-8")
+            tables[name] = make(met).markdown()
+            print(tables[name], end="\n\n")
+    write_tables(PAGE, tables)
 
 
 if __name__ == "__main__":

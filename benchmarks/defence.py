@@ -21,7 +21,6 @@ shipped models under threats that they were not trained against are read from th
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -31,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.reproduction import replaced
+from benchmarks.page import trainings_parser, write_tables
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.records.journal import Journal
 from medrobust_bench.reports.grid import MISSING, Grid
@@ -323,13 +322,8 @@ def read_all(training: Path, evaluations: Path) -> tuple[Run, list[Arm], list[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("training", type=Path, help="folder of the trainings, RECIPE-SEED each")
-    parser.add_argument("evaluations", type=Path, help="folder of the runs, of the same names")
+    parser = trainings_parser(__doc__)
     parser.add_argument("--unseen", type=Path, help="folder of the runs under threats not trained against")
-    parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
     arguments = parser.parse_args()
     start, arms, threats = read_all(arguments.training, arguments.evaluations)
     grids = {
@@ -343,13 +337,11 @@ def main() -> None:
         elsewhere = read_all(arguments.training, arguments.unseen)
         grids["defence-unseen-accuracy"] = accuracy_grid(*elsewhere)
         grids["defence-unseen-differences"] = difference_grid(*elsewhere)
+    tables = {name: grid.markdown() for name, grid in grids.items()}
     if arguments.print:
-        print("\n\n".join(grid.markdown() for grid in grids.values()))
+        print("\n\n".join(tables.values()))
         return
-    page = PAGE.read_text(encoding="utf-8")
-    for name, grid in grids.items():
-        page = replaced(page, name, grid.markdown())
-    PAGE.write_text(page, encoding="utf-8")
+    write_tables(PAGE, tables)
     draw(start, arms, threats[1]).savefig(FIGURE, dpi=150, metadata={"Software": None})
     print(f"{PAGE} and {FIGURE} written")
 

@@ -25,7 +25,6 @@ What has not been evaluated yet is left out, and the table says of how many seed
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +42,7 @@ from benchmarks.defence import (
     read_arm,
     same_questions,
 )
-from benchmarks.reproduction import replaced
+from benchmarks.page import trainings_parser, write_tables
 from medrobust_bench.reports.grid import MISSING, Grid
 from medrobust_bench.reports.run_page.figures import LIGHT
 from medrobust_bench.reports.seeds import over_seeds
@@ -184,13 +183,7 @@ def draw(training: Path, arms: Sequence[Arm]) -> Figure:
 
 def main() -> None:
     """Write the tables and the figure, or print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("training", type=Path, help="folder of the trainings, RECIPE-SEED each")
-    parser.add_argument("evaluations", type=Path, help="folder of the runs, of the same names")
-    parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
-    arguments = parser.parse_args()
+    arguments = trainings_parser(__doc__).parse_args()
     arms = [read_arm(name, arguments.training, arguments.evaluations) for name in ARMS]
     arms = [arm for arm in arms if arm.evaluations]
     if not arms:
@@ -200,13 +193,11 @@ def main() -> None:
         "dependence": grid({arm.name: arm.evaluations for arm in arms}),
         "dependence-validation": validation_grid(arguments.training),
     }
+    tables = {name: one.markdown() for name, one in grids.items()}
     if arguments.print:
-        print("\n\n".join(one.markdown() for one in grids.values()))
+        print("\n\n".join(tables.values()))
         return
-    page = PAGE.read_text(encoding="utf-8")
-    for name, one in grids.items():
-        page = replaced(page, name, one.markdown())
-    PAGE.write_text(page, encoding="utf-8")
+    write_tables(PAGE, tables)
     draw(arguments.training, arms).savefig(FIGURE, dpi=150, metadata={"Software": None})
     print(f"{PAGE} and {FIGURE} written")
 

@@ -16,7 +16,6 @@ Seeds that have not been trained and evaluated yet are left out, and the tables 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ import numpy as np
 
 from benchmarks.clinic import Measured, decisive_grid
 from benchmarks.defence import Arm, answers, images_of, outcomes, percent, read_arm, same_questions
-from benchmarks.reproduction import replaced
+from benchmarks.page import trainings_parser, write_tables
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.reports.grid import Grid
 from medrobust_bench.reports.seeds import over_seeds
@@ -113,15 +112,7 @@ def cost_grid(arms: Sequence[Arm]) -> Grid:
 
 def main() -> None:
     """Write the tables, or print them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("training", type=Path, help="folder of the trainings, RECIPE-SEED each")
-    parser.add_argument(
-        "evaluations", type=Path, help="folder of the runs, of the same names, and of the start's"
-    )
-    parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
-    arguments = parser.parse_args()
+    arguments = trainings_parser(__doc__).parse_args()
     try:
         start = load_run(arguments.evaluations / START)
     except InvalidInputError as error:
@@ -134,13 +125,11 @@ def main() -> None:
         "mixture-accuracy": accuracy_grid(start, arms),
         "mixture-faults": fault_grid(start, arms),
     }
+    tables = {name: grid.markdown() for name, grid in grids.items()}
     if arguments.print:
-        print("\n\n".join(grid.markdown() for grid in grids.values()))
+        print("\n\n".join(tables.values()))
         return
-    page = PAGE.read_text(encoding="utf-8")
-    for name, grid in grids.items():
-        page = replaced(page, name, grid.markdown())
-    PAGE.write_text(page, encoding="utf-8")
+    write_tables(PAGE, tables)
     print(f"{PAGE} written")
 
 

@@ -17,8 +17,6 @@ table says of how many each row is.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +34,7 @@ from benchmarks.defence import (
     read_arm,
     same_questions,
 )
-from benchmarks.reproduction import replaced
+from benchmarks.page import trainings_parser, write_tables
 from medrobust_bench.reports.grid import Grid
 from medrobust_bench.reports.seeds import over_seeds
 from medrobust_bench.runs.run import load_run
@@ -105,13 +103,7 @@ def title_of(arm: Arm) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("training", type=Path, help="folder of the trainings, RECIPE-SEED each")
-    parser.add_argument("evaluations", type=Path, help="folder of the runs, of the same names")
-    parser.add_argument("--print", action="store_true", help="print the tables instead of writing the page")
-    arguments = parser.parse_args()
+    arguments = trainings_parser(__doc__).parse_args()
     names = (CONTROL, *(f"{CONTROL}-{remedy}" for remedy in REMEDIES))
     arms = [read_arm(name, arguments.training, arguments.evaluations) for name in names]
     control, *remedies = arms
@@ -124,13 +116,11 @@ def main() -> None:
         "remedies": difference_grid(start, control, remedies),
         "remedies-signal": signal_grid([control, *remedies]),
     }
+    tables = {name: grid.markdown() for name, grid in grids.items()}
     if arguments.print:
-        print("\n\n".join(grid.markdown() for grid in grids.values()))
+        print("\n\n".join(tables.values()))
         return
-    page = PAGE.read_text(encoding="utf-8")
-    for name, grid in grids.items():
-        page = replaced(page, name, grid.markdown())
-    PAGE.write_text(page, encoding="utf-8")
+    write_tables(PAGE, tables)
     print(f"{PAGE} written")
 
 

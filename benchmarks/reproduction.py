@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.page import write_tables
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.reports.comparison import compare
 from medrobust_bench.reports.comparison_tables import NOTE, whole_grid
@@ -50,20 +51,6 @@ def comparisons(runs: list[Run]) -> str:
             grid = whole_grid(comparison)
             parts += [f"**{grid.title}**", grid.markdown()]
     return "\n\n".join([*parts, NOTE])
-
-
-def replaced(page: str, name: str, content: str) -> str:
-    """The page with what stands between `<!-- name -->` and `<!-- /name -->` exchanged."""
-    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    new, count = re.subn(
-        rf"{re.escape(start)}.*?{re.escape(end)}",
-        lambda _: f"{start}\n\n{content}\n\n{end}",
-        page,
-        flags=re.DOTALL,
-    )
-    if count != 1:
-        raise SystemExit(f"{PAGE} needs one {start} … {end}")
-    return new
 
 
 def write_measured(results: list[Result]) -> None:
@@ -122,12 +109,13 @@ def main() -> None:
     under_threats = sorted(
         (result for run in threats for result in run.results), key=lambda result: order.index(result.model.id)
     )
-    page = PAGE.read_text(encoding="utf-8")
-    page = replaced(page, "accuracy", accuracy_grid(under_pgd).markdown())
-    page = replaced(page, "modality", modality_grid(under_pgd).markdown())
-    page = replaced(page, "comparison", comparisons(pgd))
-    page = replaced(page, "threats", accuracy_grid(under_threats).markdown())
-    PAGE.write_text(page, encoding="utf-8")
+    tables = {
+        "accuracy": accuracy_grid(under_pgd).markdown(),
+        "modality": modality_grid(under_pgd).markdown(),
+        "comparison": comparisons(pgd),
+        "threats": accuracy_grid(under_threats).markdown(),
+    }
+    write_tables(PAGE, tables)
     (figure,) = eps_figures(measured([result for result in under_threats if is_linf_pgd(result)]))
     FIGURE.write_bytes(figure.render(LIGHT, "png"))
     write_measured(under_pgd)

@@ -129,9 +129,8 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         self._exchange = Exchange(questions, settings.exchange)
         self._inner: InnerAttack | None = None
         self._attacked: list[bool] = []
-        self._alike = torch.empty(
-            0, dtype=torch.bool
-        )  # this process' groups: whether all rollouts earn alike
+        # of this process' groups, whether all rollouts earn the same
+        self._alike = torch.empty(0, dtype=torch.bool)
         plain = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         self._passes = PassCounter(plain)
         self.add_callback(EarlierPasses(self._passes))
