@@ -1,7 +1,7 @@
 """What strengthens adversarial GRPO's weak signal: each remedy against its control at equal passes, three seeds.
 
     for seed in 0 1 2; do
-      for arm in tiny-rising-at-grpo tiny-rising-at-grpo-{dynamic,lean,strong,unscaled,wide,agreement}; do
+      for arm in tiny-rising-at-grpo tiny-rising-at-grpo-{dynamic,lean,strong,words,unscaled,wide,agreement}; do
         medrobust train at-grpo $arm --seed $seed --out runs/$arm-$seed
       done
     done
@@ -49,6 +49,7 @@ REMEDIES = {
     "dynamic": "dynamic sampling, 16 of 32 groups",
     "lean": "dynamic sampling, 8 of 16 groups",
     "strong": "inner attack of 6 steps",
+    "words": "inner attack on the words that decide",
     "unscaled": "advantage not divided",
     "wide": "groups of 16, half the prompts",
     "agreement": "reward for the clean answer",

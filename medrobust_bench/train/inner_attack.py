@@ -22,7 +22,7 @@ from medrobust_bench.specs.seeds import Purpose, stream
 from medrobust_bench.train.mixture import BALL, MixtureSettings, further_images, worst_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -59,13 +59,11 @@ class Target:
 
     Attributes:
         tokens: its tokens.
-        first: where the tokens that count begin.
-        last: and where they end (exclusive).
+        places: positions of the tokens that count.
     """
 
     tokens: list[int]
-    first: int
-    last: int
+    places: Collection[int]
 
 
 class TargetLoss:
@@ -86,12 +84,10 @@ class TargetLoss:
         if self._targets is None or generation is None:
             return loss_at(CrossEntropy(), self._bound, pixels, [""] * len(pixels)).value
         scored = generation.logits(pixels, [target.tokens for target in self._targets])
-        first, last = (
-            torch.tensor(ends, device=scored.tokens.device).unsqueeze(1)
-            for ends in zip(*((target.first, target.last) for target in self._targets), strict=True)
-        )
-        place = torch.arange(scored.tokens.shape[1], device=scored.tokens.device)
-        return completion_loss(scored, (place >= first) & (place < last))
+        counts = torch.zeros(scored.tokens.shape, dtype=torch.bool)
+        for row, target in enumerate(self._targets):
+            counts[row, list(target.places)] = True
+        return completion_loss(scored, counts.to(scored.tokens.device))
 
     def gradient(self, pixels: torch.Tensor) -> torch.Tensor:
         """Gradient [B, 3, H, W] of each question's loss in its own pixels."""
@@ -128,7 +124,7 @@ class InnerAttack:
     ) -> None:
         self._mixture = mixture
         self._adapter = adapter
-        self._answer_only = loss == "answer"
+        self._loss = loss
         self._batch_size = batch_size
         with frozen_eval(adapter):
             if not adapter.differentiable:
@@ -205,7 +201,7 @@ class InnerAttack:
                 answers = bound.answer(images, exact=False)
                 choices = [answer.choice for answer in answers]
                 completions = [
-                    corrected(self._adapter.strategy, answer.text, question)
+                    corrected(self._adapter.strategy, answer.text, question, words=self._loss == "words")
                     for answer, question in zip(answers, questions, strict=True)
                 ]
             targets = [
@@ -244,21 +240,32 @@ class InnerAttack:
 
     def _target(self, generation: Generation, row: int, completion: str, question: Question) -> Target:
         tokens = generation.tokens(row, completion)
-        if not self._answer_only:
-            return Target(tokens, 0, len(tokens))
-        other = (question.answer + 1) % len(question.options)
-        rival = generation.tokens(row, generation.rewrite(row, completion, other, words=False))
-        difference = first_difference(tokens, rival)
-        assert difference is not None, "the adapter has checked that letters are tokens of their own"
-        return Target(tokens, difference.position, difference.position + 1)
+        if self._loss == "completion":
+            return Target(tokens, range(len(tokens)))
+        rivals = (
+            generation.rewrite(row, completion, option, words=self._loss == "words")
+            for option in range(len(question.options))
+            if option != question.answer
+        )
+        differences = (first_difference(tokens, generation.tokens(row, rival)) for rival in rivals)
+        places = {difference.position for difference in differences if difference is not None}
+        assert places, "the adapter has checked that letters are tokens of their own"
+        return Target(tokens, places)
 
 
-def corrected(strategy: AnswerStrategy, completion: str, question: Question) -> str:
-    """A completion with the right answer in the place of its own; nothing but the answer where it cannot be read."""
+def corrected(strategy: AnswerStrategy, completion: str, question: Question, *, words: bool) -> str:
+    """A completion with the right answer in the place of its own; nothing but the answer where it cannot be read.
+
+    Args:
+        strategy: that reads and writes it.
+        completion: what the model wrote.
+        question: with the right answer.
+        words: exchange it wherever the rationale names it, not only where the answer is given.
+    """
     choice = strategy.read(completion, question.options).choice
     if choice is None:
         return strategy.write("", LETTERS[question.answer])
-    return strategy.rewrite(completion, question.options, choice, question.answer, words=False)
+    return strategy.rewrite(completion, question.options, choice, question.answer, words=words)
 
 
 def prompt_seed(seed: int, question: str, step: int) -> int:

@@ -75,8 +75,9 @@ class AttackSettings(BaseModel):
         step_size: length of a step; 2.5·eps/steps unless given. It shrinks with eps during the warm-up.
         loss: what is ascended, always with the reference answer in the place of the model's: "completion" is the
             negative log-likelihood of all that the model writes on the clean image, rationale and letter, which
-            is what the official attacks ascend; "answer" that of the letter alone, after that rationale. A letter
-            model writes nothing else, so that the two are one.
+            is what the official `pgd-linf` ascends; "words" that of the first tokens that would differ had it meant
+            another option: the answer in words where the rationale names it, else the letter; "letter" that of the
+            letter, after that rationale. A letter model writes nothing else, so that the three are one.
         warmup_steps: eps rises linearly over this many optimiser steps. Images have 8 bits: in L∞ it rises in whole
             grey levels.
         start_eps: the radius that it rises from. With 0 the first grey level is reached after warmup_steps/levels
@@ -92,7 +93,7 @@ class AttackSettings(BaseModel):
     eps: Exact = Fraction(8, 255)
     steps: int = Field(default=3, ge=1)
     step_size: Exact | None = None
-    loss: Literal["completion", "answer"] = "completion"
+    loss: Literal["completion", "words", "letter"] = "completion"
     warmup_steps: int = Field(default=0, ge=0)
     start_eps: Exact = Fraction(0)
     clean_share: float = Field(default=0.0, ge=0, le=1)

@@ -69,13 +69,13 @@ def test_a_model_in_mixed_precision_may_round_as_its_arithmetic_does(
     plain, mixed = (adapter_of(tokenizer, AnswerMode.LETTER) for _ in range(2))
     mixed.model.forward = torch.autocast("cpu", dtype=torch.bfloat16)(mixed.model.forward)
     assert mixed.dtype is plain.dtype is torch.float32
-    InnerAttack(mixed, loss="answer", batch_size=4)
+    InnerAttack(mixed, loss="letter", batch_size=4)
     with pytest.raises(InvalidInputError, match="depend on its batch"):
-        InnerAttack(plain, loss="answer", batch_size=4)
+        InnerAttack(plain, loss="letter", batch_size=4)
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("loss", ["completion", "answer"])
+@pytest.mark.parametrize("loss", ["completion", "words", "letter"])
 def test_gradient_is_that_of_finite_differences(
     questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast, mode: AnswerMode, loss: str
 ) -> None:
@@ -104,18 +104,26 @@ def test_gradient_is_that_of_finite_differences(
     torch.testing.assert_close((up - down) / (2 * step), slope.to(up), rtol=5e-3, atol=0)
 
 
-def test_the_loss_counts_every_token_or_the_letter_alone(
+def test_the_loss_counts_every_token_or_those_that_decide(
     questions: tuple[Question, ...], tokenizer: PreTrainedTokenizerFast
 ) -> None:
     adapter = adapter_of(tokenizer, AnswerMode.REASONING)
-    bound = adapter.bind_batch(questions[:1], clean(questions[:1]))
-    (text,) = texts(questions[:1])
-    whole, letter = (
-        InnerAttack(adapter, loss=loss, batch_size=1)._target(bound.generation, 0, text, questions[0])
-        for loss in ("completion", "answer")
-    )
-    assert tokenizer.decode(whole.tokens[whole.first : whole.last]) == text
-    assert tokenizer.decode(letter.tokens[letter.first : letter.last]) == questions[0].letter
+    question = replace(questions[0], options=("cyst", "edema", "tumor"), answer=1)
+    bound = adapter.bind_batch([question], clean([question]))
+
+    def counted(loss: str, text: str) -> tuple[str, str]:
+        target = InnerAttack(adapter, loss=loss, batch_size=1)._target(bound.generation, 0, text, question)
+        first, last = min(target.places), max(target.places) + 1
+        return tokenizer.decode(target.tokens[:first]), tokenizer.decode(target.tokens[first:last])
+
+    named, silent = REASONING.write("An edema is seen.", "B"), REASONING.write("It is seen.", "B")
+    assert counted("completion", named) == ("", named)
+    assert counted("letter", named) == ("<think>An edema is seen.</think><answer>", "B")
+    before, deciding = counted("words", named)
+    assert named.startswith(before + deciding)
+    assert before.startswith("<think>An")
+    assert len(before + deciding) <= len("<think>An edema")
+    assert counted("words", silent) == counted("letter", silent)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -183,10 +191,10 @@ def test_the_model_is_left_as_it_was(
 
 def test_the_right_letter_takes_the_place_of_the_models_own(questions: tuple[Question, ...]) -> None:
     shown = replace(questions[0], options=("cyst", "edema", "tumor"), answer=2)
-    assert corrected(REASONING, "<think>An edema.</think><answer> B </answer>", shown) == (
-        "<think>An edema.</think><answer> C </answer>"
-    )
-    assert REASONING.read(corrected(REASONING, "gibberish", shown), shown.options).choice == 2
+    written = "<think>An edema.</think><answer> B </answer>"
+    assert corrected(REASONING, written, shown, words=False) == "<think>An edema.</think><answer> C </answer>"
+    assert corrected(REASONING, written, shown, words=True) == "<think>An tumor.</think><answer> C </answer>"
+    assert REASONING.read(corrected(REASONING, "gibberish", shown, words=True), shown.options).choice == 2
 
 
 @given(st.integers(0, 5), st.text(max_size=5), st.integers(0, 1000))
