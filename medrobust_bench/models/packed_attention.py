@@ -114,11 +114,18 @@ def pack_attention(model: nn.Module) -> None:
         if (
             type(module).__name__.endswith("Attention")
             and getattr(config, "_attn_implementation", None) == "sdpa"
-            and "cu_seqlens" in inspect.signature(module.forward).parameters
+            and "cu_seqlens" in (parameters := inspect.signature(module.forward).parameters)
         ):
             own = copy.deepcopy(config)
             own._attn_implementation = NAME
             module.config = own
+            if "max_seqlen" in parameters:
+                module.register_forward_pre_hook(_without_longest, with_kwargs=True)
+
+
+def _without_longest(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Names a length of the longest sequence, which every layer would fetch from the device, and nothing here reads."""
+    return args, kwargs | {"max_seqlen": 0}
 
 
 AttentionInterface.register(NAME, packed_attention)
