@@ -292,22 +292,26 @@ def with_noise(image: NDArray[np.uint8], noise: NoiseSettings, seed: int) -> NDA
 def frozen_eval(adapter: HuggingFaceVLM) -> Iterator[None]:
     """Inside it the adapter's model is in evaluation mode, its weights are frozen and it decodes greedily.
 
-    Afterwards every module has the mode, every weight the flag, and every configuration the settings of before.
+    Afterwards every module has the mode, every weight the flag, and every configuration the settings of before. A model
+    that is sharded over processes (FSDP2) may then hold other tensors as its weights than it held before, gathered
+    ones for shards or shards for gathered ones: those have the flag as well.
     """
     modules: list[Any] = list(adapter.model.modules())
     modes = [module.training for module in modules]
     decoding = [(m, m.generation_config) for m in modules if "generation_config" in vars(m)]
-    trained = [weight for weight in adapter.model.parameters() if weight.requires_grad]
+    trained = {name: weight for name, weight in adapter.model.named_parameters() if weight.requires_grad}
     adapter.model.eval()
-    for weight in trained:
+    for weight in trained.values():
         weight.requires_grad_(False)
     for module, _ in decoding:
         module.generation_config = adapter.greedy
     try:
         yield
     finally:
-        for weight in trained:
+        held = dict(adapter.model.named_parameters())
+        for name, weight in trained.items():
             weight.requires_grad_(True)
+            held[name].requires_grad_(True)
         for module, configuration in decoding:
             module.generation_config = configuration
         for module, mode in zip(modules, modes, strict=True):

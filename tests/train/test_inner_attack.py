@@ -189,6 +189,20 @@ def test_the_model_is_left_as_it_was(
     assert all(weight.grad is None for weight in model.parameters())
 
 
+def test_weights_that_took_the_place_of_others_meanwhile_are_trained_on(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """FSDP2 holds shards between passes and gathered weights in them, with the flag that a shard has."""
+    adapter = adapter_of(tokenizer, AnswerMode.REASONING)
+    embedding = adapter.model.get_input_embeddings()
+    shard = embedding.weight
+    with frozen_eval(adapter):
+        embedding.weight = torch.nn.Parameter(shard.detach().clone(), requires_grad=shard.requires_grad)
+        assert not embedding.weight.requires_grad
+    assert embedding.weight.requires_grad
+    assert shard.requires_grad
+
+
 def test_the_right_letter_takes_the_place_of_the_models_own(questions: tuple[Question, ...]) -> None:
     shown = replace(questions[0], options=("cyst", "edema", "tumor"), answer=2)
     written = "<think>An edema.</think><answer> B </answer>"
