@@ -38,7 +38,7 @@ baseline: $(VENV)/.installed ## measure anew what the gate compares with: after 
 	done
 
 pins: $(VENV)/.installed ## write the digests of the shipped checkpoints into their cards anew: after one was meant to change
-	$(BIN)/medrobust models pin $(foreach gated,$(GATED),$(firstword $(subst :, ,$(gated)))) safemed-r1-tiny-smoothed --write
+	$(BIN)/medrobust models pin $(foreach gated,$(GATED),$(firstword $(subst :, ,$(gated)))) tiny-mixture-at-sft safemed-r1-tiny-smoothed --write
 
 reproduce: $(VENV)/.installed ## the tables and the figure of docs/reproduction.md
 	$(BIN)/medrobust run benchmarks/reproduction.yaml --out runs/reproduction
@@ -54,6 +54,7 @@ reproduce-train: $(VENV)/.installed ## every shipped checkpoint from random weig
 	$(BIN)/medrobust train at-sft tiny-at-answer
 	$(BIN)/medrobust train at-sft tiny-at-start
 	$(BIN)/medrobust train at-sft tiny-at-sft
+	$(BIN)/medrobust train at-sft tiny-mixture-at-sft --base runs/tiny-at-sft
 	$(BIN)/medrobust train grpo safemed-r1-tiny --out runs/tiny-grpo
 	$(BIN)/medrobust train at-grpo safemed-r1-tiny
 	$(BIN)/medrobust train at-sft tiny-at-tick-1

@@ -8,11 +8,16 @@ import torch
 from medrobust_bench.data.phantoms import phantom_questions
 from medrobust_bench.models.answers.registry import STRATEGIES
 from medrobust_bench.models.prompt import AnswerMode
-from medrobust_bench.train.architecture import TinyArchitecture, build_model
+from medrobust_bench.train.architecture import TinyArchitecture, build_model, build_processor
 from medrobust_bench.train.examples import rationale
+from medrobust_bench.train.settings import SftSettings, Stage, TrainingData
+from medrobust_bench.train.sft import fine_tune
+from medrobust_bench.train.tasks import Task
 from medrobust_bench.train.tokenizer import learn_tokenizer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
 
     from medrobust_bench.data.question import Question
@@ -26,6 +31,7 @@ SMALL = TinyArchitecture(
     text_heads=1,
     vocabulary=400,
 )
+DATA = TrainingData(per_modality=5, validation_per_modality=1)
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +59,24 @@ def attentive_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditional
     for projection in (attention.q_proj, attention.k_proj):
         projection.bias.zero_()
     return model
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """A model that has learnt to say a letter and stop, whichever: some rollouts of every group are right."""
+    start, out = tmp_path_factory.mktemp("start"), tmp_path_factory.mktemp("base")
+    attentive_model(tokenizer).save_pretrained(start)
+    build_processor(SMALL, tokenizer).save_pretrained(start)
+    recipe = SftSettings(
+        base=str(start),
+        mode=AnswerMode.LETTER,
+        data=DATA,
+        stages=(Stage(steps=25, tasks={Task.LETTER: 1.0}),),
+        batch_size=8,
+        learning_rate=3e-3,
+        warmup_steps=0,
+        evaluate_every=25,
+        threads=1,
+    )
+    fine_tune(recipe, out, report=lambda line: None)
+    return out

@@ -51,7 +51,8 @@ from medrobust_bench.train.settings import (
 from medrobust_bench.train.sft import completion_loss, fine_tune
 from medrobust_bench.train.trainer_arguments import fine_tuning_arguments
 from medrobust_bench.train.validation import answer_together
-from tests.train.conftest import SMALL
+from tests.train.conftest import DATA, SMALL
+from tests.train.grpo import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -496,3 +497,24 @@ def test_the_curve_is_drawn_and_a_folder_without_one_refused(checkpoint: Path, t
     refused = CliRunner().invoke(main, ["train", "curve", str(tmp_path), "--out", str(picture)])
     assert refused.exit_code == 2
     assert CURVE_FILE in refused.output
+
+
+def test_adversarial_fine_tuning_writes_a_checkpoint(base: Path, tmp_path: Path) -> None:
+    settings = SftSettings.model_validate(
+        {
+            "base": str(base),
+            "mode": "letter",
+            "data": DATA.model_dump(),
+            "attack": {"steps": 1, "clean_share": 0.3},
+            "noise": {"sigma": 0.1, "share": 0.5},
+            "stages": [{"steps": 2, "tasks": {"letter": 1.0}}],
+            "batch_size": 4,
+            "evaluate_every": 2,
+            "threads": 1,
+        }
+    )
+    fine_tune(settings, tmp_path, report=quiet)
+    curve = [json.loads(line) for line in (tmp_path / CURVE_FILE).read_text().splitlines()]
+    assert {"validation_accuracy", "validation_attacked"} <= curve[-1].keys()
+    models = [AutoModelForImageTextToText.from_pretrained(folder) for folder in (base, tmp_path)]
+    assert weights_of(models[0]) != weights_of(models[1])

@@ -9,7 +9,7 @@ from typing import Any
 
 from medrobust_bench.data.phantoms import phantom_questions
 from medrobust_bench.train.rl_settings import RlSettings
-from tests.train.test_at_grpo import digest, trainer_of, weights_of
+from tests.train.grpo import digest, trainer_of, weights_of
 
 
 def main(folder: Path) -> None:
