@@ -75,6 +75,12 @@ BASES = {
     "omni-exchange-at-grpo": "omni-exchange-at-sft",
 }
 PAIRS = tuple(zip(list(ARMS)[::2], list(ARMS)[1::2], strict=True))
+# in words, what is compared with what
+DIFFERENCES = {
+    **{f"{ARMS[before]}: with exchanged prompts less without": (now, before) for before, now in PAIRS},
+    "adversarial GRPO less what it goes on from": ("omni-at-grpo", "omni-at-sft"),
+    "the same, exchanged prompts": ("omni-exchange-at-grpo", "omni-exchange-at-sft"),
+}
 
 
 def measures(run: Run) -> dict[str, NDArray[np.float64]]:
@@ -106,12 +112,8 @@ def grid(arms: Mapping[str, Sequence[Run]]) -> Grid:
         (ARMS[name], str(len(arms[name])), *(cell(name, None, column) for column in columns)) for name in arms
     ]
     rows += [
-        (
-            f"{ARMS[before]}: with exchanged prompts less without",
-            "",
-            *(cell(now, before, column) for column in columns),
-        )
-        for before, now in PAIRS
+        (words, "", *(cell(now, before, column) for column in columns))
+        for words, (now, before) in DIFFERENCES.items()
         if now in arms and before in arms
     ]
     return Grid("Dependence", ("Trained by", "Seeds", *columns), tuple(rows), names=1)
@@ -139,7 +141,8 @@ def validation_grid(training: Path) -> Grid:
 
 
 def _each(ends: Sequence[Mapping[str, float]], logged: str) -> str:
-    if any(logged not in end for end in ends):
+    objective_of_grpo = logged == "loss" and any("reward" in end for end in ends)  # no likelihood
+    if objective_of_grpo or any(logged not in end for end in ends):
         return MISSING
     return " ".join(f"{end[logged]:.2f}" if logged == "loss" else f"{100 * end[logged]:.1f}" for end in ends)
 
