@@ -38,9 +38,9 @@ def packed_attention(
 
     Args:
         module: the layer.
-        query: [1, heads, tokens, width] of sequences one after the other; key and value likewise.
-        key: see there.
-        value: see there.
+        query: [1, heads, tokens, width] of sequences one after the other.
+        key: the same; of fewer heads, where several of the query's share one.
+        value: as key.
         attention_mask: none; sequences see themselves alone.
         cu_seq_lens_q: their bounds, [sequences + 1] integers from 0 to the number of tokens.
         dropout: share of attention weights that are left out.
@@ -59,8 +59,7 @@ def packed_attention(
     attended = []
     for sequences, tokens in packing.groups:
         chosen = tensors if packing.order is None else [one[:, :, tokens] for one in tensors]
-        heads, _, width = chosen[0].shape[1:]
-        query, key, value = (one.reshape(heads, sequences, -1, width).transpose(0, 1) for one in chosen)
+        query, key, value = (one.unflatten(2, (sequences, -1))[0].transpose(0, 1) for one in chosen)
         made, _ = sdpa_attention_forward(
             module, query, key, value, None, dropout=dropout, scaling=scaling, is_causal=is_causal, **more
         )

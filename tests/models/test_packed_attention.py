@@ -40,15 +40,25 @@ class Operations(TorchDispatchMode):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 7), min_size=1, max_size=8).filter(any), st.booleans(), st.integers(0, 99))
-def test_every_sequence_sees_itself_alone(lengths: list[int], causal: bool, seed: int) -> None:
+@given(
+    st.lists(st.integers(0, 7), min_size=1, max_size=8).filter(any),
+    st.booleans(),
+    st.sampled_from([1, 2, 4]),
+    st.integers(0, 99),
+)
+def test_every_sequence_sees_itself_alone(lengths: list[int], causal: bool, groups: int, seed: int) -> None:
     torch.manual_seed(seed)
     bounds = [0, *accumulate(lengths)]
-    packed = [torch.randn(1, 2, bounds[-1], 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    packed = [
+        torch.randn(1, heads, bounds[-1], 4, dtype=torch.float64, requires_grad=True)
+        for heads in (4, 4 // groups, 4 // groups)
+    ]
+    layer = nn.Identity()
+    layer.num_key_value_groups = groups
     expected = torch.cat(
         [
             scaled_dot_product_attention(
-                *(one[:, :, first:end] for one in packed), scale=0.3, is_causal=causal
+                *(one[:, :, first:end] for one in packed), scale=0.3, is_causal=causal, enable_gqa=True
             )
             for first, end in pairwise(bounds)
             if end > first
@@ -56,7 +66,7 @@ def test_every_sequence_sees_itself_alone(lengths: list[int], causal: bool, seed
         dim=2,
     ).transpose(1, 2)
     found, _ = packed_attention(
-        nn.Identity(), *packed, None, cu_seq_lens_q=torch.tensor(bounds), scaling=0.3, is_causal=causal
+        layer, *packed, None, cu_seq_lens_q=torch.tensor(bounds), scaling=0.3, is_causal=causal
     )
     torch.testing.assert_close(found, expected)
     weights = torch.randn_like(expected)
