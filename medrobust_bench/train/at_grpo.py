@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 from PIL import Image
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
@@ -117,9 +118,11 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
             processing_class=processing_class,
             **more,
         )
-        if settings.rewards.dependence and self.is_fsdp_enabled:
-            what = "asks each process about images of its own, which a model sharded by FSDP cannot be"
-            remedy = "use DistributedDataParallel or DeepSpeed; or `exchange`, which asks nothing more"
+        # every pass of one process then waits for a pass of every other
+        self._spread = self.is_fsdp_enabled or is_deepspeed_zero3_enabled()
+        if settings.rewards.dependence and self._spread:
+            what = "asks each process about images of its own, which a model spread over processes cannot be"
+            remedy = "use DistributedDataParallel or ZeRO-2; or `exchange`, which asks nothing more"
             raise InvalidInputError([Problem("rewards.dependence", what, remedy)])
         self._settings = settings
         self._validation = validation
@@ -255,9 +258,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         mode = self._settings.mode
         others = [q for q in drawn if q is not None and why_unusable(self.processing_class, q, mode) is None]
         with self._whole_model() as model:
-            limit = self._settings.max_new_tokens
-            adapter = HuggingFaceVLM(model, self.processing_class, mode=mode, max_new_tokens=limit)
-            answers = answer_together(adapter, others)
+            answers = answer_together(self._adapter(model), others)
         return {other.id: answer.choice for other, answer in zip(others, answers, strict=True)}
 
     def _attack(
@@ -269,7 +270,7 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
         with self._whole_model() as model:
             inner = self._inner_attack(model, attack)
             passes = 0
-            if self.is_fsdp_enabled:  # every pass gathers weights from all processes, so all have to make it
+            if self._spread:
                 mine = torch.tensor([len(inner.batches([p.image for p in chosen]))], device=inner.device)
                 passes = int(self.accelerator.gather(mine).max())
             company = chosen or (prompts[:1] if passes else [])
@@ -292,15 +293,21 @@ class AtGrpoTrainer(LoadsByName, GRPOTrainer):  # type: ignore[misc]
 
     def _inner_attack(self, model: Any, attack: AttackSettings) -> InnerAttack:
         if self._inner is None:
-            limit = self._settings.max_new_tokens
-            adapter = HuggingFaceVLM(
-                model, self.processing_class, mode=self._settings.mode, max_new_tokens=limit
-            )
             with self._passes.paused():  # it tries the model first
                 self._inner = InnerAttack(
-                    adapter, loss=attack.loss, batch_size=attack.batch_size, mixture=attack.mixture
+                    self._adapter(model),
+                    loss=attack.loss,
+                    batch_size=attack.batch_size,
+                    mixture=attack.mixture,
                 )
         return self._inner
+
+    def _adapter(self, model: Any) -> HuggingFaceVLM:
+        """Around the model of `_whole_model`."""
+        settings = self._settings
+        return HuggingFaceVLM(
+            model, self.processing_class, mode=settings.mode, max_new_tokens=settings.max_new_tokens
+        )
 
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
