@@ -59,7 +59,9 @@ def packed_attention(
     attended = []
     for sequences, tokens in packing.groups:
         chosen = tensors if packing.order is None else [one[:, :, tokens] for one in tensors]
-        query, key, value = (one.unflatten(2, (sequences, -1))[0].transpose(0, 1) for one in chosen)
+        query, key, value = (
+            one.reshape(one.shape[1], sequences, -1, one.shape[3]).transpose(0, 1) for one in chosen
+        )
         made, _ = sdpa_attention_forward(
             module, query, key, value, None, dropout=dropout, scaling=scaling, is_causal=is_causal, **more
         )

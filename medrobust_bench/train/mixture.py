@@ -1,8 +1,9 @@
 """A mixture of threats in training: of several changes of an image, the one that hurts the model most at that step.
 
-For one question the regret of a threat is what it costs: the loss on its image less the loss on the clean one. Each
-prompt is trained on under the threat of the greatest regret (the "max" strategy of Tramèr & Boneh 2019,
-arXiv:1904.13000). Nothing is carried from step to step, so that a resumed training is the same.
+For one question the regret of a threat is what it costs: the loss on its image less the loss on the clean one, which
+is the same for all. Each prompt is trained on under the threat of the greatest regret, that of the greatest loss (the
+"max" strategy of Tramèr & Boneh 2019, arXiv:1904.13000). Nothing is carried from step to step, so that a resumed
+training is the same.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class MixtureSettings(BaseModel):
     """Threats beside the norm ball of the attack.
 
     Attributes:
-        patch: share of the image that a square of arbitrary pixels covers, at a place drawn for every prompt at every
-            step; as many gradient steps as in the ball. None: no patch.
+        patch: share of the image that a square of arbitrary pixels covers (one pixel at least), at a place drawn for
+            every prompt at every step; as many gradient steps as in the ball. None: no patch.
         corruption: severity (1 to 5) of one acquisition fault that occurs in the modality, drawn likewise. None: none.
     """
 

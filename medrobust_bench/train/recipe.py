@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from medrobust_bench.problems import InvalidInputError, Problem
 from medrobust_bench.train.rl_settings import RlSettings
 from medrobust_bench.train.settings import RECIPE_FILE, SftSettings
+from medrobust_bench.yaml_settings import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 RECIPES = Path(__file__).parent / "recipes"
+
+SFT_SETTINGS = "docs/training.md, and docs/at_grpo.md for attack and lora"
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
@@ -40,7 +44,7 @@ def read_sft_recipe(
         InvalidInputError: no such recipe, not YAML, unknown or impossible settings; all of them together.
     """
     place = _place(data, images)
-    return _read(recipe, SftSettings, kind="sft", place=place, overrides=overrides, see="docs/training.md")
+    return _read(recipe, SftSettings, kind="sft", place=place, overrides=overrides, see=SFT_SETTINGS)
 
 
 def read_rl_recipe(
@@ -78,26 +82,29 @@ def _read(
         remedy = f"give a YAML file or one of: {', '.join(known)}"
         raise InvalidInputError([Problem(recipe, "there is no such recipe", remedy)])
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except yaml.YAMLError as error:
-        raise InvalidInputError(
-            [Problem(str(path), f"not valid YAML: {error}", "correct the file")]
-        ) from error
-    if isinstance(content, dict):
-        content = {**content, **overrides}
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError([Problem(str(path), f"is not UTF-8: {error}", "save it as UTF-8")]) from error
+
+    def changed(content: dict[str, Any]) -> dict[str, Any]:
         given = content.get("data") or {}
-        if place and isinstance(given, dict):
-            content["data"] = {**given, **place}
-    try:
-        return schema.model_validate(content)
-    except ValidationError as error:
-        raise InvalidInputError(
-            [
-                Problem(
-                    f"{path}: {'.'.join(map(str, item['loc'])) or 'recipe'}",
-                    item["msg"],
-                    f"see {see} for the settings",
-                )
-                for item in error.errors()
-            ]
-        ) from error
+        elsewhere = {"data": {**given, **place}} if place and isinstance(given, dict) else {}
+        return {**content, **overrides, **elsewhere}
+
+    settings, problems = read_settings(str(path), text, schema, name="recipe", change=changed)
+    if settings is None:
+        told = [replace(problem, remedy=f"{problem.remedy}; settings: {see}") for problem in problems]
+        raise InvalidInputError(told)
+    return settings
+
+
+def check_same_recipe(settings: BaseModel, read: Callable[[str], BaseModel], out: Path) -> None:
+    """See that a training is resumed with the recipe that it was begun with, if that is known.
+
+    Raises:
+        InvalidInputError: it was another one.
+    """
+    begun = out / RECIPE_FILE
+    if begun.is_file() and read(str(begun)) != settings:
+        remedy = "resume with the recipe that it was started with"
+        raise InvalidInputError([Problem(str(begun), "differs from the recipe given", remedy)])

@@ -22,7 +22,7 @@ from medrobust_bench.train.questions import (
     training_questions,
     usable_questions,
 )
-from medrobust_bench.train.recipe import write_recipe
+from medrobust_bench.train.recipe import check_same_recipe, read_rl_recipe, write_recipe
 from medrobust_bench.train.settings import CURVE_FILE
 
 if TYPE_CHECKING:
@@ -71,9 +71,12 @@ def reinforce(
         report: takes one line of progress at a time.
 
     Raises:
-        InvalidInputError: TRL, recipe, data, base or processor cannot be used; before the model is loaded.
+        InvalidInputError: TRL, recipe, data, base or processor cannot be used, there is nothing to resume, or it has
+            another recipe; before the model is loaded. The model has no such modules as `lora` names.
     """
     require_trl()
+    if resume:
+        check_same_recipe(settings, read_rl_recipe, out)
     arguments = grpo_arguments(settings, out / CHECKPOINTS, use_vllm=use_vllm)
     check_groups(arguments)
     source = checkpoint_path(settings.base)
@@ -93,8 +96,11 @@ def reinforce(
     from medrobust_bench.train.at_grpo import AtGrpoTrainer
 
     dtype = torch.bfloat16 if settings.lora and arguments.bf16 else torch.float32
+    model = load_whole(source, dtype=dtype)
+    if settings.lora is not None:
+        settings.lora.check(model)
     trainer = AtGrpoTrainer(
-        load_whole(source, dtype=dtype),
+        model,
         questions=train,
         settings=settings,
         args=arguments,

@@ -56,6 +56,12 @@ class RewardWeights(_Settings):
     agreement: float = Field(default=0.0, ge=0)
     dependence: float = Field(default=0.0, ge=0)
 
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError("nothing is rewarded; give at least one reward a weight above 0")
+        return self
+
 
 class RlSettings(_Settings):
     """A recipe of GRPO or adversarial GRPO.
@@ -96,12 +102,12 @@ class RlSettings(_Settings):
     attack: AttackSettings | None = None
     noise: NoiseSettings | None = None
     augmentation: AugmentationSettings | None = None
-    exchange: float = Field(default=0.0, ge=0, le=1)
+    exchange: float = Field(default=0.0, ge=0, le=1, strict=True)
     processor: dict[str, Any] = Field(default_factory=dict)
     rewards: RewardWeights = RewardWeights()
     steps: int = Field(ge=1)
     prompts: int = Field(default=16, ge=1)
-    oversample: int = Field(default=1, ge=1)
+    oversample: int = Field(default=1, ge=1, strict=True)
     group: int = Field(default=8, ge=2)
     micro_batch: int | None = Field(default=None, ge=1)
     max_new_tokens: int = Field(default=128, ge=1)

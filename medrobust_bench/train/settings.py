@@ -104,6 +104,8 @@ class AttackSettings(BaseModel):
     def _possible(self) -> Self:
         if self.eps < 0:
             raise ValueError("eps must not be negative")
+        if self.mixture is not None and self.eps == 0:
+            raise ValueError("a mixture needs eps above 0; drop mixture, or give eps")
         if not 0 <= self.start_eps <= self.eps:
             raise ValueError("start_eps must lie between 0 and eps")
         if self.start_eps and not self.warmup_steps:
@@ -206,7 +208,7 @@ class SftSettings(BaseModel):
     attack: AttackSettings | None = None
     noise: NoiseSettings | None = None
     augmentation: AugmentationSettings | None = None
-    exchange: float = Field(default=0.0, ge=0, le=1)
+    exchange: float = Field(default=0.0, ge=0, le=1, strict=True)
     processor: dict[str, Any] = Field(default_factory=dict)
     lora: LoraSettings | None = None
     stages: tuple[Stage, ...]

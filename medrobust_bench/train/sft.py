@@ -48,8 +48,8 @@ from medrobust_bench.train.questions import (
     training_questions,
     usable_questions,
 )
-from medrobust_bench.train.recipe import read_sft_recipe, write_recipe
-from medrobust_bench.train.settings import CURVE_FILE, RECIPE_FILE
+from medrobust_bench.train.recipe import check_same_recipe, read_sft_recipe, write_recipe
+from medrobust_bench.train.settings import CURVE_FILE
 from medrobust_bench.train.tasks import FORMATS
 from medrobust_bench.train.tokenizer import learn_tokenizer
 from medrobust_bench.train.trainer_arguments import fine_tuning_arguments
@@ -238,9 +238,8 @@ def fine_tune(
         InvalidInputError: the recipe or the data cannot be used, the base is not a checkpoint, or it cannot be
             attacked; there is nothing to resume, or it has another recipe.
     """
-    if resume and (out / RECIPE_FILE).is_file() and read_sft_recipe(str(out / RECIPE_FILE)) != settings:
-        remedy = "resume with the recipe that it was started with"
-        raise InvalidInputError([Problem(str(out / RECIPE_FILE), "differs from the recipe given", remedy)])
+    if resume:
+        check_same_recipe(settings, read_sft_recipe, out)
     last = last_checkpoint(out) if resume else None
     arguments = fine_tuning_arguments(settings, out / CHECKPOINTS)
     main = arguments.process_index == 0
@@ -256,6 +255,7 @@ def fine_tune(
     skipped = SkippedQuestions(out, report, process=arguments.process_index)
     report(f"{len(train)} training questions, {len(validation)} for validation")
     if settings.lora is not None:
+        settings.lora.check(model)
         model = get_peft_model(model, settings.lora.config())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     report(f"{model.num_parameters():,} parameters, {trained:,} of them trained")

@@ -16,12 +16,14 @@ from transformers import AutoModelForImageTextToText
 
 from medrobust_bench.data.image import canonical
 from medrobust_bench.models.huggingface import HuggingFaceVLM
+from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.train.checkpoints import CHECKPOINTS
 from medrobust_bench.train.examples import build_example
 from medrobust_bench.train.grpo_arguments import grpo_arguments
 from medrobust_bench.train.inner_attack import prompt_seed
 from medrobust_bench.train.perturb_batch import BatchPerturbation
 from medrobust_bench.train.prompts import prompt_rows
+from medrobust_bench.train.recipe import write_recipe
 from medrobust_bench.train.reinforcement import reinforce
 from medrobust_bench.train.rewards import weighted_rewards
 from medrobust_bench.train.settings import CURVE_FILE, SftSettings
@@ -185,6 +187,7 @@ def test_a_resumed_run_equals_an_unbroken_one(base: Path, tmp_path: Path) -> Non
     reinforce(settings, whole, report=quiet)
     reinforce(settings.model_copy(update={"steps": 2}), broken, report=quiet)
     assert (broken / CHECKPOINTS / "checkpoint-2").is_dir()
+    write_recipe(settings, broken)  # as if it had been stopped
     reinforce(settings, broken, resume=True, report=quiet)
     curves = [
         [json.loads(line) for line in (folder / CURVE_FILE).read_text().splitlines()]
@@ -213,6 +216,33 @@ def test_low_rank_adapters_train_alone_and_are_merged(base: Path, tmp_path: Path
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all("q_proj" in name for name in changed)
+
+
+@pytest.mark.parametrize("modules", ["nothing_such", ["q_proj", "zzz_proj"]])
+def test_adapters_of_modules_that_the_model_has_not_are_refused(
+    base: Path, tmp_path: Path, modules: object
+) -> None:
+    settings = recipe_of(base, lora={"target_modules": modules})
+    with pytest.raises(
+        InvalidInputError, match=r"lora.target_modules: .*(nothing_such|: zzz_proj) → .* q_proj"
+    ):
+        reinforce(settings, tmp_path, report=quiet)
+
+
+def test_another_recipe_is_not_gone_on_with(base: Path, tmp_path: Path) -> None:
+    write_recipe(recipe_of(base), tmp_path)
+    with pytest.raises(InvalidInputError, match="differs from the recipe given"):
+        reinforce(recipe_of(base, learning_rate=1e-4), tmp_path, resume=True, report=quiet)
+
+
+def test_a_reward_that_asks_processes_unequally_much_needs_whole_weights(
+    base: Path, questions: tuple[Question, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medrobust_bench.train import at_grpo
+
+    monkeypatch.setattr(at_grpo, "is_deepspeed_zero3_enabled", lambda: True)
+    with pytest.raises(InvalidInputError, match=r"rewards.dependence.*ZeRO-2"):
+        trainer_of(recipe_of(base, rewards={"dependence": 0.5}), questions, tmp_path)
 
 
 @pytest.mark.slow

@@ -55,9 +55,12 @@ def test_every_wrong_setting_is_reported_at_once(tmp_path: Path) -> None:
     )
     with pytest.raises(InvalidInputError) as caught:
         read_sft_recipe(recipe)
-    places = " ".join(problem.where for problem in caught.value.problems)
+    said = str(caught.value)
     assert len(caught.value.problems) == 3
-    assert all(name in places for name in ("steps", "batch_sise", "data.split"))
+    assert all(
+        name in said for name in ("steps", "batch_sise is unknown → did you mean batch_size?", "data.split")
+    )
+    assert "row 1" in said
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,9 @@ def test_every_wrong_setting_is_reported_at_once(tmp_path: Path) -> None:
         ("{mode: option-text, base: x, stages: [{steps: 1, tasks: {letter: 1}}]}", "reasoning or letter"),
         ("{mode: letter, base: x, stages: [{steps: 1, tasks: {guess: 1}}]}", "describe"),
         ("{mode: [", "not valid YAML"),
-        ("- 1", "dictionary"),
+        ("{base: a, base: b, mode: letter, stages: [{steps: 1, tasks: {letter: 1}}]}", "given twice"),
+        ("{base: &a x, mode: *a, stages: [{steps: 1, tasks: {letter: 1}}]}", "anchors"),
+        ("- 1", "not a list of `key: value`"),
     ],
 )
 def test_impossible_recipes_are_refused(tmp_path: Path, text: str, what: str) -> None:
