@@ -1,9 +1,12 @@
-"""What strengthens adversarial GRPO's weak signal: each remedy against its control at equal passes, three seeds.
+"""What strengthens adversarial GRPO's weak signal: each remedy against its control at equal passes.
 
     for seed in 0 1 2; do
       for arm in tiny-rising-at-grpo tiny-rising-at-grpo-{dynamic,lean,strong,words,unscaled,wide,agreement}; do
         medrobust train at-grpo $arm --seed $seed --out runs/$arm-$seed
       done
+    done
+    for seed in 3 4 5; do
+      medrobust train at-grpo tiny-rising-at-grpo --seed $seed --out runs/tiny-rising-at-grpo-$seed
     done
     for model in tiny-sft-reasoning runs/tiny-rising-at-grpo*-[0-9]; do
       medrobust run --model $model --answer-mode reasoning --data phantoms --limit 200 \\
@@ -11,8 +14,8 @@
     done
     python -m benchmarks.remedies runs runs/evaluation
 
-The control is trained beside the remedies, on the same machine. Seeds that are not evaluated yet are left out, and the
-table says of how many each row is.
+The control is trained on the same machine, six times: three of its seeds say how lucky the other three were. Seeds that
+are not evaluated yet are left out, and the table says of how many each row is.
 """
 
 from __future__ import annotations
@@ -42,8 +45,6 @@ from medrobust_bench.runs.run import load_run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medrobust_bench.runs.run import Run
-
 CONTROL = "tiny-rising-at-grpo"
 REMEDIES = {
     "dynamic": "dynamic sampling, 16 of 32 groups",
@@ -65,26 +66,39 @@ SIGNAL = {
 }
 
 
-def difference_grid(start: Run, control: Arm, remedies: Sequence[Arm]) -> Grid:
-    """The start, the control, and every remedy less it, with intervals over seeds and questions.
+def cells(arm: Arm, held: Arm | None = None, *, seeds: bool = True) -> list[str]:
+    """Accuracies of an arm, or what they are more than another's, with intervals over seeds and questions.
 
-    Then each seed's accuracy, of a remedy too.
+    Args:
+        arm: the arm.
+        held: what it is held against; None for nothing.
+        seeds: add the accuracy of each of its seeds.
     """
+    told = []
+    for measure, threat in columns(THREATS):
+        right = np.stack([measure(run, threat) for run in arm.evaluations])
+        before = None if held is None else np.stack([measure(run, threat) for run in held.evaluations])
+        found = over_seeds(right, before, images=images_of(arm.evaluations[0], measure))
+        each = "; " + " ".join(f"{100 * share:.1f}" for share in right.mean(1))
+        told.append(percent(found, signed=before is not None) + (each if seeds and len(right) > 1 else ""))
+    return told
 
-    def row(arm: Arm, held: Arm | None) -> tuple[str, ...]:
-        cells = []
-        for measure, threat in columns(THREATS):
-            right = np.stack([measure(run, threat) for run in arm.evaluations])
-            before = None if held is None else np.stack([measure(run, threat) for run in held.evaluations])
-            found = over_seeds(right, before, images=images_of(start, measure))
-            each = "; " + " ".join(f"{100 * share:.1f}" for share in right.mean(1))
-            cells.append(percent(found, signed=before is not None) + (each if len(right) > 1 else ""))
-        return (str(len(arm.evaluations)), *cells)
 
-    rows = [("the start, " + START, *row(Arm(START, (), (start,)), None))]
-    rows += [("the control, " + CONTROL, *row(control, None))]
-    rows += [(f"{title_of(arm)}, less the control", *row(arm, control)) for arm in remedies]
+def difference_grid(start: Arm, control: Arm, remedies: Sequence[Arm]) -> Grid:
+    """The start, the control, and every remedy less it, with each seed's accuracy, of a remedy too."""
+    held = {"the start, " + START: (start, None), "the control, " + CONTROL: (control, None)}
+    held |= {f"{title_of(arm)}, less the control": (arm, control) for arm in remedies}
+    rows = [(title, str(len(arm.evaluations)), *cells(arm, less)) for title, (arm, less) in held.items()]
     return Grid("Remedies", ("Trained by", "Seeds", *headings(THREATS)), tuple(rows), names=1)
+
+
+def gain_grid(start: Arm, arms: Sequence[Arm]) -> Grid:
+    """What every arm has more than the start."""
+    rows = [
+        (f"{title_of(arm)}, less the start", str(len(arm.evaluations)), *cells(arm, start, seeds=False))
+        for arm in arms
+    ]
+    return Grid("Gain", ("Trained by", "Seeds", *headings(THREATS)), tuple(rows), names=1)
 
 
 def signal_grid(arms: Sequence[Arm]) -> Grid:
@@ -111,10 +125,11 @@ def main() -> None:
     if not control.evaluations:
         raise SystemExit(f"{arguments.evaluations} holds no run of the control, {CONTROL}-SEED")
     remedies = [arm for arm in remedies if arm.evaluations]
-    start = load_run(arguments.evaluations / START)
-    same_questions([start, *(run for arm in (control, *remedies) for run in arm.evaluations)])
+    start = Arm(START, (), (load_run(arguments.evaluations / START),))
+    same_questions([run for arm in (start, control, *remedies) for run in arm.evaluations])
     grids = {
         "remedies": difference_grid(start, control, remedies),
+        "remedies-gain": gain_grid(start, [control, *remedies]),
         "remedies-signal": signal_grid([control, *remedies]),
     }
     tables = {name: grid.markdown() for name, grid in grids.items()}

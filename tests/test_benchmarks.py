@@ -187,13 +187,15 @@ def test_a_remedy_is_told_by_what_it_adds_to_its_control(tmp_path: Path) -> None
         log = tmp_path / "trained" / f"{arm}-0" / CURVE_FILE
         log.write_text("".join(json.dumps(step) + "\n" for step in steps))
     control, wide = (defence.read_arm(arm, tmp_path / "trained", tmp_path / "runs") for arm in leans)
-    start, first, second = remedies.difference_grid(control.evaluations[0], control, [wide]).rows
-    assert start[2:] == first[2:]
+    start = defence.Arm("start", (), control.evaluations)
+    none, first, second = remedies.difference_grid(start, control, [wide]).rows
+    assert none[2:] == first[2:]
     accuracy = [np.mean([defence.answers(run, threat) for run in arm.evaluations]) for arm in (control, wide)]
     assert accuracy[0] != accuracy[1]
     assert first[3].startswith(f"{100 * accuracy[0]:.1f} (")
     assert second[3].startswith(f"{100 * (accuracy[1] - accuracy[0]):+.1f} (".replace("-", "−"))
     assert second[0] == "groups of 16, half the prompts, less the control"
+    assert remedies.gain_grid(start, [wide]).rows[0][2:] == second[2:]
     assert remedies.signal_grid([wide]).rows[0][1:6] == ("2", "3.50", "7", "0.75", "–")
 
 
