@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The shipped checkpoints that the project's own gate watches (tests/test_own_gate.py), and on how many questions: fewer
 # where nearly every one stands and takes all steps of the attack.
 GATED := tiny-sft-letter:100 tiny-sft-reasoning:100 tiny-noise-reasoning:100 tiny-at-sft:40 tiny-grpo:40 \
-  safemed-r1-tiny:40 safemed-r1-tiny-instruct:40
+  tiny-mixture-at-sft:40 safemed-r1-tiny:40 safemed-r1-tiny-instruct:40
 
 .PHONY: demo test fuzz check docs baseline pins reproduce reproduce-train clean
 
@@ -38,7 +38,7 @@ baseline: $(VENV)/.installed ## measure anew what the gate compares with: after 
 	done
 
 pins: $(VENV)/.installed ## write the digests of the shipped checkpoints into their cards anew: after one was meant to change
-	$(BIN)/medrobust models pin $(foreach gated,$(GATED),$(firstword $(subst :, ,$(gated)))) tiny-mixture-at-sft safemed-r1-tiny-smoothed --write
+	$(BIN)/medrobust models pin $(foreach gated,$(GATED),$(firstword $(subst :, ,$(gated)))) safemed-r1-tiny-smoothed --write
 
 reproduce: $(VENV)/.installed ## the tables and the figure of docs/reproduction.md
 	$(BIN)/medrobust run benchmarks/reproduction.yaml --out runs/reproduction
