@@ -300,9 +300,19 @@ def draw(start: Run, arms: Sequence[Arm], threat: str) -> Figure:
 
 
 def same_questions(runs: Sequence[Run]) -> None:
+    """See that runs can be held against each other, credited accuracies too."""
     for one, other in pairwise(runs):
         if one.record.plan.data.digest != other.record.plan.data.digest:
             raise SystemExit(f"{one.folder} and {other.folder} asked different questions")
+        kinds = [shown_instead(run) for run in (one, other)]
+        if kinds[0] != kinds[1]:
+            told = " and ".join(", ".join(sorted(kind)) or "nothing" for kind in kinds)
+            raise SystemExit(f"{one.folder} and {other.folder} showed different images instead: {told}")
+
+
+def shown_instead(run: Run) -> set[str]:
+    """What a run shows in the place of an image, to see whether answers depend on it."""
+    return {kind for outcome in outcomes(run, "clean") for kind in outcome.blind_choices or ()}
 
 
 def read_all(training: Path, evaluations: Path) -> tuple[Run, list[Arm], list[str]]:

@@ -173,6 +173,22 @@ def test_the_figure_of_dependence_shows_accuracy_against_all_passes_so_far(tmp_p
         assert list(panel.lines[1].get_ydata()) == [pytest.approx(100 * measured.mean())]
 
 
+def test_credit_is_not_held_against_that_of_a_run_which_showed_other_images_instead(tmp_path: Path) -> None:
+    threat = "pgd-linf"
+    for name in "ab":
+        make_run(tmp_path / name, SchooledAdapter(lean=0.6), threats=(threat,))
+    journal = tmp_path / "b" / "journal.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        if line["blind_choices"]:
+            line["blind_choices"].pop("blank")
+    first, second = load_run(tmp_path / "a"), load_run(tmp_path / "b")
+    defence.same_questions([first, second])
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(SystemExit, match="different images instead: another, blank"):
+        defence.same_questions([first, load_run(tmp_path / "b")])
+
+
 def test_a_remedy_is_told_by_what_it_adds_to_its_control(tmp_path: Path) -> None:
     threat = "pgd-linf:eps=2/255"
     leans = {"tiny-rising-at-grpo": 0.6, "tiny-rising-at-grpo-wide": 1.0}
