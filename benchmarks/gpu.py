@@ -181,12 +181,19 @@ def random_checkpoint(
     return model, processor
 
 
-def build(shape: Shape, device: torch.device) -> HuggingFaceVLM:
-    """Such a model that scores letters."""
+def build(shape: Shape, device: torch.device, *, apart: bool = False) -> HuggingFaceVLM:
+    """Such a model that scores letters.
+
+    Args:
+        shape: of the model.
+        device: that holds it.
+        apart: leave the vision tower's attention as transformers has it, window by window.
+    """
     model, processor = random_checkpoint(shape, device)
     model.eval().requires_grad_(False)
     project_patches(model)
-    pack_attention(model)
+    if not apart:
+        pack_attention(model)
     return HuggingFaceVLM(model, processor, mode=AnswerMode.LETTER)
 
 
@@ -276,6 +283,17 @@ def rows(
     yield row._replace(tokens=verdicts(adapter, side, batch, tokens), compiled=True)
 
 
+def profile(adapter: HuggingFaceVLM, side: int, batch: int) -> str:
+    """Where an attack of two steps spends its time, by operation and kernel; the most expensive of the device first."""
+    bound = bind(adapter, side, batch)
+    threat = load_threat(f"{UNBREAKABLE},steps=2")
+    cuda = bound.batch.device.type == "cuda"
+    with torch.profiler.profile() as profiler:  # of whatever is there
+        _seconds(lambda: threat.search(bound, range(batch)), bound.batch.device)
+    key = "self_cuda_time_total" if cuda else "self_cpu_time_total"
+    return str(profiler.key_averages().table(sort_by=key, row_limit=30, max_name_column_width=70))
+
+
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
     """Wall time of a call, until the device has finished."""
     if device.type == "cuda":
@@ -322,6 +340,8 @@ def main() -> None:
     parser.add_argument("--compiled", type=int, default=4, help="batch size that is compiled; 0: none")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--apart", action="store_true", help="vision attention window by window")
+    parser.add_argument("--profile", type=int, metavar="BATCH", help="profile a search of so many images")
     parser.add_argument("--models", nargs="*", default=device_part.MODELS, help="for the first part")
     arguments = parser.parse_args()
     shape, device = (TINY if arguments.tiny else QWEN_3B), torch.device(arguments.device)
@@ -332,7 +352,7 @@ def main() -> None:
     done = device_part.everything(arguments.device, models=arguments.models)
     print(device_part.table(done), flush=True)
 
-    adapter = build(shape, device)
+    adapter = build(shape, device, apart=arguments.apart)
     throughput = matrix_throughput(shape.product, device)
     parameters = adapter.model.num_parameters() / 1e9
     print(
@@ -342,6 +362,8 @@ def main() -> None:
         f"{probes.batch_rounding(adapter):.3f}; questions are {'' if adapter.batchable else 'not '}put together\n"
     )
     measure(adapter, shape.side, 1, 2)  # the first passes choose kernels
+    if arguments.profile is not None:
+        print(profile(adapter, shape.side, arguments.profile), flush=True)
     measured = rows(
         adapter,
         shape.side,
