@@ -299,7 +299,7 @@ def draw(start: Run, arms: Sequence[Arm], threat: str) -> Figure:
     return figure
 
 
-def same_questions(runs: Sequence[Run]) -> None:
+def check_comparable(runs: Sequence[Run]) -> None:
     """See that runs can be held against each other, credited accuracies too."""
     for one, other in pairwise(runs):
         if one.record.plan.data.digest != other.record.plan.data.digest:
@@ -323,7 +323,7 @@ def read_all(training: Path, evaluations: Path) -> tuple[Run, list[Arm], list[st
         raise SystemExit(str(error)) from error
     arms = [read_arm(name, training, evaluations) for name in ARMS]
     arms = [arm for arm in arms if arm.evaluations]
-    same_questions([start, *(run for arm in arms for run in arm.evaluations)])
+    check_comparable([start, *(run for arm in arms for run in arm.evaluations)])
     asked = [{threat.name for threat in run.threats} for arm in arms for run in arm.evaluations]
     threats = [
         t.name for t in start.threats if t.name != "worst-case" and all(t.name in one for one in asked)

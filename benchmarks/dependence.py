@@ -35,12 +35,12 @@ from benchmarks.defence import (
     Arm,
     answers,
     asked_without_image,
+    check_comparable,
     credited,
     images_of,
     passes,
     percent,
     read_arm,
-    same_questions,
 )
 from benchmarks.page import trainings_parser, write_tables
 from medrobust_bench.reports.grid import MISSING, Grid
@@ -191,7 +191,7 @@ def main() -> None:
     arms = [arm for arm in arms if arm.evaluations]
     if not arms:
         raise SystemExit(f"{arguments.evaluations} holds no evaluation of {', '.join(ARMS)}")
-    same_questions([run for arm in arms for run in arm.evaluations])
+    check_comparable([run for arm in arms for run in arm.evaluations])
     grids = {
         "dependence": grid({arm.name: arm.evaluations for arm in arms}),
         "dependence-validation": validation_grid(arguments.training),

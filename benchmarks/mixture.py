@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.clinic import Measured, decisive_grid
-from benchmarks.defence import Arm, answers, images_of, outcomes, percent, read_arm, same_questions
+from benchmarks.defence import Arm, answers, check_comparable, images_of, outcomes, percent, read_arm
 from benchmarks.page import trainings_parser, write_tables
 from medrobust_bench.problems import InvalidInputError
 from medrobust_bench.reports.grid import Grid
@@ -119,7 +119,7 @@ def main() -> None:
         raise SystemExit(str(error)) from error
     arms = [read_arm(name, arguments.training, arguments.evaluations) for name in ARMS]
     arms = [arm for arm in arms if arm.evaluations]
-    same_questions([start, *(run for arm in arms for run in arm.evaluations)])
+    check_comparable([start, *(run for arm in arms for run in arm.evaluations)])
     grids = {
         "mixture-cost": cost_grid(arms),
         "mixture-accuracy": accuracy_grid(start, arms),

@@ -28,6 +28,7 @@ from benchmarks.defence import (
     PAGE,
     START,
     Arm,
+    check_comparable,
     columns,
     headings,
     images_of,
@@ -35,7 +36,6 @@ from benchmarks.defence import (
     passes,
     percent,
     read_arm,
-    same_questions,
 )
 from benchmarks.page import trainings_parser, write_tables
 from medrobust_bench.reports.grid import Grid
@@ -126,7 +126,7 @@ def main() -> None:
         raise SystemExit(f"{arguments.evaluations} holds no run of the control, {CONTROL}-SEED")
     remedies = [arm for arm in remedies if arm.evaluations]
     start = Arm(START, (), (load_run(arguments.evaluations / START),))
-    same_questions([run for arm in (start, control, *remedies) for run in arm.evaluations])
+    check_comparable([run for arm in (start, control, *remedies) for run in arm.evaluations])
     grids = {
         "remedies": difference_grid(start, control, remedies),
         "remedies-gain": gain_grid(start, [control, *remedies]),

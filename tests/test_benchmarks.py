@@ -183,10 +183,10 @@ def test_credit_is_not_held_against_that_of_a_run_which_showed_other_images_inst
         if line["blind_choices"]:
             line["blind_choices"].pop("blank")
     first, second = load_run(tmp_path / "a"), load_run(tmp_path / "b")
-    defence.same_questions([first, second])
+    defence.check_comparable([first, second])
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(SystemExit, match="different images instead: another, blank"):
-        defence.same_questions([first, load_run(tmp_path / "b")])
+        defence.check_comparable([first, load_run(tmp_path / "b")])
 
 
 def test_a_remedy_is_told_by_what_it_adds_to_its_control(tmp_path: Path) -> None:

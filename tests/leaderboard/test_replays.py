@@ -121,7 +121,7 @@ def test_options_that_go_together_are_asked_for_together(words: list[str], hones
     assert "Usage" in done.stderr
 
 
-def test_a_patch_for_all_images_is_trained_again_on_the_same_questions(tmp_path: Path) -> None:
+def test_a_patch_for_all_images_is_trained_again_on_the_check_comparable(tmp_path: Path) -> None:
     toy = SchooledAdapter("weak", lean=0.04)
     run = make_run(tmp_path / "run", toy, threats=("patch-universal:training=3,epochs=1",), limit=12)
     (path,) = submit(load_run(run), tmp_path / "submissions")

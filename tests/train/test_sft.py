@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
-import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +24,7 @@ from medrobust_bench.data.phantoms import phantom_questions
 from medrobust_bench.models.huggingface import HuggingFaceVLM
 from medrobust_bench.models.prompt import AnswerMode
 from medrobust_bench.problems import InvalidInputError
-from medrobust_bench.train.checkpoints import CHECKPOINTS, last_checkpoint
+from medrobust_bench.train.checkpoints import last_checkpoint
 from medrobust_bench.train.curve import StepLog
 from medrobust_bench.train.examples import NOT_LEARNT, build_example
 from medrobust_bench.train.inner_attack import InnerAttack
@@ -51,32 +46,16 @@ from medrobust_bench.train.settings import (
 from medrobust_bench.train.sft import completion_loss, fine_tune
 from medrobust_bench.train.trainer_arguments import fine_tuning_arguments
 from medrobust_bench.train.validation import answer_together
-from tests.train.conftest import DATA, SMALL
-from tests.train.grpo import weights_of
+from tests.train.conftest import DATA
+from tests.train.fine_tuning import TINY, weights
+from tests.train.grpo import quiet, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from medrobust_bench.data.question import Question
     from medrobust_bench.train.examples import Example
-
-TINY = SftSettings(
-    architecture=SMALL,
-    mode=AnswerMode.REASONING,
-    data=TrainingData(per_modality=5, validation_per_modality=1),
-    stages=(
-        Stage(steps=2, tasks={Task.DESCRIBE: 1.0}),
-        Stage(steps=2, tasks={Task.REASON: 0.5, Task.DIRECT: 0.5}),
-    ),
-    batch_size=4,
-    warmup_steps=1,
-    evaluate_every=4,
-    threads=1,
-)
-
-
-def quiet(line: str) -> None:
-    """Swallow progress."""
 
 
 @pytest.fixture(scope="module")
@@ -191,11 +170,6 @@ def test_an_adapter_folder_as_base_is_named_as_what_it_is(tmp_path: Path) -> Non
     (tmp_path / "adapter_config.json").write_text("[]")
     with pytest.raises(InvalidInputError, match="its base"):
         checkpoint_path(str(tmp_path))
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = AutoModelForImageTextToText.from_pretrained(folder).state_dict()
-    return state
 
 
 def test_a_checkpoint_that_was_cut_off_while_written_is_passed_over(tmp_path: Path) -> None:
@@ -408,82 +382,6 @@ def test_schedule_and_floor_can_be_chosen(tmp_path: Path) -> None:
 
 def test_the_configuration_is_saved_as_it_was(checkpoint: Path) -> None:
     assert "use_cache" not in json.loads((checkpoint / "config.json").read_text())
-
-
-def launch(recipe: Path, out: Path, *more: str, processes: int = 1) -> subprocess.Popen[bytes]:
-    distributed = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = ["-m", "medrobust_bench", "train", "sft", str(recipe), "--out", str(out), *more]
-    with said(out).open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, *(distributed if processes > 1 else []), *command],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            cwd=Path(__file__).parents[2],
-            stdout=log,
-            stderr=log,
-        )
-
-
-def said(out: Path) -> Path:
-    """Where a launched training writes what it says."""
-    return out.with_name(f"{out.name}.log")
-
-
-def ended_well(process: subprocess.Popen[bytes], out: Path) -> bool:
-    """Waits for a launched training, and shows what it said where it fails."""
-    if (code := process.wait(300)) != 0:
-        print(said(out).read_text(errors="replace"))
-    return code == 0
-
-
-@pytest.mark.slow
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    tasks = {Task.REASON: 0.5, Task.MATCH: 0.5}  # without an image the vision tower has no gradient
-    stages = (Stage(steps=4, tasks=tasks),)
-    settings = TINY.model_copy(update={"stages": stages, "log_every": 1, "noise": NoiseSettings(sigma=0.1)})
-    recipe.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
-    for processes in (1, 2):
-        out = tmp_path / str(processes)
-        assert ended_well(launch(recipe, out, processes=processes), out)
-    curves = [StepLog(tmp_path / number / CURVE_FILE).entries() for number in "12"]
-    assert [entry["step"] for entry in curves[1]] == [1, 2, 3, 4]
-    losses = [torch.tensor([[e["loss"], e["grad_norm"]] for e in curve]) for curve in curves]
-    torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-4)
-    assert sorted(p.name for p in (tmp_path / "1").iterdir()) == sorted(
-        p.name for p in (tmp_path / "2").iterdir()
-    )
-
-
-@pytest.mark.slow
-def test_a_killed_training_resumed_equals_an_unbroken_one(tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    stages = (Stage(steps=60, tasks={Task.REASON: 1.0}),)
-    settings = TINY.model_copy(update={"stages": stages, "save_every": 5, "evaluate_every": 30})
-    recipe.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert ended_well(launch(recipe, whole), whole)
-    process = launch(recipe, broken)
-    deadline = time.monotonic() + 200
-    while not (broken / CHECKPOINTS / "checkpoint-10").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert not (broken / "model.safetensors").exists()
-    assert ended_well(launch(recipe, broken, "--resume"), broken)
-    assert all(torch.equal(value, weights(broken)[name]) for name, value in weights(whole).items())
-    curves = [StepLog(folder / CURVE_FILE).entries() for folder in (whole, broken)]
-    assert [(e["step"], e["loss"]) for e in curves[0]] == [(e["step"], e["loss"]) for e in curves[1]]
-
-
-def test_the_command_refuses_a_used_folder_and_a_wrong_recipe(tmp_path: Path) -> None:
-    (tmp_path / "old").write_text("kept")
-    used = CliRunner().invoke(main, ["train", "sft", "tiny-sft-reasoning", "--out", str(tmp_path)])
-    assert used.exit_code == 2
-    assert "already holds something" in used.output
-    assert (tmp_path / "old").read_text() == "kept"
-    wrong = CliRunner().invoke(main, ["train", "sft", "nothing"])
-    assert wrong.exit_code == 2
-    assert "tiny-sft-reasoning" in wrong.output
 
 
 def test_the_curve_is_drawn_and_a_folder_without_one_refused(checkpoint: Path, tmp_path: Path) -> None:
